@@ -1,0 +1,89 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One exception tree for the whole collection; every module turns it into one ``fail_json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class CutoverError(Exception):
+    """Something that stops a run.
+
+    ``message`` says what is wrong, where, and what to do. ``reason`` is a stable word for machines.
+    ``evidence`` is what was seen, ready for JSON.
+    """
+
+    reason = "error"
+
+    def __init__(self, message: str, evidence: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.evidence = dict(evidence or {})
+
+    def as_result(self) -> dict[str, Any]:
+        """The keyword arguments of ``fail_json``."""
+        return {"msg": self.message, "reason": self.reason, "evidence": self.evidence}
+
+
+class InputError(CutoverError):
+    """The inventory asks for something that cannot be meant; nothing was touched."""
+
+    reason = "input"
+
+
+class DriftError(CutoverError):
+    """Reality, configuration on disk and journal do not agree."""
+
+    reason = "drift"
+
+
+class LeaseHeldError(CutoverError):
+    """Another run is acting on this service."""
+
+    reason = "lease_held"
+
+
+class FencedError(CutoverError):
+    """This run has been overtaken, or its lease has expired: it may not write any more."""
+
+    reason = "fenced"
+
+
+class StoreError(CutoverError):
+    """The journal, lease or fence cannot be read or written."""
+
+    reason = "store"
+
+
+class RouterError(CutoverError):
+    """The router refused, did not answer, or did not do what it said."""
+
+    reason = "router"
+
+
+class NotReadyError(CutoverError):
+    """The colour that should get traffic has not enough ready instances."""
+
+    reason = "not_ready"
+
+
+class WorkloadError(CutoverError):
+    """A unit could not be started, stopped or read."""
+
+    reason = "workload"
+
+
+class DrainError(CutoverError):
+    """Connections or requests were left when the time for draining ended; nothing was stopped."""
+
+    reason = "drain"
+
+
+class ProbeError(CutoverError):
+    """A probe was not answered as expected."""
+
+    reason = "probe"

@@ -1,0 +1,59 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Routers: what decides which colour gets a request. One file per provider, all with this protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One process of a colour, as the router reaches it."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """What an adapter must know of the service it routes: its name, both colours, and how readiness is asked for."""
+
+    name: str
+    instances: dict[str, tuple[Instance, ...]]
+    ready_path: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a router does now, as the data plane tells it.
+
+    ``weight`` is green's percentage as it is applied now, ``persisted`` what a reload or a reboot would apply;
+    None where it cannot be told. ``ready`` counts, per colour, the instances that would get a request and answer it.
+    ``in_flight`` counts, per colour, the requests the router has open to it, None where the router cannot know.
+    """
+
+    weight: int | None
+    persisted: int | None
+    ready: dict[str, int]
+    in_flight: dict[str, int | None]
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Router(Protocol):
+    """A provider. Constructed with the service and the provider's own options; raises ``RouterError``."""
+
+    def read(self) -> Reading:
+        """Read the data plane and the disk; change nothing."""
+        ...
+
+    def apply(self, weight: int) -> list[str]:
+        """Send ``weight`` percent of new requests to green, now; return the commands that did it."""
+        ...
+
+    def persist(self, weight: int) -> list[str]:
+        """Make a reload or a reboot keep ``weight``; return the commands or paths that did it."""
+        ...
