@@ -39,7 +39,7 @@ ROUTER_ARGUMENTS: dict[str, Any] = {
     "colours": {"type": "dict", "required": True},
     "ready_path": {"type": "str", "default": "/health/ready"},
 }
-"""Argument spec of every module that talks to a router; documented in the fragment C(router)."""
+"""Argument spec of every module that talks to a router; documented in the fragment ``router``."""
 
 
 class Clock(Protocol):
@@ -150,6 +150,14 @@ def change_weight(
         store.record(token, clock.time(), "weight_set", weight=weight, commands=commands, ms=switch_ms)
     result.update(after=dataclasses.asdict(after), commands=commands, switch_ms=switch_ms)
     return result
+
+
+def weight_diff(result: Mapping[str, Any]) -> dict[str, str]:
+    """What ``--diff`` shows of a result of ``change_weight``."""
+    return {
+        side: f"applied: {percent(result[side]['weight'])}\non disk: {percent(result[side]['persisted'])}\n"
+        for side in ("before", "after")
+    }
 
 
 def percent(weight: int | None) -> str:

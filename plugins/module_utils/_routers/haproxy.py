@@ -87,7 +87,7 @@ class HAProxy:
         if answer.startswith("Unknown map identifier"):
             raise RouterError(
                 f"HAProxy has not loaded the map {self.map}. "
-                "Set the router up with the router role (playbooks/router.yml); reload HAProxy if its configuration names it",
+                "Set the router up with the router role (playbooks/router.yml)",
                 {"answer": answer.strip()},
             )
         # A line is '<address> <key> <value>'.
