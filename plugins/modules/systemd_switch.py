@@ -113,7 +113,7 @@ options:
         default: 60
       signal:
         description:
-          - A signal that tells the service to let its clients go, by answering with C(Connection: close). Without it
+          - A signal that tells the service to let its clients go, by ending each connection with its answer. Without it
             a client that keeps its connection idle is waited for until O(stop.timeout).
           - A service that does not handle the signal is refused, because the signal would kill it.
         type: str
