@@ -40,15 +40,15 @@ class _Rule:
 
 
 _RULES: dict[str, _Rule] = {
-    "began": _Rule(_EVERY, ("from", "to", "digest", "owner", "reason", "weight", "token")),
-    "started": _Rule(_OPEN, ("colour", "host")),
+    "began": _Rule(_EVERY, ("from", "to", "digest", "owner", "reason", "weight")),
+    "started": _Rule(_OPEN, ("colour",)),
     "probed": _Rule(_OPEN, ("colour",)),
     "weight_intended": _Rule(_OPEN, ("before", "weight")),
     "weight_set": _Rule(_OPEN, ("weight", "commands", "ms")),
-    "drained": _Rule(_OPEN, ("colour", "host")),
+    "drained": _Rule(_OPEN, ("colour",)),
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
-    "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "token")),
+    "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight")),
     "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
     "failed": _Rule(_OPEN, ("reason", "message")),
 }
@@ -128,16 +128,15 @@ def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, A
     opens = event["kind"] == "began" and state.phase in CLOSED or state.phase == NONE
     if opens:
         migrations = migrations[-KEPT:]
-        migrations.append({"id": _identity(event), "events": [dict(event)]})
+        migrations.append({"id": identity(event["token"]), "events": [dict(event)]})
     else:
         migrations[-1] = {**migrations[-1], "events": [*migrations[-1]["events"], dict(event)]}
     return {**document, "migrations": migrations}
 
 
-def _identity(event: Mapping[str, Any]) -> str:
-    """A name that sorts by time and is never given twice, because tokens are not."""
-    stamp = datetime.datetime.fromtimestamp(event["at"], datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}-{event['token']}"
+def identity(token: int) -> str:
+    """The name of the migration that ``token`` opens: readable, sorted by time, never given twice."""
+    return datetime.datetime.fromtimestamp(token, datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _problem(state: State, event: Mapping[str, Any]) -> str | None:

@@ -35,9 +35,9 @@ def acquire(
     ``last_token`` is the highest token that lease, fence or journal know. A live cutover gives way to a rollback;
     a live rollback to nobody. ``holder_dead`` is true when the holder's process is known to be gone.
     """
-    if current is not None and now < current["expires"] and not holder_dead:
-        if kind != "rollback" or current["kind"] == "rollback":
-            raise LeaseHeldError(_held(service, current, now), {"lease": dict(current), "now": now})
+    alive = current is not None and now < current["expires"] and not holder_dead
+    if current is not None and alive and (kind != "rollback" or current["kind"] == "rollback"):
+        raise LeaseHeldError(_held(service, current, now), {"lease": dict(current), "now": now})
     return {
         "owner": dict(owner),
         "kind": kind,
@@ -45,7 +45,8 @@ def acquire(
         "since": now,
         "expires": now + ttl,
         "ttl": ttl,
-        "token": max(last_token, current["token"] if current else 0) + 1,
+        # Not below the clock: tokens go on growing when every file with an older one is lost.
+        "token": max(last_token + 1, int(now)),
     }
 
 
