@@ -125,7 +125,7 @@ def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, A
             {"event": dict(event), "phase": state.phase, "migration": state.id},
         )
     migrations = list(document["migrations"])
-    opens = event["kind"] == "began" and state.phase in CLOSED or state.phase == NONE
+    opens = (event["kind"] == "began" and state.phase in CLOSED) or state.phase == NONE
     if opens:
         migrations = migrations[-KEPT:]
         migrations.append({"id": identity(event["token"]), "events": [dict(event)]})

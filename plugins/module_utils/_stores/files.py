@@ -148,7 +148,7 @@ class FileStore:
         return document
 
     def _write(self, path: Path, document: dict[str, Any]) -> None:
-        """Temporary file, fsync, rename, fsync of the folder: after any crash either the old or the new one is there."""
+        """Temporary file, fsync, rename, fsync of the folder: after a crash either the old or the new one is there."""
         try:
             text = json.dumps(document, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
         except (TypeError, ValueError) as error:
