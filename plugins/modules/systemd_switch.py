@@ -252,7 +252,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._switching import difference, switch
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import make_run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
 
 SIGNALS = ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGWINCH"]
 
@@ -305,7 +305,7 @@ def main() -> None:
     )
     done: dict[str, Any] = {}
     try:
-        switch(module.params, make_run(module), done, check_mode=module.check_mode)
+        switch(module.params, run, done, check_mode=module.check_mode)
     except CutoverError as error:
         module.fail_json(changed=any(result["changed"] for result in done.values()), **done, **error.as_result())
     module.exit_json(changed=any(result["changed"] for result in done.values()), diff=difference(done), **done)
