@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Constant-rate load on a lab, with every request accounted for. Standard library only.
 
 Open loop: requests are sent when they are due, whether or not earlier ones were answered, and latency
@@ -52,7 +53,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 LAB_NETWORK = ipaddress.ip_network("10.88.0.0/16")
@@ -241,7 +242,7 @@ def lab_subnets() -> list[str]:
 class _Exchange:
     """One request on its way."""
 
-    __slots__ = ("done", "kind", "name", "payload", "scheduled", "sent", "slot", "timer")
+    __slots__ = ("kind", "name", "payload", "scheduled", "sent", "slot", "timer")
 
     def __init__(self, kind: str, scheduled: float, payload: bytes, slot: int, name: str) -> None:
         self.kind = kind
@@ -250,8 +251,7 @@ class _Exchange:
         self.slot = slot
         self.name = name
         self.sent = 0.0
-        self.done = False
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.TimerHandle  # set once there is a loop that can hold it
 
 
 class _Connection(asyncio.Protocol):
@@ -264,8 +264,7 @@ class _Connection(asyncio.Protocol):
         self._reused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def is_open(self) -> bool:
         """Whether the server has neither closed nor reset it, as the kernel knows at this instant."""
@@ -281,7 +280,9 @@ class _Connection(asyncio.Protocol):
         return False
 
     def send(self, exchange: _Exchange) -> None:
-        assert self._transport is not None
+        if self._transport is None:  # reset between connecting and now
+            self._load.broken(exchange, classify_break(self._reused, 0))
+            return
         self._exchange = exchange
         self._received = b""
         exchange.sent = self._load.now()
@@ -304,7 +305,7 @@ class _Connection(asyncio.Protocol):
             self._reused = True
             self._load.answered(exchange, response, self)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -382,7 +383,7 @@ class Load:
         return not self._stop.is_set()
 
     async def _send_steadily(self) -> None:
-        chance = random.Random(self.plan.seed).random
+        chance = random.Random(self.plan.seed).random  # noqa: S311 - the same mix every time, no secret
         for number in range(int(self.plan.rate * self.plan.duration)):
             scheduled = self._start + number / self.plan.rate
             if scheduled > self.now() and not await self._pause_until(scheduled):
@@ -480,7 +481,6 @@ class Load:
 
     def _record(self, exchange: _Exchange, status: int, colour: str, outcome: str) -> None:
         del self._pending[exchange]
-        assert exchange.timer is not None
         exchange.timer.cancel()
         self.records.append(
             Record(
@@ -550,8 +550,7 @@ def background(plan: Plan, directory: Path) -> Iterator[Background]:
         command += [f"--{name.replace('_', '-')}", str(value)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None
-        if process.stdout.readline() != "ready\n":
+        if process.stdout is None or process.stdout.readline() != "ready\n":
             raise RuntimeError(f"load.py did not start; exit status {process.wait()}")
         running = Background(process, summary, records)
         yield running

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One host: overlay root, network, systemd-nspawn, and its end."""
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ def wait_ready(lab: Lab, host: str, timeout: float = 60) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            check=False,
         ).stdout.strip()
         return state in ("running", "degraded")
 
