@@ -122,6 +122,7 @@ def up(name: str, hosts: Sequence[str]) -> None:
     _require_machine()
     base = image.ensure()
     lab = _existing(name) or _create(name)
+    guest.allow_watches()
     started = [host for host in hosts if not guest.is_alive(lab, host)]
     for host in started:
         guest.prepare(lab, host, base)
