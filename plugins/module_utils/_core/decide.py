@@ -119,6 +119,11 @@ def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list
     return found
 
 
+def shares(weight: int | None) -> dict[str, int]:
+    """Each colour's percentage of the traffic; empty when it is not known."""
+    return {} if weight is None else {"blue": 100 - weight, "green": weight}
+
+
 def _traffic_differences(plan: Mapping[str, Any], state: State, reality: Reality) -> Iterator[str]:
     service, weight, persisted = plan["service"], reality.weight, reality.persisted
     if weight is None:
@@ -149,11 +154,11 @@ def _unit_differences(
         for colour in ("blue", "green")
         if (host, colour) not in units
     ]
-    shares = {"blue": 100 - weight, "green": weight}
+    gets = shares(weight)
     found += [
-        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} gets {_percent(shares[colour])}"
+        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} gets {_percent(gets[colour])}"
         for (host, colour), unit in units.items()
-        if shares[colour] and not unit["active"]
+        if gets[colour] and not unit["active"]
     ]
     # Before a new migration its candidate may run already; after the last one, what it left behind must not.
     rest = {journal.FINISHED: state.to_colour, journal.ROLLED_BACK: state.from_colour}.get(state.phase)

@@ -83,7 +83,7 @@ def _file_path(text: str, **more: Any) -> Spec:
 
 
 def _signal(text: str) -> Spec:
-    return _text(text, r"SIG[A-Z0-9]+", "a signal's name like SIGUSR1")
+    return _choice(text, "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGWINCH")
 
 
 _COLOUR = _keys(
@@ -201,6 +201,7 @@ SCHEMA: dict[str, Spec] = {
             "timeout": _whole("Seconds to wait for its last connection.", 1, 86_400, default=60),
             "signal": _signal("Tells the service to close its idle connections."),
             "resume_signal": _signal("Takes that back, when traffic returns to it."),
+            "in_flight": _url_path("Where the service tells the metric http_requests_in_flight, which must be 0 too."),
         },
         default={},
     ),
@@ -578,12 +579,14 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         "state_dir": values["cutover_state_dir"],
         "front": values["cutover_front"],
         "hosts": {"router": router, "app": list(addresses)},
+        "one_host": list(addresses) == [router] and len(values["cutover_steps"]) == 1,
         "router": _fill(values["cutover_router"], service),
         "colours": {
             colour: {
                 **its,
                 "instances": [{"host": address, "port": its["port"]} for address in addresses.values()],
                 "urls": [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()],
+                **_life(its, values["cutover_health"], drain),
             }
             for colour, its in values["cutover_colours"].items()
         },
@@ -607,6 +610,27 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
     lasting = {name: value for name, value in plan.items() if name not in _RUN_ONLY}
     canonical = json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return {**plan, "digest": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections ``start`` and ``stop`` of the module systemd_switch, for one colour."""
+    here = f"http://{LOCAL}:{colour['port']}"
+    return {
+        "start": {
+            "unit": colour["unit"],
+            "ready": here + health["ready"],
+            "live": here + health["live"],
+            "timeout": health["timeout"],
+            "resume_signal": drain["resume_signal"],
+        },
+        "stop": {
+            "unit": colour["unit"],
+            "port": colour["port"],
+            "timeout": drain["timeout"],
+            "signal": drain["signal"],
+            "in_flight_url": here + drain["in_flight"] if drain["in_flight"] else None,
+        },
+    }
 
 
 def _fill(value: Any, service: str) -> Any:
