@@ -83,6 +83,8 @@ def play(playbook: Path, inventory: str, variables: Mapping[str, Any] | None = N
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        # A connection that was kept open to a lab that is gone must not be taken for one to this lab.
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(STATE / "control"),
     }
     began, clock = time.time(), time.monotonic()
     done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)

@@ -65,13 +65,13 @@ class Routed:
 
     @property
     def variables(self) -> dict[str, Any]:
-        return {"cutover_router": {"provider": self.provider, **self.options}}
+        return {"cutover_router": {"provider": self.provider, **self.options}, "router_bind": f"*:{self.port}"}
 
 
 ROUTERS = (
     Routed("haproxy", "local", "router", 8080, "shop", {}),
-    Routed("nginx", "local", "router", 8080, "shop", {}),
-    Routed("nginx_lua", "local", "router", 8080, "shop", {}),
+    Routed("nginx", "local", "router", 8081, "shop", {}),
+    Routed("nginx_lua", "local", "router", 8081, "shop", {}),
     Routed("nftables", "nextgeneration", "solo", 8000, "nextgeneration", {"port": 8000}, drains=True),
 )
 
