@@ -277,7 +277,7 @@ def test_what_is_left_is_cut_only_when_told_to() -> None:
     unit = Unit(SERVING)
     result = _lifecycle.stop(hands(unit), counts(2), 5, cut=True)
     assert unit.commands == ["stop", "disable"]
-    assert result["note"] == "2 connections were cut off after 5 s"
+    assert result["note"] == "2 connections cut off after 5 s"
 
 
 def test_requests_without_connection_are_waited_for(answers: list[Answer]) -> None:
@@ -291,7 +291,7 @@ def test_requests_without_connection_are_waited_for(answers: list[Answer]) -> No
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Answer(ms=1, status=200, body=b"in_flight 1\n"), "0 connections and 1 requests in flight after 5 s."),
+        (Answer(ms=1, status=200, body=b"in_flight 1\n"), "0 connections and 1 request in flight after 5 s."),
         (Answer(ms=1, status=200, body=b"in_flight NaN\n"), "Requests in flight cannot be read: .* is NaN"),
         (Answer(ms=1, status=500), "Requests in flight cannot be read: .* status 500"),
     ],
