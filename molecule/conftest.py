@@ -16,7 +16,10 @@ import testinfra
 @pytest.fixture(scope="session")
 def hosts(pytestconfig: pytest.Config) -> dict[str, Any]:
     """All hosts of the scenario's inventory, by name."""
-    found = testinfra.get_hosts(["ansible://all"], ansible_inventory=pytestconfig.option.ansible_inventory)
+    option = pytestconfig.option
+    found = testinfra.get_hosts(
+        ["ansible://all"], ansible_inventory=option.ansible_inventory, force_ansible=option.force_ansible
+    )
     return {host.backend.get_hostname(): host for host in found}
 
 
