@@ -65,7 +65,7 @@ class Migration:
             highest = max(self.store.read_fence(), state.token)
             taken = self._acquire(held, "cutover", self.plan["reason"], owner, takeover, highest)
             reality = self._read(workloads)
-            decision = decide.decide(self.plan, state, reality)
+            decision = decide.decide(self.plan, state, reality, check_mode=self.check_mode)
             if decision.kind == decide.REFUSE:
                 raise DriftError(
                     decision.sentence,

@@ -28,6 +28,9 @@ MARGIN = 60
 
 LOCAL = "127.0.0.1"
 
+PREFIX = "cutover_"
+"""Of every variable in an inventory."""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -252,8 +255,10 @@ class _Problems(list[str]):
     """What is wrong, one line each."""
 
     def unknown(self, path: str, name: str, known: Iterable[str], kind: str) -> None:
-        nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-        advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
+        # The prefix that all variables have makes none of them more alike.
+        stems = {one.removeprefix(PREFIX): one for one in known}
+        nearest = difflib.get_close_matches(name.removeprefix(PREFIX), list(stems), n=1, cutoff=0.5)
+        advice = f"did you mean {stems[nearest[0]]}?" if nearest else f"known are {', '.join(sorted(stems.values()))}"
         self.append(f"{path}: there is no such {kind}; {advice}")
 
 
