@@ -175,7 +175,7 @@ def measure_one_task(extent: Extent) -> dict[str, Any]:
         for number in range(extent.one_task_switches):
             to = "blue" if number % 2 else "green"
             say(f"one task on one host: to {to}, {number + 1} of {extent.one_task_switches}")
-            played = hosts.play(hosts.PLAYBOOKS / "one_task.yml", "nextgeneration", {"bench_to": to})
+            played = hosts.play(hosts.PLAYBOOKS / "one_task.yml", "nextgeneration", {"cutover_to": to})
             done.append({"seconds": played.seconds, **played.tasks["Start, route, drain, stop"][0]})
         return done
 
