@@ -33,6 +33,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, documentation, argument specs
 	antsibull-docs lint-collection-docs --plugin-docs --disallow-unknown-collection-refs --skip-rstcheck .
 	antsibull-changelog lint
 	$(BIN)/python scripts/argument_specs.py
+	$(BIN)/python scripts/inventory_docs.py --check
 	bash -n $(shell git ls-files '*.sh' .ci/run)
 
 .PHONY: sanity
@@ -66,6 +67,10 @@ lab-down: ## stop them
 .PHONY: build
 build: setup ## the collection's tarball, in .build/
 	ansible-galaxy collection build --force --output-path .build .
+
+.PHONY: docs
+docs: setup ## write docs/inventory.md anew from the plan's schema
+	$(BIN)/python scripts/inventory_docs.py
 
 .PHONY: lock
 lock: ## write requirements.lock anew from requirements.in, with the newest versions
