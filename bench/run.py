@@ -264,5 +264,5 @@ def _short(summary: dict[str, Any]) -> str:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (hosts.BenchError, subprocess.CalledProcessError) as error:
+    except (hosts.BenchError, subprocess.SubprocessError) as error:
         sys.exit(f"bench: {error}")
