@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
@@ -83,6 +84,10 @@ class Migration:
                         persisted=reality.persisted,
                         differences=list(decision.differences),
                     )
+                armed = self.store.read_guard()
+                if armed is not None and not self.check_mode:
+                    time = self.plan["lease"]["ttl"]
+                    self.store.write_guard(guard.adopt(armed, taken["token"], time, _guarding.moment()))
             return self._result(decision, state, reality, taken["token"])
 
     def roll_back(
@@ -102,6 +107,7 @@ class Migration:
             held = self._undamaged(self.store.read_lease, None, damage)
             document = self._undamaged(self.store.read_journal, journal.empty(self.plan["service"]), damage)
             highest = self._undamaged(self.store.read_fence, 0, damage)
+            armed = self._undamaged(self.store.read_guard, None, damage)
             state = journal.fold(document)
             why = reason or self.plan["reason"]
             taken = self._acquire(held, "rollback", why, owner, takeover, max(highest, state.token))
@@ -120,6 +126,8 @@ class Migration:
                     persisted=reality.persisted,
                     differences=[*damage, *decision.differences],
                 )
+                if armed is not None and not self.check_mode:
+                    self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment()))
             return self._result(decision, state, reality, taken["token"])
 
     def record(self, token: int | None, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +151,7 @@ class Migration:
                     {"reading": dataclasses.asdict(reading), "goal": goal},
                 )
             self._write(token, kind, weight=goal)
+            self.store.write_guard(None)
             self.store.write_lease(None)
         return {"changed": True, "id": state.id}
 
@@ -160,6 +169,7 @@ class Migration:
         problems: list[str] = []
         document = self._readable(self.store.read_journal, journal.empty(self.plan["service"]), problems)
         held = self._readable(self.store.read_lease, None, problems)
+        armed = self._readable(self.store.read_guard, None, problems)
         reading = self._readable(self.router.read, None, problems)
         state = journal.fold(document)
         reality = Reality(None, None, {}, workloads)
@@ -178,6 +188,7 @@ class Migration:
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
             "lease": {**held, "expired": self.now >= held["expires"]} if held else None,
+            "guard": _guarding.describe(armed, problems) if armed else None,
             "agree": not problems,
             "differences": problems,
         }

@@ -87,9 +87,10 @@ def decide(plan: Mapping[str, Any], state: State, reality: Reality, *, check_mod
     if closed:
         return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
     left = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
+    fired = f" ({state.fired['reason']})" if state.fired else ""
     return decision(
         RESUME,
-        f"{service}: the migration {state.id} to {new} was left {left}, with {_percent(reality.weight)} of the "
+        f"{service}: the migration {state.id} to {new} was left {left}{fired}, with {_percent(reality.weight)} of the "
         f"traffic on green; it goes on with {ahead} for {new}.{accepted}",
         steps,
     )
@@ -107,6 +108,8 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality) -> 
             NOTHING, left, back, goal, f"Nothing to do: {back} serves {service} alone.", differences=tuple(found)
         )
     sentence = f"{service} goes back to {back}, from {_percent(reality.weight)} of the traffic on green."
+    if state.fired:
+        sentence += f" Before, {state.fired['reason']}."
     if found:
         sentence += f" Found on the way: {'; '.join(found)}."
     return Decision(ROLL_BACK, left, back, goal, sentence, differences=tuple(found))

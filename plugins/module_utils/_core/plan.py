@@ -26,6 +26,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal im
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
 
+GUARD_MARGIN = 30
+"""Seconds that a guard outlives the longest stretch of work without its renewal: the router's own time to see what is
+ready, some tasks, and the first ones of a rollback.
+"""
+
 LOCAL = "127.0.0.1"
 
 PREFIX = "cutover_"
@@ -65,8 +70,8 @@ def _choice(text: str, *choices: str, **more: Any) -> Spec:
     return Spec("choice", text, "one of " + ", ".join(choices), choices=choices, **more)
 
 
-def _flag(text: str) -> Spec:
-    return Spec("flag", text, "true or false", default=False)
+def _flag(text: str, default: bool = False) -> Spec:
+    return Spec("flag", text, "true or false", default=default)
 
 
 def _list(text: str, of: Spec, **more: Any) -> Spec:
@@ -231,7 +236,45 @@ SCHEMA: dict[str, Spec] = {
             "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
         },
     ),
-    "cutover_state_dir": _file_path("Where journal, lease and fence are kept.", default="/var/lib/bluegreen-cutover"),
+    "cutover_guard": _keys(
+        "What takes the traffic back by itself, on the router host, when a run dies before a step is confirmed.",
+        {
+            "enabled": _flag("Whether there is one.", default=True),
+            "time": _whole(
+                "Seconds without a renewal, which each step makes, after which it acts; by default what the longest "
+                "step may take, and 30 more.",
+                1,
+                86_400,
+            ),
+            "triggers": _list(
+                "What makes it act at once.",
+                _keys(
+                    "One condition.",
+                    {
+                        "name": _text("What it says of the service.", r"\S[^\n]*", "one line", required=True),
+                        "query": _text("PromQL; every series is compared.", r"\S(?s:.*)", "a text", required=True),
+                        "op": _choice("How it is compared.", ">", ">=", "<", "<=", default=">"),
+                        "value": Spec("number", "With what.", "a number", required=True),
+                        "for": _whole("Seconds that it must hold.", 0, 86_400, default=0),
+                    },
+                ),
+                default=[],
+            ),
+            "prometheus": _keys(
+                "Where the triggers are asked, from the router host.",
+                {
+                    "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090"),
+                    "token_file": _file_path("A file on the router host that holds a bearer token."),
+                    "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+                },
+                default={},
+            ),
+        },
+        default={},
+    ),
+    "cutover_state_dir": _file_path(
+        "Where journal, lease, fence and guard are kept.", default="/var/lib/bluegreen-cutover"
+    ),
     "cutover_reason": _text(
         "Why, for the journal and for whoever finds the service taken.",
         r"[^\n]{1,200}",
@@ -367,6 +410,12 @@ def _read_flag(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     return flag if isinstance(flag, bool) else _wrong(spec, value, path, problems)
 
 
+def _read_number(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return _wrong(spec, value, path, problems)
+
+
 def _read_url(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     try:
         parts = urlsplit(value)
@@ -448,6 +497,7 @@ _READERS: dict[str, Callable[[Spec, Any, str, _Problems], Any]] = {
     "choice": _read_choice,
     "whole": _read_whole,
     "flag": _read_flag,
+    "number": _read_number,
     "url": _read_url,
     "list": _read_list,
     "keys": _read_keys,
@@ -535,12 +585,25 @@ def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
             problems.append(f"cutover_backup.destination {destination} is inside {path}, which it would back up")
 
 
+def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
+    guard = values.get("cutover_guard") or {}
+    settles = [step["settle"] for step in values.get("cutover_steps") or [] if step and step["settle"] is not None]
+    if guard.get("time") and settles and guard["time"] <= max(settles):
+        problems.append(
+            f"cutover_guard.time is {guard['time']}, and a step settles for {max(settles)} s: the guard would take it "
+            "back each time; more is needed"
+        )
+    if guard.get("triggers") and not (guard.get("prometheus") or {}).get("url"):
+        problems.append("cutover_guard.prometheus.url is missing; the triggers are asked there")
+
+
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_colours,
     _check_steps,
     _check_probes,
     _check_sticky,
     _check_backup,
+    _check_guard,
 )
 
 
@@ -618,6 +681,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         "tests_timeout": max((test["timeout"] for test in tests), default=0),
         "backup": values["cutover_backup"],
         "lease": {"ttl": _longest_stretch(values) + MARGIN, "wait": values["cutover_lease_wait"]},
+        "guard": _guard(values),
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
@@ -646,6 +710,13 @@ def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[s
     return {"start": _given(start), "stop": _given(stop)}
 
 
+def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Its time covers all from one renewal to the next, which is a step."""
+    given = values["cutover_guard"]
+    longest = max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"])
+    return {**given, "time": given["time"] or longest + GUARD_MARGIN, "prometheus": _given(given["prometheus"])}
+
+
 def _fill(value: Any, service: str) -> Any:
     if isinstance(value, dict):
         return {name: _fill(inner, service) for name, inner in value.items()}
@@ -657,17 +728,18 @@ def _bracket(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+def _budget(probes: Sequence[Mapping[str, Any]]) -> int:
+    """Seconds that all of them may take."""
+    return math.ceil(sum(int(probe["budget_ms"]) for probe in probes) / 1000)
+
+
 def _longest_stretch(values: Mapping[str, Any]) -> int:
     """Seconds between two records at most: the lease is renewed by each, and must not end in between."""
-    budgets = {
-        name: math.ceil(sum(probe["budget_ms"] for probe in values[name]) / 1000)
-        for name in ("cutover_probes", "cutover_verify")
-    }
     backup = values["cutover_backup"]
     stretches: list[int] = [
         (backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"],
-        sum(test["timeout"] for test in values["cutover_tests"]) + budgets["cutover_probes"],
-        max(step["settle"] for step in values["cutover_steps"]) + budgets["cutover_verify"],
+        sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"]),
+        max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
         values["cutover_drain"]["timeout"],
     ]
     return max(stretches)
