@@ -59,7 +59,8 @@ def test_an_error_is_one_failure_with_its_reason(made: dict[str, Any], run_modul
 
 
 def test_a_rollback_and_what_is_told_of_it(made: dict[str, Any], run_module: RunModule) -> None:
-    token = run_module(migration, state="rolling_back", plan=made, reason="it burns")["token"]
+    running = [{**unit, "active": True} for unit in UNITS]
+    token = run_module(migration, state="rolling_back", plan=made, workloads=running, reason="it burns")["token"]
     assert run_module(migration, state="rolled_back", plan=made, token=token)["changed"]
     told = run_module(migration_info, plan=made, workloads=UNITS)
     assert (told["changed"], told["phase"], told["agree"]) == (False, "rolled_back", True)
