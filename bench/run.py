@@ -168,7 +168,7 @@ def measure_router(router: Routed, extent: Extent) -> dict[str, Any]:
 def measure_one_task(extent: Extent) -> dict[str, Any]:
     """Start, route, drain and stop in one task, on one host without a proxy, under load."""
     _forget("solo", "nextgeneration")
-    hosts.ssh("solo", "systemctl stop nextgeneration-green; systemctl restart nextgeneration-blue")
+    hosts.ssh("solo", "systemctl disable --now nextgeneration-green")
 
     def switch() -> list[dict[str, Any]]:
         done = []

@@ -36,7 +36,7 @@ def playbook(name: str, *arguments: str) -> float:
     """Run a playbook of this repository with its output; return its seconds. Ends the demo when it fails."""
     say(f"\n--- ansible-playbook -i inventories/local playbooks/{name} {' '.join(arguments)}".rstrip())
     began = time.monotonic()
-    command = [PLAYBOOK, "-i", "inventories/local", f"playbooks/{name}", *arguments]
+    command = [str(PLAYBOOK), "-i", "inventories/local", f"playbooks/{name}", *arguments]
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise SystemExit(f"demo: {name} failed with exit status {done.returncode}; its messages are above")

@@ -18,6 +18,7 @@ DATABASES = sorted(set(SERVICES.values()))
 
 # Restart=no: a colour that a fault test kills stays down, so that what brings it back is the
 # collection's doing and not systemd's. 30 s to stop: ten times the slowest request.
+# Files: at systemd's own limit of 1,024, a burst of connections makes the service do nothing but log.
 UNIT = """\
 [Unit]
 Description={service} {colour} (lab)
@@ -32,6 +33,7 @@ EnvironmentFile=/etc/{service}/{colour}.env
 EnvironmentFile=-/etc/{service}/{colour}.faults.env
 ExecStart=/usr/bin/python3 service.py
 TimeoutStopSec=30
+LimitNOFILE=65536
 Restart=no
 
 [Install]

@@ -209,11 +209,13 @@ class Service:
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else "unknown"
         start = time.perf_counter()
-        self.metrics.in_flight.inc()
+        # Who asks how many requests are in flight does not count: the answer could never be none.
+        counted = int(path != "/metrics")
+        self.metrics.in_flight.inc(counted)
         try:
             response = await self._answer(request, handler, path)
         finally:
-            self.metrics.in_flight.dec()
+            self.metrics.in_flight.dec(counted)
         response.headers["X-Colour"] = self.settings.colour
         if self.draining:
             response.force_close()

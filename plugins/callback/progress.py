@@ -43,7 +43,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         self._running: dict[str, tuple[str, float]] = {}
         self._over = threading.Event()
 
-    def v2_playbook_on_start(self, playbook: Any) -> None:
+    def v2_playbook_on_start(self, _playbook: Any) -> None:
         threading.Thread(target=self._tell, daemon=True).start()
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
@@ -54,7 +54,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
 
     v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_skipped = v2_runner_on_unreachable = _end
 
-    def v2_playbook_on_stats(self, stats: Any) -> None:
+    def v2_playbook_on_stats(self, _stats: Any) -> None:
         self._over.set()
 
     def _tell(self) -> None:
@@ -65,7 +65,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
 
 
 def waiting(running: dict[str, tuple[str, float]], now: float) -> list[str]:
-    """One line per task that began at least ``INTERVAL`` seconds before ``now``; ``running`` is host to (task, begin)."""
+    """One line per task of ``running``, host to (task, begin), that began ``INTERVAL`` seconds before ``now``."""
     tasks: dict[str, list[tuple[str, float]]] = {}
     for host, (task, began) in running.items():
         if now - began >= INTERVAL:

@@ -44,40 +44,42 @@ options:
         description: The address to ask, with C(http) or C(https).
         type: str
         required: true
-      name:
-        description: What the probe is called in messages; its address when not given.
-        type: str
-      method:
-        description: The request's method.
-        type: str
-        default: GET
-        choices: [GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE]
-      body:
-        description: The request's body. A text is sent as it is, everything else as JSON.
-        type: raw
-      headers:
-        description: Headers of the request. They are logged.
-        type: dict
-        default: {}
-      secret_headers:
-        description: Headers whose values nobody may see, such as C(Authorization).
-        type: dict
-        default: {}
-      status:
-        description: The accepted status codes.
-        type: list
-        elements: int
-        default: [200]
-      json:
-        description:
-          - The expected value at each dotted path of the JSON body, such as C(checks.0.state).
-          - A body that is not valid JSON, which C(NaN) is not either, fails.
-        type: dict
-        default: {}
-      budget_ms:
-        description: How many milliseconds the whole answer may take.
-        type: int
-        default: 2000
+      # The same for both lists.
+      <<: &probe
+        name:
+          description: What the probe is called in messages; its address when not given.
+          type: str
+        method:
+          description: The request's method.
+          type: str
+          default: GET
+          choices: [GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE]
+        body:
+          description: The request's body. A text is sent as it is, everything else as JSON.
+          type: raw
+        headers:
+          description: Headers of the request. They are logged.
+          type: dict
+          default: {}
+        secret_headers:
+          description: Headers whose values nobody may see, such as C(Authorization).
+          type: dict
+          default: {}
+        status:
+          description: The accepted status codes.
+          type: list
+          elements: int
+          default: [200]
+        json:
+          description:
+            - The expected value at each dotted path of the JSON body, such as C(checks.0.state).
+            - A body that is not valid JSON, which C(NaN) is not either, fails.
+          type: dict
+          default: {}
+        budget_ms:
+          description: How many milliseconds the whole answer may take.
+          type: int
+          default: 2000
   bases:
     description: Addresses that O(probes) are asked at, such as V(http://app1:8002).
     type: list
@@ -93,40 +95,7 @@ options:
         description: The path to ask, with its query.
         type: str
         required: true
-      name:
-        description: What the probe is called in messages; its address when not given.
-        type: str
-      method:
-        description: The request's method.
-        type: str
-        default: GET
-        choices: [GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE]
-      body:
-        description: The request's body. A text is sent as it is, everything else as JSON.
-        type: raw
-      headers:
-        description: Headers of the request. They are logged.
-        type: dict
-        default: {}
-      secret_headers:
-        description: Headers whose values nobody may see, such as C(Authorization).
-        type: dict
-        default: {}
-      status:
-        description: The accepted status codes.
-        type: list
-        elements: int
-        default: [200]
-      json:
-        description:
-          - The expected value at each dotted path of the JSON body, such as C(checks.0.state).
-          - A body that is not valid JSON, which C(NaN) is not either, fails.
-        type: dict
-        default: {}
-      budget_ms:
-        description: How many milliseconds the whole answer may take.
-        type: int
-        default: 2000
+      <<: *probe
   attempts:
     description: How many rounds at most, from 1 to 1000.
     type: int

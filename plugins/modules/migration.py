@@ -203,7 +203,7 @@ def main() -> None:
             },
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
-            "token": {"type": "int"},
+            "token": {"type": "int", "no_log": False},
             "event": {"type": "str", "choices": ["started", "probed", "drained"]},
             "data": {"type": "dict", "default": {}},
             "reason": {"type": "str"},

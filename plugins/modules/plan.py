@@ -56,7 +56,9 @@ plan:
       type: dict
       returned: success
     one_host:
-      description: Whether router and application are one host and there is one step, so that one task can do it all.
+      description:
+        - Whether router and application are one host and there is one step that need not settle, so that one task
+          does it all.
       type: bool
       returned: success
     router:

@@ -207,6 +207,12 @@ SCHEMA: dict[str, Spec] = {
         "How the old colour is emptied before it is stopped.",
         {
             "timeout": _whole("Seconds to wait for its last connection.", 1, 86_400, default=60),
+            "on_timeout": _choice(
+                "What becomes of clients that are left then: the run fails, or they are cut off.",
+                "fail",
+                "stop",
+                default="fail",
+            ),
             "signal": _signal("Tells the service to close its idle connections."),
             "resume_signal": _signal("Takes that back, when traffic returns to it."),
             "in_flight": _url_path("Where the service tells the metric http_requests_in_flight, which must be 0 too."),
@@ -656,7 +662,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         "state_dir": values["cutover_state_dir"],
         "front": values["cutover_front"],
         "hosts": {"router": router, "app": list(addresses)},
-        "one_host": list(addresses) == [router] and len(values["cutover_steps"]) == 1,
+        "one_host": list(addresses) == [router] and [step["settle"] for step in values["cutover_steps"]] == [0],
         "router": _fill(values["cutover_router"], service),
         "colours": {
             colour: {
@@ -704,6 +710,7 @@ def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[s
         "unit": colour["unit"],
         "port": colour["port"],
         "timeout": drain["timeout"],
+        "on_timeout": drain["on_timeout"],
         "signal": drain["signal"],
         "in_flight_url": here + drain["in_flight"] if drain["in_flight"] else None,
     }

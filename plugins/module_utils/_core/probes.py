@@ -74,6 +74,8 @@ def make_target(spec: Mapping[str, Any], base: str | None = None, where: str = "
         raise InputError(f"{where}: the path {spec['path']!r} does not begin with '/'.")
     if spec["budget_ms"] < 1:
         raise InputError(f"{where}: budget_ms is {spec['budget_ms']}; a number of milliseconds from 1 is needed.")
+    if not spec["status"]:
+        raise InputError(f"{where}: status is empty; at least one status code is needed.")
     body = spec.get("body")
     headers = {str(key): str(value) for key, value in {**spec["headers"], **spec.get("secret_headers", {})}.items()}
     if body is not None and not isinstance(body, str):

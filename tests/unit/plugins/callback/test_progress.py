@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from ansible_collections.bluegreen.cutover.plugins.callback import progress
 from ansible_collections.bluegreen.cutover.plugins.callback.progress import CallbackModule, waiting
 

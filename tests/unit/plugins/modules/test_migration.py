@@ -46,16 +46,22 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     )
 
 
-def test_every_state_reaches_the_journal(made: dict[str, Any], run_module: RunModule) -> None:
+def test_a_run_that_fails(made: dict[str, Any], run_module: RunModule) -> None:
     token = run_module(migration, state="begun", plan=made, workloads=UNITS, owner={"user": "alice"})["token"]
     data = {"colour": "green"}
     assert run_module(migration, state="recorded", plan=made, token=token, event="started", data=data)["changed"]
-    failure = run_module(migration, state="finished", plan=made, token=token)
-    assert (failure["failed"], failure["reason"]) == (True, "router")
     assert run_module(migration, state="failed", plan=made, token=token, data={"reason": "probe"})["changed"]
-    token = run_module(migration, state="rolling_back", plan=made, reason="it burns")["token"]
-    assert run_module(migration, state="rolled_back", plan=made, token=token)["changed"]
 
+
+def test_an_error_is_one_failure_with_its_reason(made: dict[str, Any], run_module: RunModule) -> None:
+    failure = run_module(migration, state="finished", plan=made, token=1)
+    assert (failure["failed"], failure["reason"]) == (True, "store")
+
+
+def test_a_rollback_and_what_is_told_of_it(made: dict[str, Any], run_module: RunModule) -> None:
+    running = [{**unit, "active": True} for unit in UNITS]
+    token = run_module(migration, state="rolling_back", plan=made, workloads=running, reason="it burns")["token"]
+    assert run_module(migration, state="rolled_back", plan=made, token=token)["changed"]
     told = run_module(migration_info, plan=made, workloads=UNITS)
     assert (told["changed"], told["phase"], told["agree"]) == (False, "rolled_back", True)
 

@@ -56,7 +56,8 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert made["colours"]["green"]["instances"] == [{"host": "app1", "port": 8002}, {"host": "app2", "port": 8002}]
     assert made["colours"]["green"]["urls"] == ["http://app1:8002", "http://app2:8002"]
     assert made["colours"]["blue"]["start"]["ready"] == "http://127.0.0.1:8001/health/ready"
-    assert made["colours"]["blue"]["stop"] == {"unit": "shop-blue.service", "port": 8001, "timeout": 60}
+    stop = {"unit": "shop-blue.service", "port": 8001, "timeout": 60, "on_timeout": "fail"}
+    assert made["colours"]["blue"]["stop"] == stop
     assert made["steps"] == [{"share": 100, "settle": 0, "weight": 100}]
     assert made["min_ready"] == 2
     assert made["lease"] == {"ttl": 60 + MARGIN, "wait": 0}

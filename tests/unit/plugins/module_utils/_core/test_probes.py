@@ -79,6 +79,11 @@ def test_a_budget_of_nothing_is_refused() -> None:
         probes.make_target(spec(url="http://app1/", budget_ms=0))
 
 
+def test_no_accepted_status_is_refused() -> None:
+    with pytest.raises(InputError, match="status is empty"):
+        probes.make_target(spec(url="http://app1/", status=[]))
+
+
 def test_a_header_with_a_line_break_is_refused() -> None:
     with pytest.raises(InputError, match="X-A"):
         probes.make_target(spec(url="http://app1/", headers={"X-A": "1\r\nX-B: 2"}))
