@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -25,9 +26,6 @@ START_WAIT = 20.0
 """Seconds that the process has to tell that it has seen what was armed."""
 ANSWER_WAIT = 3.0
 """The same for one that runs already, in seconds; then it is started anew."""
-GONE = 3
-"""Exit status when nothing is left to guard; with any other systemd starts the process again."""
-
 _POLL = 0.05
 _PACKAGE = "ansible_collections.bluegreen.cutover.plugins.module_utils"
 _MAIN = f"import sys\nfrom {_PACKAGE} import _guardian\n\nsys.exit(_guardian.main(sys.argv[1:]))\n"
@@ -45,8 +43,7 @@ Type=exec
 ExecStart={program} run {arguments}
 Restart=always
 RestartSec=100ms
-RestartPreventExitStatus={gone}
-SuccessExitStatus={gone}
+RestartPreventExitStatus=0
 RuntimeDirectory={runtime}
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=restart
@@ -117,7 +114,6 @@ def install(store: FileStore, units: str = UNITS, python: str = sys.executable) 
         "program": f'"{_path(python)}" -I "{_path(path)}"',
         "arguments": f'"{_path(store.folder.parent)}" {store.service}',
         "runtime": Path(RUNTIME.format(service=store.service)).name,
-        "gone": GONE,
     }
     wanted = {
         path: program(),
@@ -129,7 +125,10 @@ def install(store: FileStore, units: str = UNITS, python: str = sys.executable) 
 
 
 def remove(store: FileStore, run: Run, units: str = UNITS) -> bool:
-    """Remove program and units, unless a guard is armed meanwhile; whether they are gone."""
+    """Remove program, units and all, unless a guard is armed meanwhile; whether they are gone.
+
+    The process does that itself, and ends with status 0: with any other systemd starts it again.
+    """
     with store.locked():
         if store.read_guard() is not None:
             return False
@@ -142,7 +141,9 @@ def remove(store: FileStore, run: Run, units: str = UNITS) -> bool:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise StoreError(f"{path} cannot be removed: {error.strerror}. Remove it by hand") from error
+    # systemd forgets the unit with that, and its runtime folder.
     run(["systemctl", "daemon-reload"], QUICK)
+    shutil.rmtree(RUNTIME.format(service=store.service), ignore_errors=True)
     return True
 
 

@@ -333,7 +333,7 @@ def main(arguments: Sequence[str]) -> int:
             if pause is not None:
                 time.sleep(pause)
             elif _guard_service.remove(store, run_command):
-                return _guard_service.GONE
+                return 0
     except CutoverError as error:
         _tell(error.message)
         # Until systemd starts it again.
