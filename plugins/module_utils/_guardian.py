@@ -89,7 +89,7 @@ class Guardian:
         self._beat(document, now)
         cause = guard.due(document, now) or self.watch.pulled()
         if cause is None:
-            self._retry_at, self._pause = 0.0, RETRY[0]
+            self.problem, self._retry_at, self._pause = "", 0.0, RETRY[0]
             left = guard.left(document, now)
             return TICK if left is None else min(TICK, left + 0.001)
         if now.boottime >= self._retry_at and not self._fire(cause):
@@ -211,11 +211,13 @@ class Guardian:
                 # At a boot it was the disk that changed, and nothing had to be set.
                 self.store.record(token, now.wall, "weight_intended", before=goal, weight=goal)
                 self.store.record(token, now.wall, "weight_set", weight=goal, commands=[], ms=0.0)
-            sentence = guard.took(document, now.wall, Cause(**document["cause"]))
-            self.store.record(token, now.wall, "failed", reason="guard", message=sentence)
+            # A process that was killed after this record is followed by one that comes here again.
+            if state.phase != journal.FAILED:
+                sentence = guard.took(document, now.wall, Cause(**document["cause"]))
+                self.store.record(token, now.wall, "failed", reason="guard", message=sentence)
+                self.tell(sentence)
             self.store.write_guard(None)
             self.store.write_lease(None)
-            self.tell(sentence)
 
     def _failed(self, error: CutoverError, token: int | None = None) -> bool:
         if self._say(error.message) and token is not None:
@@ -237,8 +239,6 @@ class Guardian:
         token, generation, at = self._beaten
         if (token, generation) == (document["token"], document["generation"]) and now.boottime - at < BEAT:
             return
-        if (token, generation) != (document["token"], document["generation"]):
-            self.problem = ""
         self._beaten = document["token"], document["generation"], now.boottime
         seen = {"token": document["token"], "generation": document["generation"]}
         scratch = self.runtime / "seen.tmp"
