@@ -76,7 +76,8 @@ class Desk:
         self.runtime = folder / "run"
         self.runtime.mkdir()
         self.guardian = self.new_guardian()
-        self.plan: dict[str, Any] = {}
+        self.plan = self.make_plan()
+        self.token = 0
 
     def make_plan(self, **settings: Any) -> dict[str, Any]:
         variables = {
@@ -128,13 +129,11 @@ class Desk:
             for colour in ("blue", "green")
         ]
 
-    def begin(self, weight: int = 50, **settings: Any) -> int:
-        """A run that has armed its guard and moved a part of the traffic; its token."""
-        self.plan = self.make_plan(**settings)
-        token: int = self.run().begin(self.workloads, ALICE)["token"]
-        self.arm(token)
-        self.change(token, weight)
-        return token
+    def begin(self) -> None:
+        """A run that has armed its guard and moved a part of the traffic."""
+        self.token = self.run().begin(self.workloads, ALICE)["token"]
+        self.arm(self.token)
+        self.change(self.token, 50)
 
     def arm(self, token: int) -> None:
         with self.store.locked():
@@ -163,11 +162,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # nobody waits for a disk here
     the_desk = Desk(tmp_path)
     monkeypatch.setattr(_guarding, "moment", the_desk.moment)
+    the_desk.begin()
     return the_desk
 
 
 def test_not_renewed_it_sends_the_traffic_back_and_says_so(desk: Desk) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.wait(9.99)
     assert desk.guardian.look() == pytest.approx(0.011)
     assert desk.router.weight == 50
@@ -191,7 +191,6 @@ def test_not_renewed_it_sends_the_traffic_back_and_says_so(desk: Desk) -> None:
 
 
 def test_the_next_run_knows_and_goes_on(desk: Desk) -> None:
-    desk.begin()
     desk.wait(10)
     desk.guardian.look()
     resumed = desk.run().begin(desk.workloads, BOB)
@@ -202,7 +201,6 @@ def test_the_next_run_knows_and_goes_on(desk: Desk) -> None:
 
 
 def test_the_rollback_after_it_knows_too(desk: Desk) -> None:
-    desk.begin()
     desk.wait(10)
     desk.guardian.look()
     back = desk.run().roll_back(None, BOB)
@@ -212,7 +210,7 @@ def test_the_rollback_after_it_knows_too(desk: Desk) -> None:
 
 
 def test_renewed_it_waits(desk: Desk) -> None:
-    token = desk.begin()
+    token = desk.token
     for _step in range(5):
         desk.wait(9)
         desk.arm(token)
@@ -225,7 +223,7 @@ def test_renewed_it_waits(desk: Desk) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "read", "apply", "after"])
 def test_a_confirmation_at_any_moment_holds_or_is_refused(desk: Desk, moment: str) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.wait(10)
     outcome: list[str] = []
 
@@ -249,7 +247,7 @@ def test_a_confirmation_at_any_moment_holds_or_is_refused(desk: Desk, moment: st
 
 
 def test_a_controller_that_wakes_up_while_it_fires_is_fenced(desk: Desk) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.wait(10)
     outcome = []
 
@@ -269,7 +267,6 @@ def test_a_controller_that_wakes_up_while_it_fires_is_fenced(desk: Desk) -> None
 
 
 def test_blue_that_is_not_ready_is_waited_for(desk: Desk) -> None:
-    desk.begin()
     desk.router.ready["blue"] = 1
     desk.wait(10)
     for _look in range(20):
@@ -290,7 +287,6 @@ def test_blue_that_is_not_ready_is_waited_for(desk: Desk) -> None:
 
 
 def test_some_of_blue_is_better_than_nobody(desk: Desk) -> None:
-    desk.begin()
     desk.router.ready.update(blue=1, green=0)
     desk.wait(10)
     desk.guardian.look()
@@ -298,7 +294,6 @@ def test_some_of_blue_is_better_than_nobody(desk: Desk) -> None:
 
 
 def test_nobody_ready_leaves_it_as_it_is(desk: Desk) -> None:
-    desk.begin()
     desk.router.ready.update(blue=0, green=0)
     desk.wait(10)
     desk.guardian.look()
@@ -306,7 +301,6 @@ def test_nobody_ready_leaves_it_as_it_is(desk: Desk) -> None:
 
 
 def test_a_rollback_takes_over_from_a_guard_that_waits(desk: Desk) -> None:
-    desk.begin()
     desk.router.ready["blue"] = 0
     desk.wait(10)
     desk.guardian.look()
@@ -321,7 +315,6 @@ def test_a_rollback_takes_over_from_a_guard_that_waits(desk: Desk) -> None:
 
 
 def test_a_rollback_that_dies_on_its_way_is_guarded_too(desk: Desk) -> None:
-    desk.begin()
     desk.wait(9)
     desk.run().roll_back(None, BOB)
     desk.wait(guard.ROLLBACK_TIME - 0.1)
@@ -333,7 +326,7 @@ def test_a_rollback_that_dies_on_its_way_is_guarded_too(desk: Desk) -> None:
 
 
 def test_a_resumed_run_takes_it_over(desk: Desk) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.wait(9)
     taken = desk.run().begin(desk.workloads, ALICE, takeover=token)
     desk.wait(9)
@@ -342,7 +335,7 @@ def test_a_resumed_run_takes_it_over(desk: Desk) -> None:
 
 
 def test_a_step_back_to_where_it_came_from_disarms_it(desk: Desk) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.change(token, 0)
     assert desk.store.read_guard() is None
     desk.arm(token)
@@ -376,7 +369,7 @@ def look_and_die(desk: Desk, monkeypatch: pytest.MonkeyPatch, at: int) -> int:
 def test_killed_after_any_write_the_next_process_ends_it_whole(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.wait(10)
     assert look_and_die(desk, monkeypatch, at) == min(at, 11)
     desk.guardian = desk.new_guardian()
@@ -391,7 +384,6 @@ def test_killed_after_any_write_the_next_process_ends_it_whole(
 
 
 def test_a_router_that_comes_up_was_told_before(desk: Desk) -> None:
-    desk.begin()
     desk.boot_id, desk.boottime = "two", 3.0
     desk.router.broken = True  # it is not up yet
     desk.new_guardian().boot()
@@ -404,7 +396,7 @@ def test_a_router_that_comes_up_was_told_before(desk: Desk) -> None:
 
 
 def test_the_unit_for_the_boot_does_nothing_in_the_same_boot(desk: Desk) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.wait(11)
     desk.guardian.boot()
     assert desk.router.persisted == 50
@@ -416,7 +408,6 @@ def test_the_unit_for_the_boot_does_nothing_in_the_same_boot(desk: Desk) -> None
 
 
 def test_a_full_disk_does_not_keep_the_traffic_away(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.begin()
     desk.wait(10)
 
     def full(_self: FileStore, path: Path, _document: dict[str, Any]) -> None:
@@ -434,7 +425,6 @@ def test_a_full_disk_does_not_keep_the_traffic_away(desk: Desk, monkeypatch: pyt
 
 
 def test_a_router_that_fails_is_tried_again_with_growing_pauses(desk: Desk) -> None:
-    desk.begin()
     desk.wait(10)
     desk.router.broken = True
     tried = 0
@@ -455,7 +445,6 @@ def test_a_router_that_fails_is_tried_again_with_growing_pauses(desk: Desk) -> N
 
 
 def test_a_damaged_file_is_told_and_waited_for(desk: Desk) -> None:
-    desk.begin()
     path = desk.folder / "shop" / "guard.json"
     text = path.read_text()
     path.write_text("{")
@@ -468,7 +457,7 @@ def test_a_damaged_file_is_told_and_waited_for(desk: Desk) -> None:
 
 
 def test_a_sign_of_life_is_given_at_once_for_what_is_new(desk: Desk) -> None:
-    token = desk.begin()
+    token = desk.token
     desk.guardian.look()
     seen = json.loads((desk.runtime / "seen.json").read_text())
     assert (seen["token"], seen["generation"], seen["at"]) == (token, 1, BOOT)
@@ -482,8 +471,9 @@ def test_a_sign_of_life_is_given_at_once_for_what_is_new(desk: Desk) -> None:
 
 def test_a_trigger_that_holds_fires_a_confirmed_guard(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     trigger = {"name": "errors of green", "query": "q", "op": ">", "value": 0.05, "for": 0}
-    token = desk.begin(triggers=[trigger], prometheus={"url": "http://prometheus:9090"})
-    assert desk.confirm(token)
+    desk.plan = desk.make_plan(triggers=[trigger], prometheus={"url": "http://prometheus:9090"})
+    desk.arm(desk.token)
+    assert desk.confirm(desk.token)
     monkeypatch.setattr(Watch, "set", lambda _self, _document: None)
     desk.wait(100_000)
     desk.guardian.look()
@@ -497,7 +487,6 @@ def test_a_trigger_that_holds_fires_a_confirmed_guard(desk: Desk, monkeypatch: p
 
 def test_triggers_are_asked_beside_the_loop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     trigger = {"name": "errors", "query": "q", "op": ">", "value": 0.05, "for": 0}
-    desk.begin(triggers=[trigger], prometheus={"url": "http://prometheus:9090"})
     answers: list[Any] = [StoreError("down"), [0.01], [0.2]]
 
     def ask(_source: Any, _query: str) -> list[float]:
@@ -522,7 +511,6 @@ def test_triggers_are_asked_beside_the_loop(desk: Desk, monkeypatch: pytest.Monk
 
 
 def test_status_tells_of_it(desk: Desk) -> None:
-    desk.begin()
     told = desk.run().describe(desk.workloads)
     assert (told["guard"]["state"], told["guard"]["left"], told["guard"]["back_to"]) == ("armed", 10, "blue")
     assert not told["agree"]
@@ -530,7 +518,6 @@ def test_status_tells_of_it(desk: Desk) -> None:
 
 
 def test_a_wall_clock_that_jumps_while_it_fires_costs_it_nothing(desk: Desk) -> None:
-    desk.begin()
     desk.wait(10)
 
     def jump() -> None:
