@@ -1,0 +1,410 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guard on the lab's hosts: whatever becomes of the controller, the traffic goes back, and nobody is failed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Lab, Run
+
+TIME = 25
+"""Seconds that the guard has in these tests: some tasks, on a machine that is busy."""
+BOUND = 2.0
+"""Seconds after its time until the traffic is back (issue: "The controller killed …")."""
+PUNCTUAL = 0.5
+"""Seconds after its time until the guard acts."""
+STEPS = [{"share": 10, "settle": 3}, {"share": 50, "settle": 3}, {"share": 100, "settle": 3}]
+
+HALF = """
+- hosts: cutover_router:cutover_app
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: bluegreen.cutover.preflight}
+    - ansible.builtin.import_role: {name: bluegreen.cutover.deploy}
+    - ansible.builtin.import_role: {name: bluegreen.cutover.guard}
+    - bluegreen.cutover.router_weight:
+        service: "{{ cutover_plan.service }}"
+        token: "{{ cutover_run.token }}"
+        router: "{{ cutover_plan.router }}"
+        colours: "{{ cutover_plan.colours }}"
+        weight: 50
+        min_ready: "{{ cutover_plan.min_ready }}"
+      run_once: true
+      delegate_to: "{{ cutover_plan.hosts.router }}"
+    - ansible.builtin.import_role: {name: bluegreen.cutover.guard, tasks_from: "{{ then }}.yml"}
+      when: then is defined
+    - ansible.builtin.copy: {content: "{{ cutover_plan | to_json }}", dest: /root/plan.json, mode: "0600"}
+      run_once: true
+      delegate_to: "{{ cutover_plan.hosts.router }}"
+"""
+
+
+@dataclass
+class Site:
+    """One service behind its provider, and its guard."""
+
+    lab: Lab
+    scratch: Path
+    host: str = "router"
+    inventory: str = "local"
+    service: str = "shop"
+    port: int = 8080
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def variables(self, **guard: Any) -> dict[str, Any]:
+        return {"cutover_guard": {"time": TIME, **guard}, "cutover_steps": STEPS, **self.settings}
+
+    def play(self, playbook: str, **guard: Any) -> Run:
+        return self.lab.playbook(playbook, self.inventory, self.variables(**guard))
+
+    def half(self, then: str | None = None, **guard: Any) -> Run:
+        """A run that armed its guard, sent green half of the traffic, and was never heard of again."""
+        path = self.scratch / "half.yml"
+        path.write_text(HALF)
+        more = {"then": then} if then else {}
+        return self.lab.playbook(str(path), self.inventory, {**self.variables(**guard), **more}).ok()
+
+    def on_host(self, command: str, timeout: float = 60) -> str:
+        return self.lab.ssh(self.host, command, timeout=timeout)
+
+    @property
+    def state(self) -> str:
+        return f"/var/lib/bluegreen-cutover/{self.service}"
+
+    @property
+    def unit(self) -> str:
+        return f"bluegreen-guard-{self.service}.service"
+
+    def wait_for(self, kind: str, count: int, timeout: float = 120) -> float:
+        """Wait on the host until the journal has ``count`` events like that; unix seconds of the moment."""
+        pattern = shlex.quote(f'"kind": "{kind}"')
+        loop = f"until [ $(grep -o {pattern} {self.state}/journal.json | wc -l) -ge {count} ]; do sleep 0.05; done"
+        said = self.on_host(f"timeout {timeout} sh -c {shlex.quote(loop)} && date +%s.%N", timeout + 10)
+        return float(said)
+
+    def journal(self) -> list[dict[str, Any]]:
+        text = self.on_host(f"cat {self.state}/journal.json 2>/dev/null || true")
+        document = json.loads(text) if text else {"migrations": []}
+        return [event for one in document["migrations"] for event in one["events"]]
+
+    def count(self, kind: str) -> int:
+        return sum(event["kind"] == kind for event in self.journal())
+
+    def fired(self) -> tuple[dict[str, Any], float]:
+        """The last firing, and how many seconds after the deadline the traffic was back."""
+        events = self.journal()
+        at = max(number for number, event in enumerate(events) if event["kind"] == "guard_fired")
+        back = next(event for event in events[at:] if event["kind"] == "weight_set")
+        return events[at], (events[at]["late"] or 0.0) + back["at"] - events[at]["at"]
+
+    def weights(self) -> tuple[int, int]:
+        described = self.play_status()
+        return described["weight"], described["persisted"]
+
+    def play_status(self) -> dict[str, Any]:
+        path = self.scratch / "info.yml"
+        path.write_text(
+            "- hosts: cutover_router\n  gather_facts: false\n  tasks:\n    - bluegreen.cutover.plan:\n"
+            "    - bluegreen.cutover.migration_info: {plan: '{{ cutover_plan }}'}\n      register: told\n"
+            "    - ansible.builtin.copy: {content: '{{ told | to_json }}', dest: "
+            + str(self.scratch / "told.json")
+            + "}\n"
+            "      delegate_to: localhost\n"
+        )
+        self.lab.playbook(str(path), self.inventory, self.variables()).ok()
+        told: dict[str, Any] = json.loads((self.scratch / "told.json").read_text())
+        return told
+
+    def serve(self, count: int = 30) -> set[str]:
+        """The colours that answer now."""
+        return {self.ask() for _request in range(count)}
+
+    def ask(self) -> str:
+        url = f"http://{self.lab.address(self.host)}:{self.port}/api/v1/ping"
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return str(json.load(answer)["colour"])
+
+    def traces(self) -> str:
+        """Whatever is on the host of a guard."""
+        return self.on_host(
+            "ls -d /run/bluegreen-guard-* /var/lib/bluegreen-cutover/*/guard* 2>/dev/null; "
+            "find /etc/systemd/system /run/systemd -name '*bluegreen-guard*'; "
+            "systemctl list-units --all --no-legend 'bluegreen-guard*'; pgrep -af guard.pyz || true"
+        ).strip()
+
+    def assert_no_traces(self) -> None:
+        until = time.monotonic() + 15
+        while (left := self.traces()) and time.monotonic() < until:
+            time.sleep(0.3)
+        assert left == ""
+
+
+@pytest.fixture(scope="module")
+def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    lab.renew("local")
+    return Site(lab, tmp_path_factory.mktemp("guard"))
+
+
+@contextlib.contextmanager
+def cable_cut(lab: Lab, host: str) -> Iterator[None]:
+    """No packet of an SSH connection gets to the host; all others do."""
+    netns = ["ip", "netns", "exec", f"bluegreen-lab.{lab.name}.{host}", "nft"]
+    rule = "add table inet cut; add chain inet cut in { type filter hook input priority -300; }; "
+    subprocess.run([*netns, f"{rule} add rule inet cut in tcp dport 22 drop"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*netns, "delete table inet cut"], check=True)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("death", ["SIGKILL", "SIGTERM", "cut", "SIGSTOP"])
+def test_a_controller_that_is_lost_at_any_step(site: Site, death: str, step: int) -> None:
+    """The traffic is back within the guard's time + 2 s, and not one request failed."""
+    sets, fires = site.count("weight_set"), site.count("guard_fired")
+    target = f"http://{site.lab.address('router')}:8080"
+    with site.lab.load(target, rate=40, duration=240, idle=20) as running:
+        process = site.lab.start("cutover", site.inventory, site.variables())
+        moved = site.wait_for("weight_set", sets + step + 1)
+        with contextlib.ExitStack() as stack:
+            if death == "cut":
+                stack.enter_context(cable_cut(site.lab, "router"))
+            elif death == "SIGSTOP":
+                os.killpg(process.pid, signal.SIGSTOP)
+            else:
+                os.kill(process.pid, signal.Signals[death])
+            lost = time.time()
+            if death == "cut":
+                time.sleep(TIME + BOUND)
+        site.wait_for("guard_fired", fires + 1)
+        back = site.wait_for("failed", fires + 1)
+        if death == "SIGSTOP":
+            os.killpg(process.pid, signal.SIGCONT)
+        run = site.lab.finish(process)
+        assert site.serve() == {"blue"}
+        running.stop()
+        result = running.result()
+    fired, late = site.fired()
+    back = [event["at"] for event in site.journal() if event["kind"] == "weight_set"][-1]
+    print(
+        f"MEASURED {death} step {step}: back {back - lost:.2f} s after the loss, "
+        f"acted {fired['late']} s late, back {late:.3f} s"
+    )
+    assert back - lost <= TIME + BOUND
+    assert fired["late"] <= PUNCTUAL
+    assert late <= BOUND
+    assert moved <= lost
+    assert result.outcomes() == {"ok": result.count}
+    assert run.rc != 0
+    if death == "SIGSTOP":
+        # Who wakes up later is told, and changes nothing.
+        assert "the guard has sent the traffic of shop back to blue" in " ".join(run.stdout.split())
+    assert site.weights() == (0, 0)
+    site.assert_no_traces()
+
+
+def test_the_next_run_says_what_the_guard_did_and_arrives(site: Site) -> None:
+    run = site.play("cutover").ok()
+    assert "the guard has sent the traffic of shop back to blue" in " ".join(run.stdout.split())
+    assert site.serve() == {"green"}
+    assert site.count("guard_fired") == site.count("failed")
+    site.assert_no_traces()
+    site.play("rollback").ok()
+    site.assert_no_traces()
+
+
+def test_status_tells_of_it_and_a_rollback_ends_it(site: Site) -> None:
+    site.half(time=600)
+    told = site.play_status()["guard"]
+    assert (told["state"], told["back_to"], told["alive"]) == ("armed", "blue", True)
+    assert 0 < told["left"] <= 600
+    run = site.play("status")
+    assert "guard: armed, sends the traffic back to blue in" in " ".join(run.stdout.split())
+    site.play("rollback").ok()
+    assert site.weights() == (0, 0)
+    site.assert_no_traces()
+
+
+def test_it_is_on_time_whatever_becomes_of_systemd_and_its_process(site: Site) -> None:
+    """Reload, reexec, kills: the deadline stays."""
+    for command, bound in (
+        ("true", PUNCTUAL),
+        ("systemctl daemon-reload", PUNCTUAL),
+        ("systemctl daemon-reexec", PUNCTUAL),
+        (f"systemctl kill --signal=KILL {site.unit}", PUNCTUAL),
+        (f"systemctl kill --signal=TERM {site.unit}; sleep 5; systemctl kill --signal=SEGV {site.unit}", PUNCTUAL),
+    ):
+        fires = site.count("guard_fired")
+        site.half(time=12)
+        site.on_host(command)
+        site.wait_for("failed", fires + 1)
+        fired, late = site.fired()
+        print(f"MEASURED {command!r}: acted {fired['late']} s late, back {late:.3f} s")
+        assert fired["cause"] == "time"
+        assert fired["late"] <= bound, command
+        assert site.serve() == {"blue"}
+        site.assert_no_traces()
+    site.play("rollback").ok()
+
+
+def test_killed_just_before_its_time_it_is_started_again_and_acts(site: Site) -> None:
+    fires = site.count("guard_fired")
+    site.half(time=10)
+    deadline = json.loads(site.on_host(f"cat {site.state}/guard.json"))["deadline_at"]
+    kill = f"systemctl kill --signal=KILL {site.unit}"
+    site.on_host(f"while [ $(date +%s%N) -lt {int((deadline - 0.05) * 1e9)} ]; do :; done; {kill}")
+    site.wait_for("failed", fires + 1)
+    fired, late = site.fired()
+    print(f"MEASURED killed 50 ms before: acted {fired['late']} s late, back {late:.3f} s")
+    assert late <= BOUND
+    site.assert_no_traces()
+    site.play("rollback").ok()
+
+
+def test_blue_that_is_not_ready_gets_no_traffic(site: Site) -> None:
+    """Green serves; a guard that sent everything to a dead blue would end the service."""
+    fires, waits = site.count("guard_fired"), site.count("guard_waits")
+    site.half(time=12)
+    for host in ("app1", "app2"):
+        site.lab.ssh(host, "systemctl stop shop-blue")
+    site.wait_for("guard_waits", waits + 1)
+    assert site.serve() == {"green"}
+    told = site.play_status()["guard"]
+    assert told["state"] == "firing"
+    assert "blue has 0 of 2 instances ready" in told["problem"]
+    refused = site.play("cutover")
+    assert refused.rc != 0
+    assert "is being taken back by its guard" in " ".join(refused.stdout.split())
+    for host in ("app1", "app2"):
+        site.lab.ssh(host, "systemctl start shop-blue")
+    site.wait_for("failed", fires + 1)
+    assert site.serve() == {"blue"}
+    site.assert_no_traces()
+    site.play("rollback").ok()
+
+
+def test_a_confirmation_beside_a_firing_ends_one_way_or_the_other(site: Site) -> None:
+    rounds = 30
+    site.half(time=600)
+    site.on_host(f"cp {site.state}/guard.pyz /var/lib/bluegreen-cutover/library.pyz")
+    script = Path(__file__).with_name("guard_race.py").read_text()
+    site.on_host(f"cat > /root/race.py <<'EOF'\n{script}\nEOF")
+    said = site.on_host(f"python3 /root/race.py /root/plan.json {rounds} 2>&1", timeout=300)
+    results = [json.loads(line) for line in said.splitlines()]
+    assert len(results) == rounds
+    for one in results:
+        if one["outcome"] == "confirmed":
+            assert (one["fired"], one["went_on"], one["weight"], one["persisted"]) == (False, True, 60, 60), one
+        else:
+            assert (one["fired"], one["went_on"], one["weight"], one["persisted"]) == (True, False, 0, 0), one
+        assert not one["armed"]
+    fenced = sum(one["outcome"] == "fenced" for one in results)
+    print(f"MEASURED race: {rounds - fenced} confirmed, {fenced} fenced")
+    assert 0 < fenced < rounds
+    site.on_host("rm -f /root/race.py /var/lib/bluegreen-cutover/library.pyz")
+    site.play("rollback").ok()
+    site.assert_no_traces()
+
+
+def test_a_confirmed_hold_has_no_deadline_and_its_trigger_acts(site: Site) -> None:
+    """A hold of days: only the triggers stay armed, in the Prometheus of the router host."""
+    fires = site.count("guard_fired")
+    query = 'sum(rate(http_requests_total{job="shop-green",status=~"5.."}[5s])) or vector(0)'
+    trigger = {"name": "the service looks ill", "query": query, "op": ">", "value": 0.5, "for": 2}
+    guard = {"time": 12, "triggers": [trigger], "prometheus": {"url": "http://127.0.0.1:9090"}}
+    site.half("confirm", **guard)
+    time.sleep(14)
+    assert site.serve(60) == {"blue", "green"}
+    told = site.play_status()["guard"]
+    assert (told["state"], told["left"], told["triggers"]) == ("watching", None, ["the service looks ill"])
+
+    def requests() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                site.ask()
+            time.sleep(0.02)
+
+    done = threading.Event()
+    thread = threading.Thread(target=requests)
+    thread.start()
+    try:
+        began = time.time()
+        for host in ("app1", "app2"):
+            site.lab.ssh(host, "curl -s -X POST localhost:8002/admin/misbehave -d '{\"errors\": 1}'")
+        site.wait_for("failed", fires + 1)
+    finally:
+        done.set()
+        thread.join()
+    fired, _late = site.fired()
+    print(f"MEASURED trigger: acted {fired['at'] - began:.1f} s after green began to fail")
+    assert fired["cause"] == "trigger"
+    assert "'the service looks ill' was" in fired["reason"]
+    assert site.serve() == {"blue"}
+    site.assert_no_traces()
+    site.play("rollback").ok()
+
+
+@pytest.mark.parametrize(
+    ("provider", "place"),
+    [
+        ("haproxy", {}),
+        ("nginx", {"port": 8081, "service": "shop-n"}),
+        ("nginx_lua", {"port": 8082, "service": "shop-l"}),
+        ("nftables", {"port": 8000, "service": "nextgeneration", "host": "solo", "inventory": "nextgeneration"}),
+    ],
+)
+def test_a_router_that_is_rebooted_comes_up_on_blue(site: Site, provider: str, place: dict[str, Any]) -> None:
+    """From its first answer on: the weight is put back before the data plane starts."""
+    settings = {}
+    if provider.startswith("nginx"):
+        settings = {
+            "cutover_service": place["service"],
+            "cutover_router": {"provider": provider},
+            "cutover_front": f"http://router:{place['port']}",
+        }
+    if provider == "nftables":
+        settings = {"cutover_steps": [{"share": 100}]}
+    one = Site(site.lab, site.scratch, settings=settings, **place)
+    one.play("router").ok()
+    one.half(time=3000)
+    assert one.serve(60) == {"blue", "green"}
+    fires = one.count("guard_fired")
+    rebooted = threading.Thread(target=one.lab.command, args=("reboot", one.host))
+    colours: list[str] = []
+    rebooted.start()
+    time.sleep(1.0)
+    down = False
+    while rebooted.is_alive():
+        try:
+            colours.append(one.ask())
+        except (OSError, ValueError):
+            if not down:
+                colours.clear()
+            down = True
+        time.sleep(0.01)
+    rebooted.join()
+    one.wait_for("failed", fires + 1)
+    fired, _late = one.fired()
+    assert fired["cause"] == "reboot"
+    assert one.serve() == {"blue"}
+    assert down
+    assert set(colours) <= {"blue"}
+    assert one.weights() == (0, 0)
+    one.assert_no_traces()
+    one.play("rollback").ok()
