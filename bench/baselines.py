@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from figures import Switch
-from hosts import ssh, write
+from hosts import ssh, start, write
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,11 @@ def prepare() -> None:
     """Put what the baselines need beside what the collection has set up, all of it at blue."""
     # Both colours on one port, as it is where a new version takes the place of the old one.
     write("solo", "/etc/nextgeneration/green.faults.env", "PORT=8001\n")
-    ssh("solo", "systemctl stop nextgeneration-green; systemctl start nextgeneration-blue")
+    ssh("solo", "systemctl stop nextgeneration-green")
+    start("solo", "nextgeneration-blue", 8001)
+    for host in ("app1", "app2"):
+        for colour, port in _PORTS.items():
+            start(host, f"shop-{colour}", port)
     for colour, port in _PORTS.items():
         write("router", f"/etc/nginx/bench/{colour}.conf", _NGINX_COLOUR.format(port=port))
         write("router", f"/etc/haproxy/bench/{colour}.cfg", _HAPROXY.format(port=port))

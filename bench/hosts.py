@@ -64,6 +64,12 @@ def ssh(host: str, command: str, stdin: str = "") -> str:
     return done.stdout
 
 
+def start(host: str, unit: str, port: int) -> None:
+    """Start a unit of the lab's service, and wait until it answers."""
+    ready = f"curl --silent --fail --output /dev/null http://127.0.0.1:{port}/health/ready"
+    ssh(host, f"systemctl start {unit}; until {ready}; do sleep 0.1; done")
+
+
 def write(host: str, path: str, text: str) -> None:
     """Put a file on a host of the lab."""
     ssh(host, f"mkdir -p $(dirname {path}) && cat > {path}", text)

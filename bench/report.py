@@ -10,8 +10,8 @@ from typing import Any
 
 _MACHINE = """\
 Written by `make bench` in {minutes} minutes, from one run. {cores} cores of {processor}, {memory_gib} GiB, Linux
-{kernel}: the routers, the application, its stores, the load and Ansible share them. Load average before the run:
-{load_average_before}. On the hosts: {hosts}."""
+{kernel}: the routers, the application, its stores, the load and Ansible share them. Load average before the run
+{load_average_before}, at its end {load_average_after}. On the hosts: {hosts}."""
 
 _LOAD = """\
 Load: open loop, 500 requests/s, half of them on connections of their own, half on a pool of kept ones, 1 % to an

@@ -88,9 +88,8 @@ def main() -> int:
     clock = time.monotonic()
     with hosts.lab():
         machine = describe_machine()
-        hosts.ssh("app1", "systemctl start shop-green")
-        hosts.ssh("app2", "systemctl start shop-green")
-        hosts.ssh("solo", "systemctl start nextgeneration-green")
+        for host, unit in (("app1", "shop-green"), ("app2", "shop-green"), ("solo", "nextgeneration-green")):
+            hosts.start(host, unit, 8002)
         document: dict[str, Any] = {"machine": machine, "extent": asdict(extent)}
         document["routers"] = {one.provider: measure_router(one, extent) for one in ROUTERS}
         document["one_task"] = measure_one_task(extent)

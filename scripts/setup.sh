@@ -28,7 +28,7 @@ apt_install() {
         "what works without root and without the lab: make lint, make sanity, make unit"
     say "installing from Debian: $*"
     # Lists of packages may be missing (a container) or old: try again once they are fresh.
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null || {
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null 2>&1 || {
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null
     }
@@ -61,17 +61,36 @@ zstd zstd
 LIST
 }
 
+# pip says one line per package; this says one per ten seconds.
+progress() {
+    local line total=$1 done=0 told=$SECONDS
+    while IFS= read -r line; do
+        case $line in
+            Collecting* | Processing*) done=$((done + 1)) ;;
+            Installing*) say "unpacking" ;;
+        esac
+        if [ $((SECONDS - told)) -ge 10 ]; then
+            say "fetched $done of $total packages"
+            told=$SECONDS
+        fi
+    done
+}
+
 make_venv() {
-    local python=$1 origin
+    local python=$1 origin total
     # The path is part of it: scripts in a venv that was moved do not start.
     origin="$(sha256sum requirements.lock | cut -d' ' -f1) $PWD/$venv"
     [ "$(cat $stamp 2>/dev/null)" != "$origin" ] || return 0
-    say "making $venv with $python: $(grep -c == requirements.lock) packages, about a minute"
+    total=$(grep -c == requirements.lock)
+    say "making $venv with $python: $total packages, one to ten minutes"
     # Made anew, so that what left the lock leaves the venv too.
     rm -rf $venv
     "$python" -m venv $venv
-    $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off \
-        --require-hashes --requirement requirements.lock
+    $venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
+        --require-hashes --requirement requirements.lock 2>.build/pip.log | progress "$total" || {
+        tail -n 20 .build/pip.log >&2
+        stop "the packages of requirements.lock could not be installed (above: why); they come from PyPI"
+    }
     printf '%s\n' "$origin" >$stamp
     say "$venv is ready"
 }
@@ -95,6 +114,6 @@ if [ "$wanted" = lab ]; then
     mapfile -t missing < <(missing_for_lab)
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
     # Its own words say what else is missing and what still works.
-    verdict=$("$python" lab/lab.py check 2>&1) || stop "$verdict"
+    verdict=$("$python" lab/lab.py check 2>&1 >/dev/null) || stop "$verdict"
 fi
 make_venv "$python"

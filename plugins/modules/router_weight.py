@@ -138,7 +138,7 @@ def main() -> None:
             "weight": {"type": "int", "required": True},
             "allowed": {"type": "list", "elements": "int", "default": []},
             "min_ready": {"type": "int", "default": 1},
-            "token": {"type": "int"},
+            "token": {"type": "int", "no_log": False},
             "state_dir": {"type": "path", "default": "/var/lib/bluegreen-cutover"},
         },
         supports_check_mode=True,

@@ -42,7 +42,8 @@ def document(failed: int = 0, ratio: float = 1.0) -> dict[str, Any]:
     whole = dict.fromkeys(("trivial_seconds", "cutover_seconds", "again_seconds", "rollback_seconds"), 1.0)
     return {
         "machine": {
-            "cores": 2, "processor": "x", "memory_gib": 8, "kernel": "6", "hosts": ["a", "b"], "load_average_before": 0,
+            "cores": 2, "processor": "x", "memory_gib": 8, "kernel": "6", "hosts": ["a", "b"],
+            "load_average_before": 0, "load_average_after": 1,
         },
         "minutes": 12.0,
         "routers": {"haproxy": one, "nginx": {**one, "idle_resets": 9}},

@@ -1,0 +1,51 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""For tests only: something happens exactly between two tasks of a playbook, by no clock but its own."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: at_task
+type: notification
+short_description: Run a shell command once, at the start of one task
+description:
+  - E(AT_TASK) says which one, by its number from 1 or by a part of its name; the end of the play counts as a task
+    named C(the end).
+  - E(AT_TASK_COMMAND) is the command. Ansible waits for it; its parent is ansible-playbook itself.
+author:
+  - bluegreen.cutover contributors (@bluegreen)
+"""
+
+import os
+import subprocess
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "at_task"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted = os.environ["AT_TASK"]
+        self._number = 0
+        self._done = False
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        self._begin(task.get_name())
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        self._begin("the end")
+
+    def _begin(self, name: str) -> None:
+        self._number += 1
+        matches = self._number == int(self._wanted) if self._wanted.isdigit() else self._wanted in name
+        if matches and not self._done:
+            self._done = True
+            subprocess.run(["/bin/sh", "-c", os.environ["AT_TASK_COMMAND"]], check=False)

@@ -1,0 +1,501 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must go wrong safely: a clear error, somebody serving, nothing lost, and a further run that goes on.
+
+Every test runs under load. Traffic moves from whichever colour serves to the other one, so that a test that ends well
+needs no way back: the next one begins where it has left the service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from load import Background, Result
+
+    from .conftest import Lab, Run
+
+PLUGINS = Path(__file__).resolve().parent / "plugins"
+APPS = ("app1", "app2")
+PORTS = {"blue": 8001, "green": 8002}
+MAP = "/etc/haproxy/cutover/shop.map"
+SOCKET = "/run/haproxy/admin.sock"
+STATE = "/var/lib/bluegreen-cutover/shop"
+# Half of the traffic first, so that there is a middle; nothing to wait for.
+STEPS = [{"share": 50}, {"share": 100}]
+# Not by its stores, whose own patience ends on a machine that has much to do.
+VERIFY = [{"path": "/api/v1/ping", "budget_ms": 10_000}]
+LAST_STEP = "Send the candidate its share, in percent: 100"
+
+ASK_HAPROXY = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/haproxy/admin.sock")
+s.sendall((sys.argv[1] + chr(10)).encode())
+while chunk := s.recv(65536):
+    sys.stdout.write(chunk.decode())
+"""
+
+
+def wait_until(what: str, condition: Callable[[], Any], timeout: float = 120) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+def refused(run: Run, *texts: str) -> Run:
+    """This run, if it failed and said all of ``texts``."""
+    said = " ".join(run.stdout.split())
+    assert run.rc != 0, run.stdout
+    for text in texts:
+        assert text in said, f"{text!r} is not in:\n{run.stdout}"
+    return run
+
+
+def lost(result: Result, begin: float | None = None, end: float | None = None) -> Counter[str]:
+    """Outcomes other than ok; not those of requests that were on their way between ``begin`` and ``end``."""
+    wrong = (record for record in result.records if record.outcome != "ok")
+    if begin is None or end is None:
+        return Counter(record.outcome for record in wrong)
+    return Counter(record.outcome for record in wrong if record.ended < begin or record.scheduled > end)
+
+
+def colours(result: Result, begin: float) -> set[str]:
+    """Who answered what was asked after ``begin``."""
+    return {record.colour for record in result.records if record.scheduled > begin and record.colour}
+
+
+@dataclass
+class Held:
+    """A playbook that stands between two of its tasks."""
+
+    lab: Lab
+    process: subprocess.Popen[str]
+    gate: Path
+
+    def finish(self) -> Run:
+        """Let it go on, to its end."""
+        self.gate.touch()
+        return self.lab.finish(self.process)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@dataclass
+class Shop:
+    """The service of the inventory local, all on ``old``; the next cutover takes it to ``new``."""
+
+    lab: Lab
+    patch: pytest.MonkeyPatch
+    scratch: Path
+    old: str = ""
+    new: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def look(self) -> bool:
+        """Find out who serves; False where it is not exactly one colour, on units that a reboot keeps."""
+        weight = self.disk()
+        self.old, self.new = ("green", "blue") if weight == 100 else ("blue", "green")
+        self.settings = {"cutover_to": self.new, "cutover_steps": STEPS, "cutover_verify": VERIFY}
+        self.settings |= {"cutover_probes": VERIFY}
+        serving, other = f"shop-{self.old}", f"shop-{self.new}"
+        told = f"systemctl is-active {serving} {other}; systemctl is-enabled {serving} {other}; true"
+        units = [self.lab.ssh(app, told).replace("failed", "inactive").split() for app in APPS]
+        right = [["active", "inactive", "enabled", "disabled"]] * len(APPS)
+        return weight in (0, 100) and self.weight() == weight and units == right
+
+    def on(self, host: str, command: str) -> list[str]:
+        return self.lab.ssh(host, command).split()
+
+    def everywhere(self, command: str) -> None:
+        for app in APPS:
+            self.lab.ssh(app, command)
+
+    def haproxy(self, command: str) -> str:
+        return self.lab.ssh("router", f"python3 -c '{ASK_HAPROXY}' '{command}'")
+
+    def weight(self) -> int:
+        """Green's percentage, as HAProxy applies it."""
+        return int(self.haproxy(f"show map {MAP}").split()[2])
+
+    def disk(self) -> int:
+        """The same, as a reload would have it."""
+        return int(self.on("router", f"cat {MAP}")[1])
+
+    def phase(self) -> str:
+        """The last event in the journal."""
+        document = json.loads(self.lab.ssh("router", f"cat {STATE}/journal.json"))
+        return str(document["migrations"][-1]["events"][-1]["kind"])
+
+    def run(self, playbook: str = "cutover", **more: Any) -> Run:
+        return self.lab.playbook(playbook, "local", {**self.settings, **more})
+
+    def moved(self, run: Run) -> None:
+        """``run`` has taken the service to ``new``, and status.yml says so."""
+        run.ok()
+        assert (self.weight(), self.phase()) == ({"blue": 0, "green": 100}[self.new], "finished")
+        self.run("status").ok()
+
+    def still(self, result: Result | None = None) -> None:
+        """The service is whole and on ``old``, recorded and real."""
+        assert (self.weight(), self.disk()) == ({"blue": 0, "green": 100}[self.old],) * 2
+        self.run("status").ok()
+        if result is not None:
+            assert lost(result) == {}
+
+    def load(self, **more: Any) -> contextlib.AbstractContextManager[Background]:
+        """Light, because what is watched here is what happens, not how fast."""
+        plan = {"rate": 100, "idle": 20, "duration": 3000, "slow_share": 0.0, **more}
+        return self.lab.load(f"http://{self.lab.address('router')}:8080", **plan)
+
+    def at(self, task: str, command: str) -> None:
+        """From now on a playbook runs ``command`` at the start of ``task``."""
+        self.patch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(PLUGINS))
+        self.patch.setenv("ANSIBLE_CALLBACKS_ENABLED", "at_task")
+        self.patch.setenv("AT_TASK", task)
+        self.patch.setenv("AT_TASK_COMMAND", command)
+
+    def not_any_more(self) -> None:
+        self.patch.undo()
+
+    @contextlib.contextmanager
+    def held(self, task: str, **more: Any) -> Iterator[Held]:
+        """A cutover that stands before ``task`` until it is told to go on."""
+        here, gate = self.scratch / "here", self.scratch / "gate"
+        self.at(task, f"touch {here}; until [ -e {gate} ]; do sleep 0.1; done")
+        process = self.lab.start("cutover", "local", {**self.settings, **more})
+        self.not_any_more()
+        one = Held(self.lab, process, gate)
+        try:
+            wait_until(f"the cutover is at {task!r}", lambda: here.exists() or process.poll() is not None, 300)
+            assert here.exists(), f"it never came to {task!r}:\n{one.finish().stdout}"
+            yield one
+        finally:
+            gate.touch()
+            if process.poll() is None:
+                one.kill()
+            here.unlink(missing_ok=True)
+            gate.unlink()
+
+
+@pytest.fixture(scope="module")
+def _router(lab: Lab) -> None:
+    """A service that is as it is recorded, or a new one."""
+    if lab.playbook("status", "local").rc:
+        lab.renew("local")
+
+
+@pytest.fixture
+def shop(lab: Lab, _router: None, tmp_path: Path) -> Iterator[Shop]:
+    """The service at rest, whatever the test before has left."""
+    with pytest.MonkeyPatch.context() as patch:
+        one = Shop(lab, patch, tmp_path)
+        if not one.look():
+            lab.renew("local")
+            assert one.look()
+        yield one
+
+
+def test_killed_at_every_task(shop: Shop) -> None:
+    """``kill -9`` of ansible-playbook before each of its tasks, and at its end; the same command again finishes."""
+    boundary, killed = 0, True
+    with shop.load(rate=50) as running:
+        while killed:
+            boundary += 1
+            assert shop.look(), f"after boundary {boundary - 1}"
+            shop.at(str(boundary), "kill -9 $PPID")
+            run = shop.run()
+            shop.not_any_more()
+            killed = run.rc == -signal.SIGKILL
+            if killed:
+                run = shop.run()
+            assert run.rc == 0, f"killed at boundary {boundary}:\n{run.stdout}"
+    result = running.result()
+    assert boundary > 25, "the number of tasks that cutover.yml starts"
+    assert lost(result) == {}
+    assert colours(result, 0) == {"blue", "green"}
+    assert shop.look()
+    shop.run("status", cutover_to=shop.old).ok()
+
+
+def test_green_that_never_gets_ready_gets_no_traffic(shop: Shop) -> None:
+    """One of two instances is enough to refuse."""
+    faults = f"/etc/shop/{shop.new}.faults.env"
+    shop.on("app2", f"echo NEVER_READY=1 >{faults}")
+    with shop.load() as running:
+        run = shop.run(cutover_health={"timeout": 5})
+    shop.on("app2", f"rm {faults}")
+    refused(
+        run,
+        f"shop was not moved: all traffic is on {shop.old} again, and {shop.new} is stopped",
+        f"on app2: shop-{shop.new}.service is not ready after 5 s",
+        "/health/ready: status 503",
+    )
+    result = running.result()
+    assert colours(result, 0) == {shop.old}
+    shop.still(result)
+    assert shop.phase() == "rolled_back"
+    shop.moved(shop.run())
+
+
+def test_green_that_dies_right_after_the_switch_is_left_by_itself(shop: Shop) -> None:
+    with (
+        shop.load() as running,
+        # After the last step, before its verification.
+        shop.held("Settle, for seconds: 0", cutover_steps=[{"share": 100}]) as held,
+    ):
+        assert shop.weight() == {"blue": 0, "green": 100}[shop.new]
+        dies = time.time()
+        shop.everywhere(f"systemctl kill --signal=KILL shop-{shop.new}")
+        refused(
+            held.finish(),
+            f"shop was not moved: all traffic is on {shop.old} again",
+            '"Ask the service as its clients do" on router',
+            "status 503",
+        )
+        back = time.time()
+        assert shop.look()
+        time.sleep(1)  # for requests after the way back
+    # What green was answering as it died, and what came before the traffic was back, nobody could answer.
+    result = running.result()
+    assert lost(result, dies, back) == {}
+    assert colours(result, back) == {shop.old}
+    shop.still()
+
+
+def test_green_that_dies_later_is_told_and_rolled_back(shop: Shop) -> None:
+    shop.moved(shop.run())
+    with shop.load() as running:
+        dies = time.time()
+        shop.everywhere(f"systemctl kill --signal=KILL shop-{shop.new}")
+        told = f"shop-{shop.new}.service on app1 is not active, and {shop.new} gets 100 %"
+        refused(shop.run("status"), "shop is not as it is recorded", told, "go back with rollback.yml")
+        # Neither does another cutover think that all is well.
+        refused(shop.run(), told)
+        shop.run("rollback").ok()
+        back = time.time()
+        time.sleep(1)  # for requests after the way back
+    # Only one colour ran when it died.
+    result = running.result()
+    assert lost(result, dies, back) == {}
+    assert colours(result, back) == {shop.old}
+    shop.still()
+
+
+def test_router_socket_gone(shop: Shop) -> None:
+    missing = f"haproxy's control socket {SOCKET} does not exist"
+    with shop.load() as running:
+        shop.on("router", f"mv {SOCKET} {SOCKET}.gone")
+        try:
+            refused(shop.run(), missing)
+            refused(shop.run("status"), missing)
+        finally:
+            shop.on("router", f"mv {SOCKET}.gone {SOCKET}")
+        shop.still()
+
+        # In the middle: neither forth nor back, but both serve, and the next run goes on.
+        with shop.held(LAST_STEP) as held:
+            shop.on("router", f"mv {SOCKET} {SOCKET}.gone")
+            try:
+                refused(held.finish(), missing)
+            finally:
+                shop.on("router", f"mv {SOCKET}.gone {SOCKET}")
+        assert (shop.weight(), shop.disk()) == (50, 50)
+        shop.moved(shop.run())
+    assert lost(running.result()) == {}
+
+
+def test_weight_set_by_hand_is_refused_until_accepted(shop: Shop) -> None:
+    """With ``new`` stopped: HAProxy lets the other colour stand in."""
+    rest = shop.weight()
+    with shop.load() as running:
+        shop.haproxy(f"set map {MAP} weight 30")
+        told = [
+            "shop is not as it was left; nothing was changed",
+            "the router sends 30 % to green, and the migration",
+            f"the router sends 30 % to green now, but {rest} % after a reload or a reboot",
+            f"shop-{shop.new}.service on app1 is not active, and {shop.new} gets",
+        ]
+        refused(shop.run(), *told, "cutover_accept_reality=true")
+        refused(shop.run("status"), *told[1:])
+        assert (shop.weight(), shop.disk()) == (30, rest)
+        shop.moved(shop.run(cutover_accept_reality=True))
+    assert lost(running.result()) == {}
+
+
+def test_map_file_edited_by_hand_is_refused_until_accepted(shop: Shop) -> None:
+    rest = shop.weight()
+    with shop.load() as running:
+        shop.on("router", f"sed -i s/{rest}/40/ {MAP}")
+        refused(shop.run(), f"the router sends {rest} % to green now, but 40 % after a reload or a reboot")
+        assert (shop.weight(), shop.disk()) == (rest, 40)
+        shop.moved(shop.run(cutover_accept_reality=True))
+        assert shop.disk() == shop.weight()
+    assert lost(running.result()) == {}
+
+
+def test_a_second_run_is_refused_or_waits(shop: Shop) -> None:
+    with shop.load() as running, shop.held(LAST_STEP, cutover_reason="release 7") as held:
+        refused(
+            shop.run(),
+            "shop is being migrated by root@",
+            f"(pid {held.process.pid})",
+            "s ago, because 'release 7'",
+            "cutover_lease_wait=120",
+        )
+        assert shop.weight() == 50
+        waiting = shop.lab.start("cutover", "local", {**shop.settings, "cutover_lease_wait": 300})
+        # It asks the router who holds the lease, again and again.
+        time.sleep(3)
+        assert waiting.poll() is None
+        shop.moved(held.finish())
+        run = shop.lab.finish(waiting).ok()
+        assert f"Nothing to do: {shop.new} serves shop alone" in run.stdout
+        assert run.changed == 0
+    assert lost(running.result()) == {}
+
+
+def test_rollback_wins_over_a_cutover_that_is_going(shop: Shop) -> None:
+    with shop.load() as running, shop.held(LAST_STEP) as held:
+        assert shop.weight() == 50
+        shop.run("rollback").ok()
+        shop.still()
+        refused(held.finish(), "this run of shop (token", "has been overtaken by a newer one", "nothing was changed")
+    shop.still(running.result())
+    assert shop.phase() == "rolled_back"
+    assert shop.look()
+
+
+def test_a_run_whose_lease_has_ended_cannot_write(shop: Shop) -> None:
+    ended = f"""python3 -c '
+import json, time
+path = "{STATE}/lease.json"
+lease = json.load(open(path))
+lease["expires"] = time.time() - 5
+json.dump(lease, open(path, "w"))
+'"""
+    with shop.load() as running:
+        with shop.held(LAST_STEP) as held:
+            shop.on("router", ended)
+            refused(held.finish(), "the lease of this run of shop ended", "Run again: it goes on from the journal")
+        assert (shop.weight(), shop.disk()) == (50, 50)
+
+        # Another run takes it and finishes; the first one wakes up afterwards.
+        with shop.held(LAST_STEP) as held:
+            shop.on("router", ended)
+            shop.moved(shop.run())
+            refused(held.finish(), "has been overtaken by a newer one", "nothing was changed")
+        shop.run("status").ok()
+    assert lost(running.result()) == {}
+
+
+def test_killed_on_its_host_while_it_drains(shop: Shop) -> None:
+    """The module dies, not ansible-playbook: the play goes back by itself, and the next run finishes."""
+    port = PORTS[shop.old]
+
+    def drains() -> bool:
+        # One that drains closes each connection with its answer.
+        with urllib.request.urlopen(f"http://{shop.lab.address('app1')}:{port}/api/v1/ping", timeout=10) as answer:
+            return answer.version == 11 and "close" in (answer.headers["Connection"] or "")
+
+    with shop.load() as running:
+        # A client that neither asks nor leaves: the drain waits for it.
+        with socket.create_connection((shop.lab.address("app1"), port)):
+            process = shop.lab.start("cutover", "local", shop.settings)
+            wait_until("the old colour drains", drains)
+            shop.on("app1", "pkill --signal KILL --uid root --full --exact /usr/bin/python3")
+            refused(shop.lab.finish(process), f"shop was not moved: all traffic is on {shop.old} again")
+        shop.still()
+        shop.moved(shop.run())
+    assert lost(running.result()) == {}
+
+
+def test_a_reboot_of_the_router_between_two_steps(shop: Shop) -> None:
+    with shop.load(rate=50, timeout=5.0) as running:
+        with shop.held(LAST_STEP) as held:
+            goes = time.time()
+            shop.lab.command("reboot", "router")
+            wait_until("HAProxy is back", lambda: shop.on("router", "systemctl is-active haproxy; true") == ["active"])
+            wait_until("both colours serve", lambda: shop.haproxy("show stat").count(",UP,") >= 6)
+            comes = time.time()
+            assert (shop.weight(), shop.disk()) == (50, 50)
+            held.kill()
+        shop.run("status").ok()
+        run = shop.run()
+        assert "was left between two steps, with 50 % of the traffic on green; it goes on with 50 %, 100 %" in run.stdout
+        shop.moved(run)
+    # Who was at the door while the house was away.
+    result = running.result()
+    assert lost(result, goes, comes) == {}
+    assert colours(result, comes) == {"blue", "green"}
+
+
+def test_a_full_disk_where_the_journal_is(shop: Shop) -> None:
+    fill = f"dd if=/dev/zero of={STATE}/fill bs=4k 2>/dev/null; true"
+    free = f"rm {STATE}/fill"
+    full = "No space left on device. Free some space there and run again"
+    shop.on("router", f"cp -a {STATE} /root/kept; mount -t tmpfs -o size=1m,mode=0700 full {STATE}")
+    try:
+        shop.on("router", f"cp -a /root/kept/. {STATE}; {fill}")
+        with shop.load() as running:
+            refused(shop.run(), STATE, full)
+            shop.on("router", free)
+            shop.still()
+            assert shop.look()
+
+            # In the middle: the step whose intention cannot be recorded is not taken.
+            with shop.held(LAST_STEP) as held:
+                shop.on("router", fill)
+                refused(held.finish(), STATE, full)
+            assert (shop.weight(), shop.disk()) == (50, 50)
+            shop.on("router", free)
+            shop.moved(shop.run())
+        assert lost(running.result()) == {}
+    finally:
+        shop.on("router", f"rm -rf /root/kept; cp -a {STATE} /root/kept; umount {STATE}; cp -a /root/kept/. {STATE}")
+
+
+def test_redirect_replaced_by_hand_is_refused_until_accepted(lab: Lab) -> None:
+    """nftables: the service of the inventory nextgeneration."""
+    lab.playbook("router", "nextgeneration").ok()
+    lab.ssh("solo", "systemctl start nextgeneration-green")  # or whoever edits this by hand breaks the service
+    wait_until("green is ready", lambda: lab.ssh("solo", "curl -fs localhost:8002/health/ready", check=False))
+    table = "inet cutover_nextgeneration"
+    half = ":numgen random mod 100 map { 0-29 : 8002, 30-99 : 8001 }"
+    chains = "".join(
+        f"chain {chain} {{ type nat hook {chain} priority -100; fib daddr type local tcp dport 8000 redirect to %s; }}"
+        for chain in ("prerouting", "output")
+    )
+    replace = f"nft -f - <<'END'\ntable {table} {{ }}\ndelete table {table}\ntable {table} {{ {chains} }}\nEND"
+    with lab.load(f"http://{lab.address('solo')}:8000", rate=50, idle=10, duration=3000, slow_share=0.0) as running:
+        # Not ours at all: nobody can tell what it does.
+        lab.ssh("solo", replace % (":8001", ":8002"))
+        refused(lab.playbook("cutover", "nextgeneration"), f"the nftables table {table} does not redirect port 8000")
+        # Ours, with another weight.
+        lab.ssh("solo", replace % (half, half))
+        run = refused(
+            lab.playbook("cutover", "nextgeneration"),
+            "yet the router sends 30 % to green",
+            "the router sends 30 % to green now, but 0 % after a reload or a reboot",
+        )
+        assert "cutover_accept_reality=true" in run.stdout
+        lab.playbook("cutover", "nextgeneration", {"cutover_accept_reality": True}).ok()
+        lab.playbook("status", "nextgeneration").ok()
+    assert lost(running.result()) == {}
+    lab.playbook("rollback", "nextgeneration").ok()
