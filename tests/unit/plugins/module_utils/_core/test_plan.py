@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import MARGIN, SCHEMA, describe, make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import (
+    GUARD_MARGIN,
+    MARGIN,
+    SCHEMA,
+    describe,
+    make_plan,
+)
 
 SHOP: dict[str, Any] = {
     "cutover_service": "shop",
@@ -118,6 +124,30 @@ def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
     assert made["tests_timeout"] == 400
     backup = {"paths": ["/opt/shop"], "destination": "/var/backups/shop"}
     assert plan(cutover_backup=backup)["lease"]["ttl"] == 660 + MARGIN
+
+
+def test_the_guard_outlives_the_longest_step() -> None:
+    steps = [{"share": 10, "settle": 7}, {"share": 100, "settle": 3}]
+    guarded = plan(cutover_steps=steps, cutover_verify=[{"path": "/", "budget_ms": 1500}])["guard"]
+    assert guarded == {"enabled": True, "time": 7 + 2 + GUARD_MARGIN, "triggers": [], "prometheus": {}}
+    assert plan(cutover_guard={"time": 9}, cutover_steps=steps)["guard"]["time"] == 9
+    assert plan(cutover_guard={"enabled": False})["guard"]["enabled"] is False
+
+
+def test_a_guard_that_makes_no_sense_is_refused() -> None:
+    settles = [{"share": 100, "settle": 9}]
+    assert "a step settles for 9 s" in problems(cutover_guard={"time": 9}, cutover_steps=settles)[0]
+    trigger = {"name": "ill", "query": "up", "value": 0.5}
+    assert problems(cutover_guard={"triggers": [trigger]}) == [
+        "cutover_guard.prometheus.url is missing; the triggers are asked there"
+    ]
+    source = {"url": "http://127.0.0.1:9090"}
+    made = plan(cutover_guard={"triggers": [trigger], "prometheus": source})["guard"]
+    assert made["triggers"] == [{**trigger, "op": ">", "for": 0}]
+    assert made["prometheus"] == source
+    for wrong in ("much", True, float("nan")):
+        found = problems(cutover_guard={"triggers": [{**trigger, "value": wrong}], "prometheus": source})
+        assert "cutover_guard.triggers[0].value" in found[0]
 
 
 def test_drain_and_stickiness_reach_those_who_act() -> None:
