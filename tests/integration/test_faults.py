@@ -9,12 +9,12 @@ needs no way back: the next one begins where it has left the service.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -411,8 +411,10 @@ def test_killed_on_its_host_while_it_drains(shop: Shop) -> None:
 
     def drains() -> bool:
         # One that drains closes each connection with its answer.
-        with urllib.request.urlopen(f"http://{shop.lab.address('app1')}:{port}/api/v1/ping", timeout=10) as answer:
-            return answer.version == 11 and "close" in (answer.headers["Connection"] or "")
+        connection = http.client.HTTPConnection(shop.lab.address("app1"), port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/api/v1/ping")
+            return connection.getresponse().getheader("Connection") == "close"
 
     with shop.load() as running:
         # A client that neither asks nor leaves: the drain waits for it.
@@ -438,7 +440,9 @@ def test_a_reboot_of_the_router_between_two_steps(shop: Shop) -> None:
             held.kill()
         shop.run("status").ok()
         run = shop.run()
-        assert "was left between two steps, with 50 % of the traffic on green; it goes on with 50 %, 100 %" in run.stdout
+        assert (
+            "was left between two steps, with 50 % of the traffic on green; it goes on with 50 %, 100 %" in run.stdout
+        )
         shop.moved(run)
     # Who was at the door while the house was away.
     result = running.result()

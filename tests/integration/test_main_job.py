@@ -212,7 +212,9 @@ def test_r_a1_greens_own_tests_really_run_once(story: Story) -> None:
 @only_nextgeneration
 def test_r_a2_blue_is_backed_up_whole_with_a_stamp(story: Story) -> None:
     # The journal names a migration by when it began; the rollback belongs to the same one.
-    stamps = re.findall(r'"id": "(\d{8}T\d{6}Z)"', story.lab.ssh("solo", "cat /var/lib/bluegreen-cutover/*/journal.json"))
+    stamps = re.findall(
+        r'"id": "(\d{8}T\d{6}Z)"', story.lab.ssh("solo", "cat /var/lib/bluegreen-cutover/*/journal.json")
+    )
     expected = f"nextgeneration-blue-{stamps[0]}.tar.gz"
     folder = "/var/backups/nextgeneration"
     assert story.lab.ssh("solo", f"ls {folder}").split() == [expected]
