@@ -3,7 +3,6 @@
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-PYTHON_FILES := plugins tests scripts lab bench
 STAGES := lint sanity unit integration molecule
 
 # Ansible finds this collection under collections/, whatever the directory of the checkout is called.
@@ -25,8 +24,8 @@ test: setup-lab ## everything below, in order, with times and one summary
 
 .PHONY: lint
 lint: setup ## ruff, mypy, yamllint, ansible-lint, documentation, argument specs, shell syntax
-	ruff check $(wildcard $(PYTHON_FILES))
-	ruff format --check $(wildcard $(PYTHON_FILES))
+	ruff check .
+	ruff format --check .
 	scripts/mypy.sh
 	yamllint --strict .
 	ansible-lint --offline --strict --nocolor
