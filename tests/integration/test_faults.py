@@ -486,10 +486,9 @@ def test_redirect_replaced_by_hand_is_refused_until_accepted(lab: Lab) -> None:
     wait_until("green is ready", lambda: lab.ssh("solo", "curl -fs localhost:8002/health/ready", check=False))
     table = "inet cutover_nextgeneration"
     half = ":numgen random mod 100 map { 0-29 : 8002, 30-99 : 8001 }"
-    chains = "".join(
-        f"chain {chain} {{ type nat hook {chain} priority -100; fib daddr type local tcp dport 8000 redirect to %s; }}\n"
-        for chain in ("prerouting", "output")
-    )
+    rule = "fib daddr type local tcp dport 8000 redirect to %s"
+    hooks = ("prerouting", "output")
+    chains = "".join(f"chain {hook} {{ type nat hook {hook} priority -100; {rule}; }}\n" for hook in hooks)
     replace = f"nft -f - <<'END'\ntable {table} {{ }}\ndelete table {table}\ntable {table} {{\n{chains}}}\nEND"
     with lab.load(f"http://{lab.address('solo')}:8000", rate=50, idle=10, duration=3000, slow_share=0.0) as running:
         # Not ours at all: nobody can tell what it does.
