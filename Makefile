@@ -47,7 +47,7 @@ unit: setup ## unit tests, with the coverage they must reach
 .PHONY: integration
 integration: export LAB_NAME := $(LAB_NAME)-integration
 integration: setup-lab ## against the lab's hosts
-	$(BIN)/python -m pytest tests/integration --junit-xml=.build/results/integration.xml
+	$(BIN)/python -m pytest tests/integration --verbose --durations=10 --junit-xml=.build/results/integration.xml
 
 .PHONY: molecule
 molecule: export LAB_NAME := $(LAB_NAME)-molecule
