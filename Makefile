@@ -3,7 +3,6 @@
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-PYTHON_FILES := plugins tests scripts lab bench
 STAGES := lint sanity unit integration molecule
 
 # Ansible finds this collection under collections/, whatever the directory of the checkout is called.
@@ -25,8 +24,8 @@ test: setup-lab ## everything below, in order, with times and one summary
 
 .PHONY: lint
 lint: setup ## ruff, mypy, yamllint, ansible-lint, documentation, argument specs, shell syntax
-	ruff check $(wildcard $(PYTHON_FILES))
-	ruff format --check $(wildcard $(PYTHON_FILES))
+	ruff check .
+	ruff format --check .
 	scripts/mypy.sh
 	yamllint --strict .
 	ansible-lint --offline --strict --nocolor
@@ -48,7 +47,7 @@ unit: setup ## unit tests, with the coverage they must reach
 .PHONY: integration
 integration: export LAB_NAME := $(LAB_NAME)-integration
 integration: setup-lab ## against the lab's hosts
-	$(BIN)/python -m pytest tests/integration --junit-xml=.build/results/integration.xml
+	$(BIN)/python -m pytest tests/integration --verbose --durations=10 --junit-xml=.build/results/integration.xml
 
 .PHONY: molecule
 molecule: export LAB_NAME := $(LAB_NAME)-molecule

@@ -11,12 +11,13 @@ export PATH=$PWD/.venv/bin:$PATH ANSIBLE_COLLECTIONS_PATH=$PWD/collections
 [ $# -gt 0 ] || set -- $(cd molecule && ls -d ./*/molecule.yml | cut -d/ -f2)
 status=0
 for scenario; do
+    checked=.build/results/molecule/$scenario.xml
     # What molecule remembers of a run that was killed (hosts are made, are prepared) is not true of the next one.
     export MOLECULE_EPHEMERAL_DIRECTORY=$PWD/.build/molecule/$scenario
-    rm -rf "$MOLECULE_EPHEMERAL_DIRECTORY"
+    rm -rf "$MOLECULE_EPHEMERAL_DIRECTORY" "$checked"
     # A scenario that fails does not keep the others from telling how they are.
     molecule test --no-command-borders --scenario-name "$scenario" || status=1
     # Molecule exits 0 when verify found nothing to run.
-    [ -e ".build/results/molecule/$scenario.xml" ] || status=1
+    [ -e "$checked" ] || status=1
 done
 exit $status

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -24,45 +25,57 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def counted(stage: str) -> tuple[int, int]:
-    """Tests of a stage that passed and that failed, from its JUnit files. One that was skipped did not pass."""
-    total = bad = 0
+def told(count: Counter[str]) -> str:
+    """The words of pytest: passed and failed always, skipped when there are any."""
+    return ", ".join(
+        f"{count[word]} {word}" for word in ("passed", "failed", "skipped") if count[word] or word != "skipped"
+    )
+
+
+def counted(stage: str) -> Counter[str]:
+    """Tests of a stage by what became of them, from its JUnit files."""
+    count: Counter[str] = Counter()
     for path in [RESULTS / f"{stage}.xml", *sorted((RESULTS / stage).glob("*.xml"))]:
         if not path.exists():
             continue
         for suite in ET.parse(path).getroot().iter("testsuite"):  # noqa: S314  # written by our own tools just now
-            total += int(suite.get("tests", 0))
-            bad += int(suite.get("failures", 0)) + int(suite.get("errors", 0)) + int(suite.get("skipped", 0))
-    return total - bad, bad
+            tests, failures, errors, skipped = (
+                int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")
+            )
+            count["failed"] += failures + errors
+            count["skipped"] += skipped
+            count["passed"] += tests - failures - errors - skipped
+    return count
 
 
-def run(stage: str) -> tuple[bool, float, int, int]:
-    start = time.monotonic()
+def run(stage: str) -> Counter[str]:
+    """Run a stage; what it counted agrees with its exit status, which decides."""
     status = subprocess.run(["make", "--no-print-directory", stage], cwd=ROOT, check=False).returncode
-    passed, failed = counted(stage)
-    if status != 0 and failed == 0:
-        failed = 1
-    elif status == 0 and passed + failed == 0:
-        passed = 1
-    return status == 0, time.monotonic() - start, passed, failed
+    count = counted(stage)
+    if status != 0 and count["failed"] == 0:
+        count["failed"] = 1
+    elif status == 0 and count.total() == 0:
+        count["passed"] = 1
+    return count
 
 
 def main(stages: list[str]) -> int:
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
-    start = time.monotonic()
+    begin = time.monotonic()
     lines = []
-    all_passed = all_failed = 0
+    total: Counter[str] = Counter()
     for number, stage in enumerate(stages, 1):
-        say(f"\n=== {stage} ({number} of {len(stages)}, {time.monotonic() - start:.0f} s so far)")
-        good, seconds, passed, failed = run(stage)
-        all_passed += passed
-        all_failed += failed
-        lines.append(f"{stage:12} {'ok' if good else 'FAILED':7} {seconds:6.0f} s  {passed} passed, {failed} failed")
+        start = time.monotonic()
+        say(f"\n=== {stage} ({number} of {len(stages)}, {start - begin:.0f} s so far)")
+        count = run(stage)
+        total.update(count)
+        verdict = "FAILED" if count["failed"] else "ok"
+        lines.append(f"{stage:12} {verdict:7} {time.monotonic() - start:6.0f} s  {told(count)}")
         say(f"=== {lines[-1]}")
     say("\n" + "\n".join(lines))
-    say(f"{all_passed} passed, {all_failed} failed in {time.monotonic() - start:.0f} s")
-    return 1 if all_failed else 0
+    say(f"{told(total)} in {time.monotonic() - begin:.0f} s")
+    return 1 if total["failed"] else 0
 
 
 if __name__ == "__main__":

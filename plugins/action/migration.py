@@ -20,7 +20,7 @@ from ansible.utils.display import Display
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import identity
 
 MODULE = "bluegreen.cutover.migration"
-OPENING = ("begun", "rolling_back")
+OPENING = ("awaited", "begun", "rolling_back")
 RUN = ("decision", "id", "from", "to", "weight", "token")
 POLL = 2.0
 """Seconds between two questions whether the lease is free."""
@@ -36,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             return {**result, **self._ask(arguments, task_vars)}
         here = owner()
         answer = self._open({**arguments, "owner": here}, here, task_vars)
-        if not answer.get("failed"):
+        if "decision" in answer:
             run = {name: answer[name] for name in RUN if name in answer}
             answer["ansible_facts"] = {"cutover_run": run}
         return {**result, **answer}

@@ -52,6 +52,11 @@ class Migration:
         self.now = now
         self.check_mode = check_mode
 
+    def wait(self, owner: Mapping[str, Any], takeover: int | None = None) -> dict[str, Any]:
+        """Raise ``LeaseHeldError`` while another run holds the lease; take nothing."""
+        self._acquire(self.store.read_lease(), "cutover", self.plan["reason"], owner, takeover, 0)
+        return {"changed": False}
+
     def begin(
         self, workloads: Sequence[Mapping[str, Any]], owner: Mapping[str, Any], takeover: int | None = None
     ) -> dict[str, Any]:
@@ -96,10 +101,12 @@ class Migration:
         owner: Mapping[str, Any],
         reason: str | None = None,
         takeover: int | None = None,
+        token: int | None = None,
     ) -> dict[str, Any]:
         """Take the lease, also from a living cutover, and begin the way back, unless there is nothing to do.
 
-        Neither a difference nor a damaged file stops it: both are recorded. Raises ``LeaseHeldError``,
+        Neither a difference nor a damaged file stops it: both are recorded. With ``token`` a cutover that failed goes
+        back by itself, and only if no other run has come since. Raises ``FencedError``, ``LeaseHeldError``,
         ``RouterError`` or ``StoreError``.
         """
         with self._locked():
@@ -109,8 +116,11 @@ class Migration:
             highest = self._undamaged(self.store.read_fence, 0, damage)
             armed = self._undamaged(self.store.read_guard, None, damage)
             state = journal.fold(document)
+            highest = max(highest, state.token)
+            if token is not None:
+                lease.check_overtaken(self.plan["service"], held, highest, token, self.now)
             why = reason or self.plan["reason"]
-            taken = self._acquire(held, "rollback", why, owner, takeover, max(highest, state.token))
+            taken = self._acquire(held, "rollback", why, owner, takeover, highest)
             reality = self._read(workloads)
             decision = decide.decide_rollback(self.plan, state, reality)
             if decision.kind == decide.NOTHING and not damage:

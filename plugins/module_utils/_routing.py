@@ -111,6 +111,10 @@ def change_weight(
     before = router.read()
     unexplained = unexpected(before, allowed, weight)
     if unexplained:
+        if store is not None and token is not None and not check_mode:
+            # To a run that was overtaken the other one's work looks like drift.
+            with _fenced(store, token, clock):
+                pass
         raise DriftError(
             f"{service.name} was changed by somebody else: {'; '.join(unexplained)}. See playbooks/status.yml; accept "
             "it with -e cutover_accept_reality=true, or go back with playbooks/rollback.yml",

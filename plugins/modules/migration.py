@@ -34,6 +34,8 @@ attributes:
 options:
   state:
     description:
+      - V(awaited) waits until no other run holds the lease, as long as C(cutover_lease_wait) says. What runs is best
+        read after that.
       - V(begun) begins a migration, or resumes the one that is open.
       - V(recorded) appends O(event) with O(data).
       - V(finished) closes a migration whose candidate serves alone.
@@ -42,11 +44,13 @@ options:
       - V(failed) records O(data) and releases the lease; the migration stays open for the next run.
     type: str
     required: true
-    choices: [begun, recorded, finished, rolling_back, rolled_back, failed]
+    choices: [awaited, begun, recorded, finished, rolling_back, rolled_back, failed]
   token:
     description:
       - The token that V(begun) or V(rolling_back) returned.
-      - Every other state needs it, but for check mode.
+      - Every other state but V(awaited) needs it, except in check mode.
+      - With O(state=rolling_back) it is the token of the cutover that failed, which does not go back when another run
+        has come since. Without it a rollback takes the lease from any cutover.
     type: int
   event:
     description: What happened.
@@ -199,7 +203,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["begun", "recorded", "finished", "rolling_back", "rolled_back", "failed"],
+                "choices": ["awaited", "begun", "recorded", "finished", "rolling_back", "rolled_back", "failed"],
             },
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
@@ -218,11 +222,12 @@ def main() -> None:
         store, router = open_plan(given["plan"])
         migration = Migration(given["plan"], store, router, now=time.time(), check_mode=module.check_mode)
         states = {
+            "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
             "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
             "recorded": lambda: migration.record(given["token"], given["event"], given["data"]),
             "finished": lambda: migration.close(given["token"], "finished"),
             "rolling_back": lambda: migration.roll_back(
-                given["workloads"], given["owner"], given["reason"], given["takeover"]
+                given["workloads"], given["owner"], given["reason"], given["takeover"], given["token"]
             ),
             "rolled_back": lambda: migration.close(given["token"], "rolled_back"),
             "failed": lambda: migration.fail(given["token"], given["data"]),

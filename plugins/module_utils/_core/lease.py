@@ -71,26 +71,29 @@ def check(service: str, current: Mapping[str, Any] | None, highest: int, token: 
 
     ``highest`` is the highest token seen here; ``current`` the lease, where this host keeps it.
     """
-    evidence = {"token": token, "highest": highest, "lease": dict(current) if current else None, "now": now}
+    check_overtaken(service, current, highest, token, now)
+    if current is not None and now >= current["expires"]:
+        raise FencedError(
+            f"the lease of this run of {service} ended {now - current['expires']:.0f} s ago, and another run may have "
+            "started since; nothing was changed here. Run again: it goes on from the journal",
+            _evidence(current, highest, token, now),
+        )
+
+
+def check_overtaken(service: str, current: Mapping[str, Any] | None, highest: int, token: int, now: float) -> None:
+    """Raise ``FencedError`` if a newer run has come since the one with ``token``; its lease may have ended."""
+    evidence = _evidence(current, highest, token, now)
     if token < highest:
         raise FencedError(
             f"this run of {service} (token {token}) has been overtaken by a newer one (token {highest}); "
             "nothing was changed here. See what that one does with status.yml",
             evidence,
         )
-    if current is None:
-        return
-    if current["token"] != token:
+    if current is not None and current["token"] != token:
         raise FencedError(
             f"this run of {service} (token {token}) does not hold the lease any more: {describe(current['owner'])} "
             f"does, since {_clock(current['since'])} (token {current['token']}), because '{current['reason']}'; "
             "nothing was changed here",
-            evidence,
-        )
-    if now >= current["expires"]:
-        raise FencedError(
-            f"the lease of this run of {service} ended {now - current['expires']:.0f} s ago, and another run may have "
-            "started since; nothing was changed here. Run again: it goes on from the journal",
             evidence,
         )
 
@@ -98,6 +101,10 @@ def check(service: str, current: Mapping[str, Any] | None, highest: int, token: 
 def describe(owner: Mapping[str, Any]) -> str:
     """``alice@ops1 (pid 4242)``."""
     return f"{owner.get('user', 'somebody')}@{owner.get('host', 'unknown')} (pid {owner.get('pid', 'unknown')})"
+
+
+def _evidence(current: Mapping[str, Any] | None, highest: int, token: int, now: float) -> dict[str, Any]:
+    return {"token": token, "highest": highest, "lease": dict(current) if current else None, "now": now}
 
 
 def _held(service: str, current: Mapping[str, Any], now: float) -> str:

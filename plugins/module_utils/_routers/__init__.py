@@ -48,12 +48,9 @@ class Router(Protocol):
 
     def read(self) -> Reading:
         """Read the data plane and the disk; change nothing."""
-        ...
 
     def apply(self, weight: int) -> list[str]:
         """Send ``weight`` percent of new requests to green, now; return the commands that did it."""
-        ...
 
     def persist(self, weight: int) -> list[str]:
         """Make a reload or a reboot keep ``weight``; return the commands or paths that did it."""
-        ...

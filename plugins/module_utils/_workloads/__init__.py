@@ -41,28 +41,21 @@ class Workload(Protocol):
 
     def read(self) -> State:
         """Read the state; change nothing. Raises also when the workload cannot be run at all."""
-        ...
 
     def start(self, timeout: float) -> None:
         """Start it, as it is defined on disk now, and wait at most ``timeout`` seconds until the provider has."""
-        ...
 
     def stop(self) -> None:
         """Stop it and wait until nothing of it runs. The wait is bounded."""
-        ...
 
     def enable(self) -> None:
         """Make a reboot start it."""
-        ...
 
     def disable(self) -> None:
         """Keep a reboot from starting it."""
-        ...
 
     def signal(self, name: str) -> None:
         """Send a signal to its main process; refuse one that would kill it."""
-        ...
 
     def evidence(self) -> dict[str, Any]:
         """Collect what a person needs to understand a failure. Never raises."""
-        ...

@@ -6,6 +6,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
 DOCUMENTATION = r"""
 name: at_task
 type: notification
@@ -17,12 +23,6 @@ description:
 author:
   - bluegreen.cutover contributors (@bluegreen)
 """
-
-import os
-import subprocess
-from typing import Any
-
-from ansible.plugins.callback import CallbackBase
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
@@ -37,10 +37,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         self._number = 0
         self._done = False
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+    def v2_playbook_on_task_start(self, task: Any, **_more: Any) -> None:
         self._begin(task.get_name())
 
-    def v2_playbook_on_stats(self, stats: Any) -> None:
+    def v2_playbook_on_stats(self, *_stats: Any) -> None:
         self._begin("the end")
 
     def _begin(self, name: str) -> None:

@@ -162,6 +162,31 @@ def test_a_second_run_is_refused_until_the_first_is_known_dead(desk: Desk) -> No
     assert desk.events == ["began", "began"]
 
 
+def test_waiting_takes_nothing(desk: Desk) -> None:
+    assert desk.run().wait(BOB) == {"changed": False}
+    first = desk.run().begin(desk.workloads, ALICE)["token"]
+    with pytest.raises(LeaseHeldError, match="alice@ops1"):
+        desk.run(1010).wait(BOB)
+    assert desk.run(1010).wait(BOB, takeover=first) == {"changed": False}
+    held = desk.store.read_lease()
+    assert held is not None
+    assert (held["token"], desk.events) == (first, ["began"])
+
+
+def test_a_failed_run_goes_back_unless_it_was_overtaken(desk: Desk) -> None:
+    first = desk.run().begin(desk.workloads, ALICE)["token"]
+    second = desk.run(1010).begin(desk.workloads, BOB, takeover=first)["token"]
+    with pytest.raises(FencedError, match="overtaken"):
+        desk.run(1020).roll_back(None, ALICE, token=first)
+    desk.switch(second, 50)
+    assert desk.run(1020).roll_back(None, BOB, token=second)["decision"]["kind"] == "roll_back"
+
+
+def test_a_failed_run_goes_back_though_its_lease_has_ended(desk: Desk) -> None:
+    first = desk.run().begin(desk.workloads, ALICE)["token"]
+    assert desk.run(9000).roll_back(None, ALICE, token=first)["decision"]["kind"] == "roll_back"
+
+
 def test_a_resumed_migration_keeps_its_name(desk: Desk) -> None:
     first = desk.run().begin(desk.workloads, ALICE)
     desk.run().fail(first["token"], {"reason": "probe", "message": "404\nnot found"})

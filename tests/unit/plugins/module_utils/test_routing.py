@@ -207,6 +207,9 @@ def test_an_overtaken_run_writes_nothing() -> None:
     store.overtaken = True
     with pytest.raises(FencedError):
         change(router, 50, store=store, token=7)
+    # What the other run has set is no drift.
+    with pytest.raises(FencedError):
+        change(router, 50, allowed=[20], store=store, token=7)
     assert router.log == []
 
 
