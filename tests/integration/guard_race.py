@@ -37,7 +37,7 @@ def main(plan: dict[str, Any], rounds: int) -> None:
             owner = {"user": "race", "host": "router", "pid": number}
             taken = lease.acquire(
                 "shop", store.read_lease(), owner=owner, kind="rollback", reason="race", now=now, ttl=120,
-                last_token=max(store.read_fence(), state.token),
+                last_token=max(store.read_fence(), state.token), holder_dead=True,
             )  # fmt: skip
             token = taken["token"]
             store.write_lease(taken)

@@ -445,14 +445,8 @@ def test_a_reboot_of_the_router_between_two_steps(shop: Shop) -> None:
             held.kill()
         shop.run("status").ok()
         run = shop.run()
-<<<<<<< HEAD
-        assert (
-            "was left between two steps, with 50 % of the traffic on green; it goes on with 50 %, 100 %" in run.stdout
-        )
-=======
         left = "was left between two steps, with 50 % of the traffic on green"
         said(run, f"{left}; it goes on with 50 %, 100 % for {shop.new}")
->>>>>>> main
         shop.moved(run)
     # Who was at the door while the house was away.
     result = running.result()
