@@ -30,7 +30,7 @@ def main(plan: dict[str, Any], rounds: int) -> None:
     run = importlib.import_module(f"{package}._workloads.systemd").run
     store = importlib.import_module(f"{package}._stores.files").FileStore(plan["state_dir"], plan["service"])
     shop, router = guardian._routed(guard.target(plan))
-    plan["guard"]["time"] = 1.0
+    short = {**plan, "guard": {**plan["guard"], "time": 2.0}}
     for number in range(rounds):
         with store.locked():
             state, now = journal.fold(store.read_journal()), time.time()
@@ -48,11 +48,11 @@ def main(plan: dict[str, Any], rounds: int) -> None:
             service.install(store, python=sys.executable)
             store.write_guard(document)
         service.start(store, run, time, anew=guarding.heard("shop") is None)
-        # Its time begins anew, now that it runs.
-        with store.locked():
-            document = guard.arm(store.read_guard(), plan, token, guarding.moment())
-            store.write_guard(document)
         routing.change_weight(router, shop, 50, store=store, token=token)
+        # Little time, now that all is there.
+        with store.locked():
+            document = guard.arm(store.read_guard(), short, token, guarding.moment())
+            store.write_guard(document)
         offset = (number - rounds / 2) * 0.06 / rounds
         while time.clock_gettime(time.CLOCK_BOOTTIME) < document["deadline"] + offset:
             pass

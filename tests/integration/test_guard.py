@@ -138,6 +138,11 @@ class Site:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return str(json.load(answer)["colour"])
 
+    def misbehave(self, errors: float) -> None:
+        """Green's share of answers that are errors, from 0 to 1."""
+        for app in ("app1", "app2"):
+            self.lab.ssh(app, f"curl -s -X POST localhost:8002/admin/misbehave -d '{{\"errors\": {errors}}}'")
+
     def traces(self) -> str:
         """Whatever is on the host of a guard."""
         return self.on_host(
@@ -177,7 +182,7 @@ def cable_cut(lab: Lab, host: str) -> Iterator[None]:
 )
 def test_a_controller_that_is_lost_at_any_step(site: Site, death: str, step: int) -> None:
     """The traffic is back within the guard's time + 2 s, and not one request failed."""
-    sets, fires = site.count("weight_set"), site.count("guard_fired")
+    sets, fires = site.count("weight_set"), site.count("failed")
     target = f"http://{site.lab.address('router')}:8080"
     with site.lab.load(target, rate=40, duration=240, idle=20) as running:
         process = site.lab.start("cutover", site.inventory, site.variables())
@@ -192,8 +197,7 @@ def test_a_controller_that_is_lost_at_any_step(site: Site, death: str, step: int
             lost = time.time()
             if death == "cut":
                 time.sleep(TIME + BOUND)
-        site.wait_for("guard_fired", fires + 1)
-        back = site.wait_for("failed", fires + 1)
+        site.wait_for("failed", fires + 1)
         if death == "SIGSTOP":
             os.killpg(process.pid, signal.SIGCONT)
         run = site.lab.finish(process)
@@ -223,7 +227,6 @@ def test_the_next_run_says_what_the_guard_did_and_arrives(site: Site) -> None:
     run = site.play("cutover").ok()
     assert "the guard has sent the traffic of shop back to blue" in " ".join(run.stdout.split())
     assert site.serve() == {"green"}
-    assert site.count("guard_fired") == site.count("failed")
     site.assert_no_traces()
     site.play("rollback").ok()
     site.assert_no_traces()
@@ -250,7 +253,7 @@ def test_it_is_on_time_whatever_becomes_of_systemd_and_its_process(site: Site) -
         (f"systemctl kill --signal=KILL {site.unit}", PUNCTUAL),
         (f"systemctl kill --signal=TERM {site.unit}; sleep 5; systemctl kill --signal=SEGV {site.unit}", PUNCTUAL),
     ):
-        fires = site.count("guard_fired")
+        fires = site.count("failed")
         site.half(time=12)
         site.on_host(command)
         site.wait_for("failed", fires + 1)
@@ -264,7 +267,7 @@ def test_it_is_on_time_whatever_becomes_of_systemd_and_its_process(site: Site) -
 
 
 def test_killed_just_before_its_time_it_is_started_again_and_acts(site: Site) -> None:
-    fires = site.count("guard_fired")
+    fires = site.count("failed")
     site.half(time=10)
     deadline = json.loads(site.on_host(f"cat {site.state}/guard.json"))["deadline_at"]
     kill = f"systemctl kill --signal=KILL {site.unit}"
@@ -279,7 +282,7 @@ def test_killed_just_before_its_time_it_is_started_again_and_acts(site: Site) ->
 
 def test_blue_that_is_not_ready_gets_no_traffic(site: Site) -> None:
     """Green serves; a guard that sent everything to a dead blue would end the service."""
-    fires, waits = site.count("guard_fired"), site.count("guard_waits")
+    fires, waits = site.count("failed"), site.count("guard_waits")
     site.half(time=12)
     for host in ("app1", "app2"):
         site.lab.ssh(host, "systemctl stop shop-blue")
@@ -300,7 +303,7 @@ def test_blue_that_is_not_ready_gets_no_traffic(site: Site) -> None:
 
 
 def test_a_confirmation_beside_a_firing_ends_one_way_or_the_other(site: Site) -> None:
-    rounds = 30
+    rounds = 20
     site.half(time=600)
     site.on_host(f"cp {site.state}/guard.pyz /var/lib/bluegreen-cutover/library.pyz")
     script = Path(__file__).with_name("guard_race.py").read_text()
@@ -324,12 +327,11 @@ def test_a_confirmation_beside_a_firing_ends_one_way_or_the_other(site: Site) ->
 
 def test_a_confirmed_hold_has_no_deadline_and_its_trigger_acts(site: Site) -> None:
     """A hold of days: only the triggers stay armed, in the Prometheus of the router host."""
-    fires = site.count("guard_fired")
+    fires = site.count("failed")
     query = 'sum(rate(http_requests_total{job="shop-green",status=~"5.."}[5s])) or vector(0)'
     trigger = {"name": "the service looks ill", "query": query, "op": ">", "value": 0.5, "for": 2}
-    guard = {"time": 12, "triggers": [trigger], "prometheus": {"url": "http://127.0.0.1:9090"}}
+    guard = {"time": TIME, "triggers": [trigger], "prometheus": {"url": "http://127.0.0.1:9090"}}
     site.half("confirm", **guard)
-    time.sleep(14)
     assert site.serve(60) == {"blue", "green"}
     told = site.play_status()["guard"]
     assert (told["state"], told["left"], told["triggers"]) == ("watching", None, ["the service looks ill"])
@@ -345,10 +347,10 @@ def test_a_confirmed_hold_has_no_deadline_and_its_trigger_acts(site: Site) -> No
     thread.start()
     try:
         began = time.time()
-        for host in ("app1", "app2"):
-            site.lab.ssh(host, "curl -s -X POST localhost:8002/admin/misbehave -d '{\"errors\": 1}'")
+        site.misbehave(1)
         site.wait_for("failed", fires + 1)
     finally:
+        site.misbehave(0)
         done.set()
         thread.join()
     fired, _late = site.fired()
@@ -384,7 +386,7 @@ def test_a_router_that_is_rebooted_comes_up_on_blue(site: Site, provider: str, p
     one.play("router").ok()
     one.half(time=3000)
     assert one.serve(60) == {"blue", "green"}
-    fires = one.count("guard_fired")
+    fires = one.count("failed")
     rebooted = threading.Thread(target=one.lab.command, args=("reboot", one.host))
     colours: list[str] = []
     rebooted.start()
