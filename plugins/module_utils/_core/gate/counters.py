@@ -57,11 +57,14 @@ def _key(prefix: str, labels: Mapping[str, str]) -> str:
 class Counters:
     """Turns samples, given in any portions, into batches, each sample once.
 
-    ``scrape`` and ``max_age`` in s. ``since``: increments that end at or before it are only a baseline.
+    ``scrape`` and ``max_age`` in s. ``since``: increments that end at or before it are only a baseline. ``role`` says
+    what is counted beside the total: bad requests, or good ones.
     """
 
-    def __init__(self, scrape: float, max_age: float, since: float, saved: Mapping[str, Any] | None = None) -> None:
-        self.scrape, self.max_age, self.since = scrape, max_age, since
+    def __init__(
+        self, scrape: float, max_age: float, since: float, role: str = BAD, saved: Mapping[str, Any] | None = None
+    ) -> None:
+        self.scrape, self.max_age, self.since, self.role = scrape, max_age, since, role
         saved = saved or {}
         # target -> {"arm", "t": last sample, "v": {series: value}}
         self.targets: dict[str, dict[str, Any]] = {k: dict(v) for k, v in saved.get("targets", {}).items()}
@@ -116,8 +119,7 @@ class Counters:
         state["t"] = when
         if not connected or when <= self.since:
             return
-        has_good = any(role == GOOD for role, value in values.values()) or added[GOOD] > 0
-        bad = added[TOTAL] - added[GOOD] if has_good else added[BAD]
+        bad = added[BAD] if self.role == BAD else added[TOTAL] - added[GOOD]
         slot = max(math.floor(when / self.scrape), self.closed + 1)
         cell = self.open.setdefault(slot, {}).setdefault(state["arm"], [0.0, 0.0, when])
         cell[0] += max(0.0, bad)
@@ -143,6 +145,16 @@ class Counters:
             self.closed = slot
             out.append(batch)
         return out
+
+
+def grown(points: Iterable[tuple[float, float]]) -> float:
+    """What a counter gained over its samples; a fall is a restart from 0."""
+    total, before = 0.0, None
+    for when, value in points:
+        if before is not None:
+            total += value - before if value >= before else value
+        before = value
+    return total
 
 
 def finite(series: Iterable[Series]) -> bool:

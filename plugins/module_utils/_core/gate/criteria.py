@@ -350,6 +350,7 @@ def _burn_rate(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {
         "green": _part(total, data["bad"], "bad", where + " bad"),
         "fresh": str(total),
+        "high": 1.0,
         "budget": 1.0 - (objective or 0.0),
         "windows": tuple(windows),
         "hold": duration(data.get("for", 0), where + " for"),
