@@ -1,0 +1,84 @@
+# One verb per thing a developer does; `make help` lists them. CI calls the same verbs (.ci/run).
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+PYTHON_FILES := plugins tests scripts lab bench
+STAGES := lint sanity unit integration molecule
+
+# Ansible finds this collection under collections/, whatever the directory of the checkout is called.
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export LAB_NAME ?= cutover
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+.PHONY: demo
+demo: setup-lab ## the main job under load, on a lab of real hosts; ends with a verdict
+	@$(BIN)/python lab/demo.py
+
+.PHONY: test
+test: setup-lab ## everything below, in order, with times and one summary
+	@$(BIN)/python scripts/stages.py $(STAGES)
+
+.PHONY: lint
+lint: setup ## ruff, mypy, yamllint, ansible-lint, documentation, argument specs, shell syntax
+	ruff check $(wildcard $(PYTHON_FILES))
+	ruff format --check $(wildcard $(PYTHON_FILES))
+	scripts/mypy.sh
+	yamllint --strict .
+	ansible-lint --offline --strict
+	antsibull-docs lint-collection-docs --plugin-docs --disallow-unknown-collection-refs --skip-rstcheck .
+	antsibull-changelog lint
+	$(BIN)/python scripts/argument_specs.py
+	bash -n $(shell git ls-files '*.sh' .ci/run)
+
+.PHONY: sanity
+sanity: setup ## ansible-test sanity, on a copy of the tracked files
+	scripts/sanity.sh
+
+.PHONY: unit
+unit: setup ## unit tests, with the coverage they must reach
+	scripts/unit.sh
+
+.PHONY: integration
+integration: setup-lab ## against the lab's hosts
+	$(BIN)/python -m pytest tests/integration --junit-xml=.build/results/integration.xml
+
+.PHONY: molecule
+molecule: setup-lab ## check, converge, idempotence, verify, per inventory
+	scripts/molecule.sh
+
+.PHONY: bench
+bench: setup-lab ## benchmarks against peers; results with ratios in bench/results
+	@$(BIN)/python bench/run.py
+
+.PHONY: lab-up
+lab-up: setup-lab ## start the lab's hosts (LAB_NAME names another lab)
+	@$(BIN)/python lab/lab.py up
+
+.PHONY: lab-down
+lab-down: ## stop them
+	@python3 lab/lab.py down
+
+.PHONY: build
+build: setup ## the collection's tarball, in .build/
+	ansible-galaxy collection build --force --output-path .build .
+
+.PHONY: lock
+lock: ## write requirements.lock anew from requirements.in, with the newest versions
+	scripts/lock.sh
+
+.PHONY: clean
+clean: ## remove what was made here (.venv stays; the lab's image too)
+	rm -rf .build .cache .ansible .coverage .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: setup
+setup: # .venv from requirements.lock
+	@scripts/setup.sh tools
+
+.PHONY: setup-lab
+setup-lab: # the same, and what the lab needs from Debian
+	@scripts/setup.sh lab

@@ -1,0 +1,200 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal: what happened to a service, as events, and the state they add up to.
+
+A document is ``{"format": 1, "service": name, "migrations": [{"id": str, "events": [event, ...]}, ...]}``; an event is
+``{"kind": str, "at": unix seconds, "token": of the run that wrote it, ...}``. Nothing here reads a clock or a file.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError
+
+FORMAT = 1
+KEPT = 50
+"""Closed migrations that are kept, each whole; older ones go when a new one begins."""
+
+NONE = "none"
+MOVING = "moving"
+ROLLING_BACK = "rolling_back"
+FAILED = "failed"
+FINISHED = "finished"
+ROLLED_BACK = "rolled_back"
+
+_OPEN = frozenset({MOVING, ROLLING_BACK})
+CLOSED = frozenset({NONE, FINISHED, ROLLED_BACK})
+_EVERY = _OPEN | CLOSED | {FAILED}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    phases: frozenset[str]
+    data: tuple[str, ...] = ()
+
+
+_RULES: dict[str, _Rule] = {
+    "began": _Rule(_EVERY, ("from", "to", "digest", "owner", "reason", "weight")),
+    "started": _Rule(_OPEN, ("colour",)),
+    "probed": _Rule(_OPEN, ("colour",)),
+    "weight_intended": _Rule(_OPEN, ("before", "weight")),
+    "weight_set": _Rule(_OPEN, ("weight", "commands", "ms")),
+    "drained": _Rule(_OPEN, ("colour",)),
+    "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
+    "finished": _Rule(frozenset({MOVING}), ("weight",)),
+    "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight")),
+    "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
+    "failed": _Rule(_OPEN, ("reason", "message")),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What the last migration's events add up to.
+
+    ``weight`` is green's percentage as recorded last. ``possible`` holds every weight that the data plane or the disk
+    may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
+    ``since`` is when ``weight`` got its value. ``token`` is the highest one in the whole journal.
+    """
+
+    phase: str = NONE
+    id: str | None = None
+    from_colour: str | None = None
+    to_colour: str | None = None
+    weight: int | None = None
+    intent: dict[str, int] | None = None
+    possible: frozenset[int] = frozenset()
+    since: float | None = None
+    failure: dict[str, str] | None = None
+    token: int = 0
+
+
+def side(colour: str) -> int:
+    """The weight at which ``colour`` gets everything."""
+    return 100 if colour == "green" else 0
+
+
+def empty(service: str) -> dict[str, Any]:
+    """The journal of a service that was never migrated."""
+    return {"format": FORMAT, "service": service, "migrations": []}
+
+
+def check(document: Any, service: str) -> dict[str, Any]:
+    """Return ``document`` when it is a journal of ``service``; raise ``StoreError`` saying what it is instead."""
+    if not isinstance(document, dict) or not isinstance(document.get("migrations"), list):
+        raise StoreError("this is not a journal")
+    if document.get("format") != FORMAT:
+        raise StoreError(f"its format is {document.get('format')!r}; this version of the collection knows {FORMAT}")
+    if document.get("service") != service:
+        raise StoreError(f"it is the journal of {document.get('service')!r}, not of {service!r}")
+    try:
+        fold(document)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"an event in it is not complete ({error!r})") from error
+    return document
+
+
+def fold(document: Mapping[str, Any]) -> State:
+    """The state of the last migration."""
+    migrations = document["migrations"]
+    state = State()
+    if migrations:
+        state = State(id=migrations[-1]["id"])
+        for event in migrations[-1]["events"]:
+            state = _advance(state, event)
+    tokens = (event.get("token", 0) for migration in migrations for event in migration["events"])
+    return replace(state, token=max(tokens, default=0))
+
+
+def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
+    """A new document with ``event`` in the open migration, or in a new one where ``event`` opens it.
+
+    Raises ``StoreError`` for an event that cannot follow what is recorded.
+    """
+    state = fold(document)
+    problem = _problem(state, event)
+    if problem:
+        raise StoreError(
+            f"the journal of {document['service']} refuses the event {event['kind']!r}: {problem}",
+            {"event": dict(event), "phase": state.phase, "migration": state.id},
+        )
+    migrations = list(document["migrations"])
+    opens = event["kind"] == "began" and state.phase in CLOSED or state.phase == NONE
+    if opens:
+        migrations = migrations[-KEPT:]
+        migrations.append({"id": identity(event["token"]), "events": [dict(event)]})
+    else:
+        migrations[-1] = {**migrations[-1], "events": [*migrations[-1]["events"], dict(event)]}
+    return {**document, "migrations": migrations}
+
+
+def identity(token: int) -> str:
+    """The name of the migration that ``token`` opens: readable, sorted by time, never given twice."""
+    return datetime.datetime.fromtimestamp(token, datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _problem(state: State, event: Mapping[str, Any]) -> str | None:
+    """Why ``event`` cannot come next, or None."""
+    kind = event["kind"]
+    rule = _RULES.get(kind)
+    if rule is None:
+        return f"there is no such kind; known are {', '.join(sorted(_RULES))}"
+    missing = [name for name in ("at", "token", *rule.data) if name not in event]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    if state.phase not in rule.phases:
+        return f"the last migration is in the phase {state.phase!r}"
+    if kind == "began" and state.phase not in CLOSED and event["to"] != state.to_colour:
+        return f"the migration {state.id} to {state.to_colour} is still open"
+    if kind == "weight_set" and event["weight"] != (state.intent or {}).get("weight"):
+        return "no intention to set that weight was recorded before"
+    goal = {"finished": state.to_colour, "rolled_back": state.from_colour}.get(kind)
+    if goal and event["weight"] != side(goal):
+        return f"the weight is {event['weight']}, and {goal} serves alone only at {side(goal)}"
+    return None
+
+
+def _advance(state: State, event: Mapping[str, Any]) -> State:
+    """The state after one more event."""
+    kind = event["kind"]
+    if kind in ("began", "rollback_began"):
+        # The weight read now does not close an open intention: the disk may still hold another one.
+        return replace(
+            _weigh(state, event["weight"], event["at"]),
+            phase=MOVING if kind == "began" else ROLLING_BACK,
+            from_colour=event["from"],
+            to_colour=event["to"],
+            possible=state.possible | _known(event["weight"]),
+            failure=None,
+        )
+    if kind == "weight_intended":
+        left = _known(event["before"], event["weight"])
+        return replace(
+            state,
+            intent={"before": event["before"], "weight": event["weight"]},
+            possible=state.possible | left,
+        )
+    if kind == "reality_accepted":
+        accepted = _known(event["weight"], event["persisted"])
+        return replace(_weigh(state, event["weight"], event["at"]), intent=None, possible=accepted)
+    if kind in ("weight_set", "finished", "rolled_back"):
+        phase = state.phase if kind == "weight_set" else kind
+        settled = _weigh(state, event["weight"], event["at"])
+        return replace(settled, phase=phase, intent=None, possible=_known(event["weight"]))
+    if kind == "failed":
+        return replace(state, phase=FAILED, failure={"reason": event["reason"], "message": event["message"]})
+    return state
+
+
+def _weigh(state: State, weight: int | None, at: float) -> State:
+    return state if weight == state.weight else replace(state, weight=weight, since=at)
+
+
+def _known(*weights: int | None) -> frozenset[int]:
+    return frozenset(weight for weight in weights if weight is not None)

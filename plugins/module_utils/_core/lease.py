@@ -1,0 +1,105 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lease: who may act on a service now. Times are unix seconds of the router host; nothing here reads a clock.
+
+A lease is ``{"owner": {...}, "kind": "cutover" | "rollback", "reason": str, "since", "expires", "ttl", "token"}``.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, LeaseHeldError
+
+Lease = dict[str, Any]
+
+
+def acquire(
+    service: str,
+    current: Mapping[str, Any] | None,
+    *,
+    owner: Mapping[str, Any],
+    kind: str,
+    reason: str,
+    now: float,
+    ttl: float,
+    last_token: int,
+    holder_dead: bool = False,
+) -> Lease:
+    """A new lease, with a token higher than any before, or ``LeaseHeldError`` saying by whom it is held.
+
+    ``last_token`` is the highest token that lease, fence or journal know. A live cutover gives way to a rollback;
+    a live rollback to nobody. ``holder_dead`` is true when the holder's process is known to be gone.
+    """
+    alive = current is not None and now < current["expires"] and not holder_dead
+    if current is not None and alive and (kind != "rollback" or current["kind"] == "rollback"):
+        raise LeaseHeldError(_held(service, current, now), {"lease": dict(current), "now": now})
+    return {
+        "owner": dict(owner),
+        "kind": kind,
+        "reason": reason,
+        "since": now,
+        "expires": now + ttl,
+        "ttl": ttl,
+        # Not below the clock: tokens go on growing when every file with an older one is lost.
+        "token": max(last_token + 1, int(now)),
+    }
+
+
+def renew(current: Mapping[str, Any], now: float) -> Lease:
+    """The same lease, good for its whole time again; a clock that was set back does not shorten it."""
+    return {**current, "expires": max(current["expires"], now + current["ttl"])}
+
+
+def check(service: str, current: Mapping[str, Any] | None, highest: int, token: int, now: float) -> None:
+    """Raise ``FencedError`` unless the run with ``token`` may still write on this host.
+
+    ``highest`` is the highest token seen here; ``current`` the lease, where this host keeps it.
+    """
+    evidence = {"token": token, "highest": highest, "lease": dict(current) if current else None, "now": now}
+    if token < highest:
+        raise FencedError(
+            f"this run of {service} (token {token}) has been overtaken by a newer one (token {highest}); "
+            "nothing was changed here. See what that one does with status.yml",
+            evidence,
+        )
+    if current is None:
+        return
+    if current["token"] != token:
+        raise FencedError(
+            f"this run of {service} (token {token}) does not hold the lease any more: {describe(current['owner'])} "
+            f"does, since {_clock(current['since'])} (token {current['token']}), because '{current['reason']}'; "
+            "nothing was changed here",
+            evidence,
+        )
+    if now >= current["expires"]:
+        raise FencedError(
+            f"the lease of this run of {service} ended {now - current['expires']:.0f} s ago, and another run may have "
+            "started since; nothing was changed here. Run again: it goes on from the journal",
+            evidence,
+        )
+
+
+def describe(owner: Mapping[str, Any]) -> str:
+    """``alice@ops1 (pid 4242)``."""
+    return f"{owner.get('user', 'somebody')}@{owner.get('host', 'unknown')} (pid {owner.get('pid', 'unknown')})"
+
+
+def _held(service: str, current: Mapping[str, Any], now: float) -> str:
+    doing = "rolled back" if current["kind"] == "rollback" else "migrated"
+    back = "" if current["kind"] == "rollback" else ", or go back with rollback.yml"
+    return (
+        f"{service} is being {doing} by {describe(current['owner'])} since {_clock(current['since'])}, "
+        f"{now - current['since']:.0f} s ago, because '{current['reason']}'; "
+        f"its lease ends in {current['expires'] - now:.0f} s unless renewed. "
+        f"Wait, run again with -e cutover_lease_wait=120{back}"
+    )
+
+
+def _clock(at: float) -> str:
+    """Time of day in UTC, as logs have it."""
+    return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime("%H:%M:%S UTC")

@@ -1,0 +1,268 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of one colour on one host: started and ready before any traffic, stopped only when nobody is served."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._connections import Connection, summarize
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import Look, is_drained, sum_metric
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    CutoverError,
+    DrainError,
+    NotReadyError,
+    WorkloadError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target, mismatches
+from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import ask, ask_all
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import State, Workload
+
+if TYPE_CHECKING:
+    from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock
+
+#: Seconds between two looks.
+INTERVAL = 0.2
+#: A look that saw something else than the one before is kept; only this many of them, the latest.
+KEPT_LOOKS = 100
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a section acts with. ``fence`` raises FencedError when this run may not write any more."""
+
+    workload: Workload
+    fence: Callable[[], None]
+    check_mode: bool = False
+    clock: Clock = time
+
+
+def start(hands: Hands, targets: Sequence[Target], timeout: float, resume_signal: str | None = None) -> dict[str, Any]:
+    """Start a colour, wait until all ``targets`` are healthy, and enable it; at most ``timeout`` seconds.
+
+    One that runs already is sent ``resume_signal``, which ends its draining, and is waited for in the same way. One
+    that was started here and does not get ready is stopped again: a reboot or the next run finds what was before.
+
+    Returns ``changed``, ``before``, ``after``, ``commands``, ``ms`` and ``observations`` and ``note``.
+    Raises WorkloadError when the colour dies, NotReadyError when the time ends, FencedError.
+    """
+    workload, clock = hands.workload, hands.clock
+    began = clock.monotonic()
+    before = workload.read()
+    deadline = began + timeout
+    looks: deque[dict[str, Any]] = deque(maxlen=KEPT_LOOKS)
+    note = ""
+    try:
+        if not before.running:
+            hands.fence()
+            workload.start(timeout)
+        elif resume_signal:
+            hands.fence()
+            workload.signal(resume_signal)
+        if not hands.check_mode:
+            _await_ready(hands, targets, began, deadline, looks)
+        elif before.running:
+            unready = _unready(targets, ask_all(targets))
+            note = f"not ready now ({unready}); the real run waits for it {timeout:.0f} s" if unready else ""
+    except (WorkloadError, NotReadyError) as error:
+        error.evidence.update(workload.evidence(), looks=list(looks))
+        if before.stopped:
+            _undo(hands, error)
+        raise
+    if not before.enabled:
+        # Only now: a reboot must never bring up a colour that has not been ready once.
+        hands.fence()
+        workload.enable()
+    return _section(hands, began, before, looks, note, running=True, enabled=True)
+
+
+def stop(
+    hands: Hands,
+    connections: Callable[[], Sequence[Connection]],
+    timeout: float,
+    drain_signal: str | None = None,
+    in_flight: tuple[Target, str] | None = None,
+    cut: bool = False,
+) -> dict[str, Any]:
+    """Drain a colour for at most ``timeout`` seconds, then stop and disable it.
+
+    ``drain_signal`` tells the service to let its clients go. ``in_flight`` is where the service tells its metrics, and
+    the name of the one that counts its requests. With ``cut`` what is left when the time ends is cut off; without it
+    that raises DrainError, and the colour goes on serving it.
+
+    Returns ``changed``, ``before``, ``after``, ``commands``, ``ms``, ``observations`` and ``note``.
+    Raises DrainError, WorkloadError, FencedError.
+    """
+    workload, clock = hands.workload, hands.clock
+    began = clock.monotonic()
+    before = workload.read()
+    looks: deque[dict[str, Any]] = deque(maxlen=KEPT_LOOKS)
+    note = ""
+    if not before.stopped:
+        if drain_signal and before.running:
+            hands.fence()
+            workload.signal(drain_signal)
+        if not hands.check_mode:
+            note = _drain(hands, connections, began, began + timeout, before, in_flight, cut, looks)
+        else:
+            _note_look(looks, began, clock, _look(connections(), in_flight))
+        hands.fence()
+        workload.stop()
+    if before.enabled:
+        hands.fence()
+        workload.disable()
+    return _section(hands, began, before, looks, note, running=False, enabled=False)
+
+
+def _section(
+    hands: Hands,
+    began: float,
+    before: State,
+    looks: Iterable[dict[str, Any]],
+    note: str,
+    *,
+    running: bool,
+    enabled: bool,
+) -> dict[str, Any]:
+    """Read back, compare with what was wanted, and report."""
+    was = {"active": before.running, "enabled": before.enabled, "state": before.state}
+    now: dict[str, Any] = {"active": running, "enabled": enabled}
+
+    def reached(state: State) -> bool:
+        return state.enabled == enabled and (state.running if running else state.stopped)
+
+    if not hands.check_mode:
+        after = hands.workload.read()
+        if not reached(after):
+            wanted = f"{'running' if running else 'stopped'} and {'enabled' if enabled else 'not enabled'}"
+            raise WorkloadError(
+                f"{hands.workload.name} was to be {wanted}; it is {after.state} and "
+                f"{'enabled' if after.enabled else 'not enabled'}. See who else changes it, then run again.",
+                hands.workload.evidence(),
+            )
+        now["state"] = after.state
+    return {
+        # A signal alone leaves the state as it was, and is told in the commands.
+        "changed": not reached(before),
+        "before": was,
+        "after": now,
+        "commands": list(hands.workload.commands),
+        "ms": round((hands.clock.monotonic() - began) * 1000, 1),
+        "observations": list(looks),
+        "note": note,
+    }
+
+
+def _unready(targets: Sequence[Target], answers: Sequence[Answer]) -> str:
+    """Say which targets are not healthy; empty when all are."""
+    wrong = ((target, mismatches(target, answer)) for target, answer in zip(targets, answers))
+    return "; ".join(f"{target.url}: {', '.join(found)}" for target, found in wrong if found)
+
+
+def _await_ready(
+    hands: Hands, targets: Sequence[Target], began: float, deadline: float, looks: deque[dict[str, Any]]
+) -> None:
+    workload, clock = hands.workload, hands.clock
+    first = workload.read()
+    while True:
+        unready = _unready(targets, ask_all(targets))
+        # After asking: what answered a moment ago may be dead now.
+        now = workload.read()
+        look = {"state": now.state, "unready": unready}
+        if not looks or {key: looks[-1][key] for key in look} != look:
+            looks.append({"ms": round((clock.monotonic() - began) * 1000, 1), **look})
+        if not now.running or now.restarts != first.restarts:
+            raise WorkloadError(
+                f"{workload.name} died while it was waited for: it is {now.state}, exit status {now.exit_status}. "
+                "It got no traffic. Its status and journal are in the evidence; repair it, then run again."
+            )
+        if not unready:
+            return
+        if clock.monotonic() >= deadline:
+            raise NotReadyError(
+                f"{workload.name} is not ready after {deadline - began:.0f} s: {unready}. It got no traffic. Its "
+                "status and journal are in the evidence; repair it, or raise cutover_health.timeout, then run again."
+            )
+        clock.sleep(INTERVAL)
+
+
+def _undo(hands: Hands, error: CutoverError) -> None:
+    """Stop what this run started; what hinders that is added to ``error``, which stays the first cause."""
+    try:
+        hands.fence()
+        hands.workload.stop()
+        error.evidence["undone"] = f"{hands.workload.name} was stopped again"
+    except CutoverError as hindrance:
+        error.evidence["undone"] = f"{hands.workload.name} was not stopped again: {hindrance.message}"
+
+
+def _look(connections: Sequence[Connection], in_flight: tuple[Target, str] | None) -> Look:
+    if in_flight is None:
+        return Look(len(connections))
+    target, metric = in_flight
+    answer = ask(target)
+    wrong = mismatches(target, answer)
+    if wrong:
+        return Look(len(connections), error=f"{target.url}: {', '.join(wrong)}")
+    try:
+        return Look(len(connections), sum_metric(answer.body.decode("utf-8", "replace"), metric))
+    except ValueError as error:
+        return Look(len(connections), error=f"{target.url}: {error}")
+
+
+def _note_look(kept: deque[dict[str, Any]], began: float, clock: Clock, look: Look) -> None:
+    seen = {"connections": look.connections, "in_flight": look.in_flight, "error": look.error}
+    if not kept or {key: kept[-1][key] for key in seen} != seen:
+        kept.append({"ms": round((clock.monotonic() - began) * 1000, 1), **seen})
+
+
+def _drain(
+    hands: Hands,
+    connections: Callable[[], Sequence[Connection]],
+    began: float,
+    deadline: float,
+    before: State,
+    in_flight: tuple[Target, str] | None,
+    cut: bool,
+    kept: deque[dict[str, Any]],
+) -> str:
+    """Wait until nobody is served; return what is to be said about it."""
+    workload, clock = hands.workload, hands.clock
+    looks: deque[Look] = deque(maxlen=2)
+    while True:
+        # Counted before the metrics are asked for: that is a connection too.
+        open_now = connections()
+        look = _look(open_now, in_flight)
+        state = workload.read()
+        if state.stopped or state.restarts != before.restarts:
+            # It cannot be told from here whether it had finished with its last clients.
+            last = f"{looks[-1].connections} connections" if looks else "an unknown number of connections"
+            raise DrainError(
+                f"{workload.name} ended by itself ({state.state}, exit status {state.exit_status}) while it was "
+                f"drained; at the look before it had {last}, which may have been cut. Run again to finish.",
+                {**workload.evidence(), "looks": list(kept)},
+            )
+        looks.append(look)
+        _note_look(kept, began, clock, look)
+        if is_drained(looks):
+            return ""
+        if clock.monotonic() >= deadline:
+            if cut:
+                return f"{look.connections} connections were cut off after {deadline - began:.0f} s"
+            peers = summarize(open_now)
+            told = ", ".join(f"{peer['count']} from {peer['peer']} ({peer['state']})" for peer in peers[:5])
+            requests = f" and {look.in_flight:.0f} requests in flight" if look.in_flight else ""
+            blind = f" Requests in flight cannot be read: {look.error}." if look.error else ""
+            raise DrainError(
+                f"{workload.name} still has {look.connections} connections{requests} after {deadline - began:.0f} s"
+                f"{': ' + told if told else ''}.{blind} It was not stopped and goes on serving them. Run again to wait "
+                "on, raise cutover_drain.timeout, or let the service close idle connections on cutover_drain.signal.",
+                {"connections": look.connections, "in_flight": look.in_flight, "peers": peers, "looks": list(kept)},
+            )
+        clock.sleep(INTERVAL)

@@ -1,0 +1,225 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changing the weight of a service: read, compare, record, set, persist, read back, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    DriftError,
+    InputError,
+    NotReadyError,
+    RouterError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Instance, Reading, Router, Service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.haproxy import HAProxy
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nftables import Nftables
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import Nginx
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx_lua import NginxLua
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+
+PROVIDERS: dict[str, type] = {"haproxy": HAProxy, "nginx": Nginx, "nginx_lua": NginxLua, "nftables": Nftables}
+
+READY_WAIT = 10.0
+"""Seconds for the router to see what has just become ready; HAProxy needs two checks, 500 ms apart, for that."""
+
+_POLL = 0.1
+
+ROUTER_ARGUMENTS: dict[str, Any] = {
+    "service": {"type": "str", "required": True},
+    "router": {"type": "dict", "required": True},
+    "colours": {"type": "dict", "required": True},
+    "ready_path": {"type": "str", "default": "/health/ready"},
+}
+"""Argument spec of every module that talks to a router; documented in the fragment ``router``."""
+
+
+class Clock(Protocol):
+    """The functions of the ``time`` module that are used here, so that a test can bring its own."""
+
+    def time(self) -> float: ...
+
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float, /) -> None: ...
+
+
+def make_service(name: str, colours: Mapping[str, Any], ready_path: str) -> Service:
+    """The service as adapters need it, from the plan's ``colours``."""
+    try:
+        instances = {
+            colour: tuple(Instance(str(one["host"]), int(one["port"])) for one in colours[colour]["instances"])
+            for colour in ("blue", "green")
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"colours of {name} cannot be understood ({error!r}); give blue and green, each with 'instances', "
+            "a list of {host, port}"
+        ) from error
+    return Service(name=name, instances=instances, ready_path=ready_path)
+
+
+def make_router(options: Mapping[str, Any], service: Service) -> Router:
+    """The adapter of ``options['provider']``, constructed with the other options."""
+    given = dict(options)
+    provider = given.pop("provider", None)
+    if provider not in PROVIDERS:
+        raise InputError(f"router.provider is {provider!r}; one of {', '.join(sorted(PROVIDERS))} is needed")
+    # How a client sticks to a colour is written into the router's configuration by the role, and not asked for here.
+    given.pop("sticky", None)
+    known = [name for name in inspect.signature(PROVIDERS[provider]).parameters if name != "service"]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise InputError(f"router {provider} has no option {', '.join(unknown)}; it knows {', '.join(known)}")
+    router: Router = PROVIDERS[provider](service, **given)
+    return router
+
+
+def change_weight(
+    router: Router,
+    service: Service,
+    weight: int,
+    *,
+    allowed: Collection[int] = (),
+    min_ready: int = 1,
+    store: FileStore | None = None,
+    token: int | None = None,
+    check_mode: bool = False,
+    clock: Clock = time,
+) -> dict[str, Any]:
+    """Send ``weight`` percent to green, now and after a reboot, and prove it.
+
+    ``allowed`` are the weights that may be found, applied or on disk, before; empty allows any. ``min_ready`` is how
+    many instances of a colour that gains traffic must be ready. With ``token`` and ``store`` each write is fenced and
+    recorded. Returns ``changed``, ``before``, ``after``, ``commands``, ``switch_ms``, ``drift``, ``note``.
+    Raises ``InputError``, ``DriftError``, ``NotReadyError``, ``FencedError``, ``StoreError`` or ``RouterError``.
+    """
+    if not 0 <= weight <= 100:
+        raise InputError(f"weight is {weight}; a whole number 0…100 is needed")
+    before = router.read()
+    unexplained = unexpected(before, allowed, weight)
+    if unexplained:
+        raise DriftError(
+            f"{service.name} was changed by somebody else: {'; '.join(unexplained)}. See playbooks/status.yml; accept "
+            "it with -e cutover_accept_reality=true, or go back with playbooks/rollback.yml",
+            {"reading": dataclasses.asdict(before), "allowed": sorted(allowed), "weight": weight},
+        )
+    result: dict[str, Any] = {
+        "changed": (before.weight, before.persisted) != (weight, weight),
+        "before": dataclasses.asdict(before),
+        "after": dataclasses.asdict(before),
+        "commands": [],
+        "switch_ms": 0.0,
+        "drift": disagreement(before),
+        "note": "",
+    }
+    if not result["changed"]:
+        return result
+    gaining = gaining_colours(before.weight, weight)
+    if check_mode:
+        result["after"] = {**result["before"], "weight": weight, "persisted": weight}
+        result["note"] = lacking(service, before, gaining, min_ready)
+        return result
+    _wait_ready(router, service, before, gaining, min_ready, clock)
+
+    fenced: AbstractContextManager[None] = nullcontext()
+    if store is not None and token is not None:
+        store.record(token, clock.time(), "weight_intended", before=before.weight, weight=weight)
+        fenced = _fenced(store, token, clock)
+    with fenced:
+        started = clock.monotonic()
+        commands = router.apply(weight) if before.weight != weight else []
+        switch_ms = round((clock.monotonic() - started) * 1000, 1)
+        commands += router.persist(weight)
+    after = router.read()
+    if (after.weight, after.persisted) != (weight, weight):
+        raise RouterError(
+            f"{service.name}: {weight} % for green was set, yet {disagreement(after) or [percent(after.weight)]}. "
+            "Look for whoever else changes this router, then run again",
+            {"reading": dataclasses.asdict(after), "commands": commands},
+        )
+    if store is not None and token is not None:
+        store.record(token, clock.time(), "weight_set", weight=weight, commands=commands, ms=switch_ms)
+    result.update(after=dataclasses.asdict(after), commands=commands, switch_ms=switch_ms)
+    return result
+
+
+def weight_diff(result: Mapping[str, Any]) -> dict[str, str]:
+    """What ``--diff`` shows of a result of ``change_weight``."""
+    return {
+        side: f"applied: {percent(result[side]['weight'])}\non disk: {percent(result[side]['persisted'])}\n"
+        for side in ("before", "after")
+    }
+
+
+def percent(weight: int | None) -> str:
+    """A weight as operators read it."""
+    return "an unknown weight" if weight is None else f"{weight} % for green"
+
+
+def disagreement(reading: Reading) -> list[str]:
+    """Where what is applied and what is on disk differ, in words; empty where they agree."""
+    if reading.weight == reading.persisted:
+        return []
+    return [f"{percent(reading.weight)} is applied, but {percent(reading.persisted)} is on disk"]
+
+
+def unexpected(reading: Reading, allowed: Collection[int], goal: int) -> list[str]:
+    """What neither ``allowed`` nor the goal explains, in words; nothing is unexpected where ``allowed`` is empty."""
+    if not allowed:
+        return []
+    words = " or ".join(percent(one) for one in sorted(allowed))
+    return [
+        f"{percent(value)} is {where}, where {words} was expected"
+        for value, where in ((reading.weight, "applied"), (reading.persisted, "on disk"))
+        if value != goal and value not in allowed
+    ]
+
+
+def gaining_colours(before: int | None, weight: int) -> list[str]:
+    """The colours that get more traffic than before; with an unknown before, every colour that will get some."""
+    if before is None:
+        return [colour for colour, share in (("blue", 100 - weight), ("green", weight)) if share > 0]
+    if weight == before:
+        return []
+    return ["green" if weight > before else "blue"]
+
+
+def lacking(service: Service, reading: Reading, gaining: Collection[str], min_ready: int) -> str:
+    """Which gaining colour has not enough ready instances, in words; empty where all have."""
+    return "; ".join(
+        f"{service.name}: {colour} has {reading.ready[colour]} of {len(service.instances[colour])} instances ready as "
+        f"the router sees them, {min_ready} needed"
+        for colour in gaining
+        if reading.ready[colour] < min_ready
+    )
+
+
+def _wait_ready(
+    router: Router, service: Service, reading: Reading, gaining: Collection[str], min_ready: int, clock: Clock
+) -> None:
+    deadline = clock.monotonic() + READY_WAIT
+    while problem := lacking(service, reading, gaining, min_ready):
+        if clock.monotonic() >= deadline:
+            raise NotReadyError(
+                f"{problem}, for {READY_WAIT:.0f} s. No traffic was moved. See why {service.ready_path} does not "
+                "answer 200 there, and run again",
+                {"reading": dataclasses.asdict(reading), "min_ready": min_ready},
+            )
+        clock.sleep(_POLL)
+        reading = router.read()
+
+
+@contextmanager
+def _fenced(store: FileStore, token: int, clock: Clock) -> Iterator[None]:
+    with store.locked():
+        store.fence(token, clock.time())
+        yield

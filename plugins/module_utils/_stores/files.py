@@ -1,0 +1,196 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Journal, lease and fence of one service, as files that survive a kill, a reboot and a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, StoreError
+
+LOCK_WAIT = 10.0
+"""Seconds to wait for another process of this host to leave its read-decide-write."""
+
+_POLL = 0.05
+_SERVICE = re.compile(r"[a-z0-9-]{1,40}")
+
+
+class FileStore:
+    """``<state_dir>/<service>/{lock,lease.json,fence.json,journal.json}``.
+
+    Reading needs no lock, because files are only ever replaced whole. Everything raises ``StoreError``, naming the
+    path. In check mode call nothing but the ``read_`` methods.
+    """
+
+    def __init__(self, state_dir: str, service: str) -> None:
+        if not _SERVICE.fullmatch(service):
+            raise InputError(f"service is {service!r}; a name of 1…40 of a-z, 0-9 and '-' is needed")
+        self.service = service
+        self.folder = Path(state_dir) / service
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this host's lock on the service; may be entered again by its holder. Never hold it across a wait."""
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        descriptor = self._lock()
+        self._depth = 1
+        try:
+            yield
+        finally:
+            self._depth = 0
+            os.close(descriptor)
+
+    def read_journal(self) -> dict[str, Any]:
+        """The journal; an empty one where none was written yet."""
+        path = self.folder / "journal.json"
+        document = self._read(path)
+        if document is None:
+            return journal.empty(self.service)
+        try:
+            return journal.check(document, self.service)
+        except StoreError as error:
+            raise StoreError(f"{path}: {error.message}. {_REPAIR}", {"path": str(path)}) from error
+
+    def write_journal(self, document: dict[str, Any]) -> None:
+        """Replace the journal, durably."""
+        self._write(self.folder / "journal.json", document)
+
+    def read_lease(self) -> dict[str, Any] | None:
+        """The lease, expired or not; None where nobody holds one."""
+        return self._read(self.folder / "lease.json")
+
+    def write_lease(self, document: dict[str, Any] | None) -> None:
+        """Replace the lease, durably; None releases it."""
+        path = self.folder / "lease.json"
+        if document is not None:
+            self._write(path, document)
+            return
+        with _naming(path):
+            path.unlink(missing_ok=True)
+            _sync_folder(self.folder)
+
+    def read_fence(self) -> int:
+        """The highest token seen on this host; 0 where none was."""
+        return int((self._read(self.folder / "fence.json") or {}).get("token", 0))
+
+    def fence(self, token: int, now: float) -> None:
+        """Let the run with ``token`` write, or raise ``FencedError``; call it inside ``locked()``.
+
+        A token higher than any seen here is remembered before this returns. ``now`` is in unix seconds.
+        """
+        highest = self.read_fence()
+        lease.check(self.service, self.read_lease(), highest, token, now)
+        if token > highest:
+            self._write(self.folder / "fence.json", {"token": token})
+
+    def record(self, token: int, now: float, kind: str, **data: Any) -> None:
+        """Append one event to the journal as the run with ``token``, and renew its lease."""
+        with self.locked():
+            self.fence(token, now)
+            held = self.read_lease()
+            if held is not None:
+                self.write_lease(lease.renew(held, now))
+            event = {"kind": kind, "at": now, "token": token, **data}
+            self.write_journal(journal.append(self.read_journal(), event))
+
+    def _lock(self) -> int:
+        path = self.folder / "lock"
+        with _naming(path):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            deadline = time.monotonic() + LOCK_WAIT
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return descriptor
+                except BlockingIOError:
+                    pass
+                if time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    raise StoreError(
+                        f"{path} is held by another process of this host since {LOCK_WAIT:.0f} s; "
+                        f"see who it is with 'fuser {path}' and run again",
+                        {"path": str(path)},
+                    )
+                time.sleep(_POLL)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        with _naming(path):
+            try:
+                text = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise StoreError(f"{path} cannot be understood ({error}). {_REPAIR}", {"path": str(path)}) from error
+        if not isinstance(document, dict):
+            raise StoreError(f"{path} does not hold an object. {_REPAIR}", {"path": str(path)})
+        return document
+
+    def _write(self, path: Path, document: dict[str, Any]) -> None:
+        """Temporary file, fsync, rename, fsync of the folder: after any crash either the old or the new one is there."""
+        try:
+            text = json.dumps(document, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{path} was not written: its new content is not JSON ({error})") from error
+        scratch = path.with_suffix(".tmp")
+        with _naming(path):
+            try:
+                with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+                    handle.write(text + b"\n")
+                    handle.flush()
+                    os.fsync(handle.fileno())
+            except OSError:
+                scratch.unlink(missing_ok=True)
+                raise
+            os.replace(scratch, path)
+            _sync_folder(path.parent)
+
+
+_REPAIR = "Nothing was changed. Move the file aside, see what serves with status.yml, and run again"
+
+_ADVICE = {
+    errno.ENOSPC: "Free some space there and run again",
+    errno.EDQUOT: "Free some space there and run again",
+    errno.EACCES: "Run as root (become: true)",
+    errno.EPERM: "Run as root (become: true)",
+    errno.EROFS: "Make the file system writable, or set cutover_state_dir to a place that is",
+}
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` into a ``StoreError`` that names ``path`` and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "Look at that path on this host and run again")
+        raise StoreError(f"{path}: {error.strerror}. {advice}", {"path": str(path), "errno": error.errno}) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
