@@ -18,10 +18,25 @@ from ._core.errors import InputError
 from ._core.gate import counters
 from ._core.gate.counters import BAD, BLUE, GOOD, GREEN, TOTAL, Counters, Series
 from ._core.gate.criteria import (
-    REDUCERS, Criterion, Part, Selector, burn_query, fingerprint, parse,
+    REDUCERS,
+    Criterion,
+    Part,
+    Selector,
+    burn_query,
+    duration,
+    fingerprint,
+    parse,
 )  # fmt: skip
 from ._core.gate.decide import (
-    OPEN, CountJudge, Point, Reading, Settings, ValueJudge, Verdict, covered, decide,
+    OPEN,
+    CountJudge,
+    Point,
+    Reading,
+    Settings,
+    ValueJudge,
+    Verdict,
+    covered,
+    decide,
 )  # fmt: skip
 from ._prometheus import Answer, Connection, Prometheus, SourceDownError, SourceRefusedError, jsonable
 
@@ -69,6 +84,7 @@ class _Look:
 
     now: float
     answers: dict[str, Answer] = field(default_factory=dict)
+    down: SourceDownError | None = None
 
 
 class _UnknownError(Exception):
@@ -204,9 +220,7 @@ class Gate:
             else:
                 self._value(c, judge, look)
             reading = judge.reading()
-        except _UnknownError as e:
-            reading = judge.reading().but_unknown(e.reason, e.message)
-        except SourceDownError as e:
+        except (_UnknownError, SourceDownError) as e:
             reading = judge.reading().but_unknown(e.reason, e.message)
         self._record(c, reading, look, list(look.answers.values())[asked:])
         return reading
@@ -232,7 +246,9 @@ class Gate:
             "ms": round(sum(a.ms for a in answers or ()), 1),
         }
         before = next((e for e in reversed(self.evaluations) if e["criterion"] == c.name), None)
-        same = before is not None and all(before[k] == row[k] for k in ("sample_time", "status", "reason", "n", "value"))
+        same = before is not None and all(
+            before[k] == row[k] for k in ("sample_time", "status", "reason", "n", "value")
+        )
         if same:
             # The same samples seen again are not another evaluation.
             return
@@ -244,8 +260,15 @@ class Gate:
     # Asking
 
     def _fetch(self, look: _Look, key: str, ask: Callable[[], Answer]) -> Answer:
+        if look.down is not None:
+            # One request that is not answered in time is enough: people wait for a sign of life.
+            raise look.down
         if key not in look.answers:
-            look.answers[key] = ask()
+            try:
+                look.answers[key] = ask()
+            except SourceDownError as e:
+                look.down = e
+                raise
         answer = look.answers[key]
         bad = [w for w in answer.warnings if not any(re.search(p, w) for p in self.options.warnings_allowed)]
         if bad:
@@ -264,7 +287,9 @@ class Gate:
             out += [Series(arm, role, labels, points) for labels, points in rows]
         return out
 
-    def _histogram(self, look: _Look, arm: str, sel: Selector, le: float, seconds: float, offset: float = 0.0) -> list[Series]:
+    def _histogram(
+        self, look: _Look, arm: str, sel: Selector, le: float, seconds: float, offset: float = 0.0
+    ) -> list[Series]:
         out, bounds = [], set()
         for labels, points in self._raw(look, sel, seconds, offset).series():
             bound = _bound(labels)
@@ -326,7 +351,7 @@ class Gate:
 
     def _prepare(self, c: Criterion, judge: CountJudge, look: _Look, lookback: float) -> None:
         """Once: check the labels, learn from blue's history, measure the traffic."""
-        if c.histogram is not None and judge.le is None or (c.increase is not None and judge.rho is None):
+        if (c.histogram is not None and judge.le is None) or (c.increase is not None and judge.rho is None):
             self._choose_bound(c, judge, look)
         series = self._arms(c, judge, look, lookback)
         for arm, part in ((GREEN, c.green), (BLUE, c.blue)):
@@ -414,7 +439,7 @@ class Gate:
                 look, f"{text} @{start}", lambda: self.prometheus.query_range(text, start, end, self.settings.scrape)
             )
             out: dict[float, list[float]] = {}
-            for labels, points in answer.series():
+            for _labels, points in answer.series():
                 for when, value in points:
                     out.setdefault(round(when, 3), []).append(value)
             return out
@@ -422,7 +447,9 @@ class Gate:
         fresh = ask(f"timestamp({c.fresh})")
         parts = [[ask(q) for q in queries] for queries in self._queries(c)]
         baseline = ask(c.baseline) if c.baseline is not None else None
-        times = [round(start + i * self.settings.scrape, 3) for i in range(int((end - start) / self.settings.scrape) + 1)]
+        times = [
+            round(start + i * self.settings.scrape, 3) for i in range(int((end - start) / self.settings.scrape) + 1)
+        ]
         out = []
         for when in times:
             point = self._point(c, when, fresh.get(when, []), [[m.get(when, []) for m in row] for row in parts])
@@ -446,7 +473,7 @@ class Gate:
         values = []
         for number, row in enumerate(found):
             reduced = [_reduce(one, c.reducer) for one in row]
-            for reason, value in reduced:
+            for reason, _number in reduced:
                 if reason:
                     return Point(None, oldest, reason, _SAYS[reason])
             numbers = [value for reason, value in reduced if value is not None]
@@ -510,3 +537,113 @@ def _query_text(c: Criterion, judge: Judge, arm: str = GREEN) -> str:
         return f"{part.part} / {part.total}"
     le = judge.le if isinstance(judge, CountJudge) else None
     return f"{histogram}, share above {le if le is not None else 'a bound of blue'} s"
+
+
+def _text(r: Reading) -> str:
+    parts = [r.name, "?" if r.value is None else f"{r.value:.4g}"]
+    if r.bound is not None:
+        parts.append(f"(limit {r.bound:.4g})")
+    if r.baseline is not None:
+        parts.append(f"blue {r.baseline:.4g}")
+    if r.n is not None:
+        parts.append(f"· {r.bad or 0:.0f} bad of {r.n:.0f}")
+    if r.log_e is not None and r.log_e_needed and r.log_proof is not None and r.log_proof_needed:
+        against, proof = r.log_e / r.log_e_needed, r.log_proof / r.log_proof_needed
+        parts.append(f"· against {max(0.0, against):.0%}, for {max(0.0, proof):.0%} of what decides")
+    return " ".join(parts) + f" · {r.status}" + (f" ({r.message})" if r.message and r.status != "pending" else "")
+
+
+def progress(result: Result) -> list[str]:
+    """One line per criterion: what is measured, its bound, the evidence so far, and how much of the window is left."""
+    return [f"{_text(r)} · {max(0.0, result.left):.0f} s left" for r in result.readings]
+
+
+CONNECTION_ARGUMENTS: dict[str, Any] = {
+    "url": {"type": "str", "required": True},
+    "token": {"type": "str", "no_log": True},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "ca_path": {"type": "path"},
+    "client_cert": {"type": "path"},
+    "client_key": {"type": "path", "no_log": False},
+    "timeout": {"type": "float", "default": 4.0},
+}
+
+GATE_ARGUMENTS: dict[str, Any] = {
+    "criteria": {"type": "list", "elements": "dict", "required": True},
+    "window": {"type": "str", "required": True},
+    "scrape_interval": {"type": "str", "default": "15s"},
+    "max_age": {"type": "str"},
+    "hold": {"type": "str", "default": "2m"},
+    "history": {"type": "str", "default": "1h"},
+    "alpha": {"type": "float", "default": 0.01},
+    "beta": {"type": "float", "default": 0.05},
+    "dispersion": {"type": "float"},
+    "expected_rps": {"type": "float"},
+    "warnings_allowed": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "dict"},
+    "max_wait": {"type": "str"},
+    "accept": {"type": "list", "elements": "str", "choices": ["fail", "inconclusive", "open"], "default": []},
+}
+
+
+def make_connection(given: Mapping[str, Any]) -> Connection:
+    """From ``CONNECTION_ARGUMENTS``."""
+    if not 0 < given["timeout"] <= 300:
+        raise InputError("timeout: give seconds between 0 and 300.")
+    return Connection(**{key: given[key] for key in CONNECTION_ARGUMENTS})
+
+
+def make_options(given: Mapping[str, Any]) -> Options:
+    """From ``GATE_ARGUMENTS``, checked."""
+    scrape, window = duration(given["scrape_interval"], "scrape_interval"), duration(given["window"], "window")
+    max_age = 3 * scrape if given["max_age"] is None else duration(given["max_age"], "max_age")
+    if not 0.1 <= scrape <= window:
+        raise InputError("window must be at least scrape_interval, and that at least 100ms.")
+    if max_age < scrape:
+        raise InputError("max_age must be at least scrape_interval, or every sample would be too old.")
+    for name in ("alpha", "beta"):
+        if not 0 < given[name] <= 0.5:
+            raise InputError(f"{name}: is a probability of a wrong decision, above 0 and at most 0.5.")
+    for name, least in (("dispersion", 1.0), ("expected_rps", 0.0)):
+        if given[name] is not None and not least <= given[name] < math.inf:
+            raise InputError(f"{name}: give a number of at least {least:g}.")
+    for pattern in given["warnings_allowed"]:
+        try:
+            re.compile(pattern)
+        except re.error as e:
+            raise InputError(f"warnings_allowed: {pattern!r} is not a regular expression: {e}.") from e
+    settings = Settings(window, scrape, max_age, duration(given["hold"], "hold"), given["alpha"], given["beta"])
+    return Options(
+        given["criteria"],
+        settings,
+        duration(given["history"], "history"),
+        given["dispersion"],
+        given["expected_rps"],
+        given["warnings_allowed"],
+    )
+
+
+def as_result(result: Result) -> dict[str, Any]:
+    """What the module returns."""
+    readings = []
+    for r in result.readings:
+        row = asdict(r)
+        readings.append(
+            {k: jsonable(v, 13 if k == "sample_time" else 6) if isinstance(v, float) else v for k, v in row.items()}
+        )
+    return {
+        "verdict": result.verdict.verdict,
+        "reason": result.verdict.reason,
+        "message": result.verdict.message,
+        "wanted": result.verdict.action,
+        "criteria": readings,
+        "evaluations": result.evaluations,
+        "evaluations_dropped": result.dropped,
+        "covered": jsonable(result.covered),
+        "left": jsonable(result.left),
+        "required_requests": result.required_requests,
+        "expected_requests": jsonable(result.expected_requests),
+        "progress": progress(result),
+        "state": result.state,
+    }

@@ -19,13 +19,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from ._core.circuit import Circuit
 from ._core.errors import CutoverError, InputError
 
-RETRIES = (0.2, 0.5)
-"""Pauses (s) before the second and the third try of a request."""
+RETRIES = (0.3,)
+"""Pauses (s) before each further try of a request."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer that are read at most."""
 
@@ -53,7 +53,7 @@ class Connection:
     ca_path: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
-    timeout: float = 5.0
+    timeout: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -93,25 +93,9 @@ class Prometheus:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.connection, self.circuit, self.clock, self.pause = connection, circuit, clock, pause
-        parts = urlsplit(connection.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError("url: give http://host:port or https://host:port, with a path if there is one.")
-        if parts.username is not None or parts.password is not None:
-            raise InputError("url: has a user or password in it; give username and password, which are never shown.")
-        if parts.query or parts.fragment:
-            raise InputError("url: has a query or fragment; give the address only.")
-        if connection.token and connection.username:
-            raise InputError("token and username exclude each other.")
-        for name in ("token", "username", "password"):
-            if any(c in (getattr(connection, name) or "") for c in "\r\n"):
-                raise InputError(f"{name}: has a line break in it.")
-        if (connection.client_cert or connection.ca_path) and parts.scheme != "https":
-            raise InputError("client_cert and ca_path need an https url.")
-        self.host, self.path, self.secure = parts.hostname, parts.path.rstrip("/"), parts.scheme == "https"
-        try:
-            self.port = parts.port or (443 if self.secure else 80)
-        except ValueError:
-            raise InputError("url: the port is not a number between 0 and 65535.") from None
+        parts = _checked(connection)
+        self.host, self.path, self.secure = parts.hostname or "", parts.path.rstrip("/"), parts.scheme == "https"
+        self.port = parts.port or (443 if self.secure else 80)
         self.where = f"{parts.scheme}://{self.host}:{self.port}{self.path}"
         self._headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         self._secrets = [s for s in (connection.token, connection.password) if s]
@@ -130,7 +114,9 @@ class Prometheus:
             if c.client_cert:
                 context.load_cert_chain(c.client_cert, c.client_key)
         except (OSError, ssl.SSLError) as e:
-            raise InputError(f"The certificate files cannot be used: {e}. Look at ca_path, client_cert, client_key.") from e
+            raise InputError(
+                f"The certificate files cannot be used: {e}. Look at ca_path, client_cert, client_key."
+            ) from e
         return context
 
     def now(self) -> float:
@@ -150,7 +136,9 @@ class Prometheus:
         for wait in (*RETRIES, None):
             rest = self.circuit.rest(self.clock())
             if rest:
-                raise SourceDownError(f"{self.where} failed too often; it is asked again in {rest:.0f} s (circuit open).")
+                raise SourceDownError(
+                    f"{self.where} failed too often; it is asked again in {rest:.0f} s (circuit open)."
+                )
             try:
                 answer = self._once(path, fields)
             except SourceDownError:
@@ -203,14 +191,20 @@ class Prometheus:
                 "Give the final address.", evidence,
             )  # fmt: skip
         if status in (401, 403):
-            raise SourceRefusedError(f"{self.where} refuses us ({status}). Look at token, username, client_cert.", evidence)
+            raise SourceRefusedError(
+                f"{self.where} refuses us ({status}). Look at token, username, client_cert.", evidence
+            )
         if 400 <= status < 500 and status not in (408, 429):
-            raise SourceRefusedError(f"{self.where} refuses the query ({status}): {said or 'no reason given'}.", evidence)
+            raise SourceRefusedError(
+                f"{self.where} refuses the query ({status}): {said or 'no reason given'}.", evidence
+            )
         if status != 200:
             raise SourceDownError(f"{self.where} failed ({status}): {said or 'no reason given'}.", evidence)
         data = content.get("data") if isinstance(content, dict) and content.get("status") == "success" else None
         if not isinstance(data, dict) or len(body) > MAX_ANSWER:
-            raise SourceDownError(f"{self.where} answered 200 with something that is not a result of Prometheus.", evidence)
+            raise SourceDownError(
+                f"{self.where} answered 200 with something that is not a result of Prometheus.", evidence
+            )
         warnings = tuple(self._clean(w) for w in content.get("warnings") or ())
         return Answer(data, warnings, status, round(ms, 1))
 
@@ -220,6 +214,29 @@ class Prometheus:
         for secret in self._secrets:
             out = out.replace(secret, "***")
         return out[:500]
+
+
+def _checked(connection: Connection) -> SplitResult:
+    """The parts of the address, when everything given makes sense together. Never shows a value."""
+    try:
+        parts = urlsplit(connection.url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = None
+    if not usable:
+        raise InputError("url: give http://host:port or https://host:port, with a path if there is one.")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("url: has a user or password in it; give username and password, which are never shown.")
+    if parts.query or parts.fragment:
+        raise InputError("url: has a query or fragment; give the address only.")
+    if connection.token and connection.username:
+        raise InputError("token and username exclude each other.")
+    for name in ("token", "username", "password"):
+        if not (getattr(connection, name) or "").isprintable():
+            raise InputError(f"{name}: has a line break or another character in it that cannot be sent.")
+    if (connection.client_cert or connection.ca_path) and parts.scheme != "https":
+        raise InputError("client_cert and ca_path need an https url.")
+    return parts
 
 
 def jsonable(value: float | None, digits: int = 6) -> float | None:

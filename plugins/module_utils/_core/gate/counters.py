@@ -109,12 +109,12 @@ class Counters:
         added = {TOTAL: 0.0, BAD: 0.0, GOOD: 0.0}
         connected = before is not None and when - before <= self.max_age
         # A restart resets every counter of the process, also those that have already grown past their old value.
-        reset = any(value < known[key] for key, (role, value) in values.items() if key in known)
+        reset = any(value < known[key] for key, (_role, value) in values.items() if key in known)
         if connected:
             for key, (role, value) in values.items():
                 # A series that is new on a target we were watching was born since: it counts from 0.
                 added[role] += value - (0.0 if reset else known.get(key, 0.0))
-        fresh = {key: value for key, (role, value) in values.items()}
+        fresh = {key: value for key, (_role, value) in values.items()}
         state["v"] = fresh if reset or not connected else {**known, **fresh}
         state["t"] = when
         if not connected or when <= self.since:
@@ -150,7 +150,7 @@ class Counters:
 def grown(points: Iterable[tuple[float, float]]) -> float:
     """What a counter gained over its samples; a fall is a restart from 0."""
     total, before = 0.0, None
-    for when, value in points:
+    for _when, value in points:
         if before is not None:
             total += value - before if value >= before else value
         before = value
@@ -159,4 +159,4 @@ def grown(points: Iterable[tuple[float, float]]) -> float:
 
 def finite(series: Iterable[Series]) -> bool:
     """Whether every value is a number."""
-    return all(math.isfinite(value) for one in series for when, value in one.points)
+    return all(math.isfinite(value) for one in series for _when, value in one.points)

@@ -153,7 +153,9 @@ def _matchers(text: str, where: str) -> tuple[tuple[str, str, str], ...]:
     while at < len(text.rstrip()):
         found = _MATCHER.match(text, at)
         if not found:
-            raise InputError(f'{where}: cannot read the matchers at {text[at:]!r}; write label="value", separated by ",".')
+            raise InputError(
+                f'{where}: cannot read the matchers at {text[at:]!r}; write label="value", separated by ",".'
+            )
         out.append((found.group(1), found.group(2), found.group(3)))
         at = found.end()
     return tuple(out)
@@ -167,7 +169,9 @@ def _part(total: Selector, text: Any, role: str, where: str) -> Part:
     return Part(total, selector(source, where), role)
 
 
-def _number(data: Mapping[str, Any], key: str, where: str, low: float, high: float, strict: bool = True) -> float | None:
+def _number(
+    data: Mapping[str, Any], key: str, where: str, low: float, high: float, strict: bool = True
+) -> float | None:
     """A finite number in (low, high), or [low, high] when not ``strict``; None when it is not given."""
     if data.get(key) is None:
         return None
@@ -205,7 +209,9 @@ def _unknown(data: Mapping[str, Any], known: set[str], where: str) -> None:
 def parse(criteria: Any) -> list[Criterion]:
     """Every criterion, or an ``InputError`` that names the first mistake."""
     if not isinstance(criteria, Sequence) or isinstance(criteria, (str, bytes)) or not criteria:
-        raise InputError("criteria: give a list with at least one criterion; a gate that asks nothing would prove nothing.")
+        raise InputError(
+            "criteria: give a list with at least one criterion; a gate that asks nothing would prove nothing."
+        )
     out: list[Criterion] = []
     for number, data in enumerate(criteria, 1):
         if not isinstance(data, Mapping):
@@ -229,7 +235,9 @@ def _criterion(data: Mapping[str, Any], where: str) -> Criterion:
     action = data.get("action", "rollback")
     if action not in ACTIONS:
         near = difflib.get_close_matches(str(action), ACTIONS, 1, 0.5)
-        raise InputError(f"{where}: action is {action!r}; " + (f"did you mean {near[0]}?" if near else f"one of {ACTIONS}."))
+        raise InputError(
+            f"{where}: action is {action!r}; " + (f"did you mean {near[0]}?" if near else f"one of {ACTIONS}.")
+        )
     required = data.get("required", True)
     if not isinstance(required, bool):
         raise InputError(f"{where}: required is {required!r}, not true or false.")
@@ -273,11 +281,14 @@ def _latency(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     quantile = _number(data, "quantile", where, 0, 1)
     increase = _number(data, "max_increase", where, 0, 10)
     histograms = [
-        selector(data[key], f"{where} {key}") if data.get(key) is not None else None for key in ("histogram", "baseline")
+        selector(data[key], f"{where} {key}") if data.get(key) is not None else None
+        for key in ("histogram", "baseline")
     ]
     for one in histograms:
         if one is not None and (not one.name.endswith("_bucket") or any(m[0] == "le" for m in one.matchers)):
-            raise InputError(f"{where}: give the histogram's _bucket series without le; the gate picks the bounds itself.")
+            raise InputError(
+                f"{where}: give the histogram's _bucket series without le; the gate picks the bounds itself."
+            )
     if increase is not None and histograms[1] is None:
         raise InputError(f"{where}: max_increase compares with blue, so it needs baseline.")
     limit = _number(data, "max", where, 0, math.inf)

@@ -27,7 +27,7 @@ BETS = (0.2, 0.5, 0.9)
 FACTORS = (2.0, 5.0, 15.0)
 """Alternatives of the likelihood ratios, as multiples of the odds that are still allowed."""
 MARGIN = 1.3
-"""How much more scatter than measured a likelihood ratio allows for."""
+"""How much more scatter than measured a likelihood ratio allows for, where there is more than chance."""
 KNOWN_BAD = 10
 """Bad requests in the history from which its scatter is taken as known."""
 UNKNOWN_CAP = 10.0
@@ -119,7 +119,10 @@ class Scatter:
         if not bad:
             return cls(MARGIN, cap)
         p = bad / total
-        d = MARGIN * max(1.0, sum((e - n * p) ** 2 / (n * p) for e, n in rows) / (len(rows) - 1))
+        d = sum((e - n * p) ** 2 / (n * p) for e, n in rows) / (len(rows) - 1)
+        error = math.sqrt(2.0 / len(rows))
+        # What scatters no more than chance needs no more room than the error of that measurement.
+        d = min(MARGIN, 1.0 + 2.0 * error) if d <= 1.0 + 2.0 * error else MARGIN * d
         return cls(d) if bad >= KNOWN_BAD else cls(d, cap)
 
     @property
