@@ -28,6 +28,7 @@ from ._core.gate.criteria import (
     parse,
 )  # fmt: skip
 from ._core.gate.decide import (
+    INCONCLUSIVE,
     OPEN,
     CountJudge,
     Point,
@@ -45,6 +46,8 @@ CHUNK = 3600.0
 """Seconds of raw samples that one request asks for at most."""
 MAX_POINTS = 10000
 """Points that one range query asks for at most (Prometheus allows 11,000)."""
+SCRAPES_FOR_RATE = 3
+"""Scrapes of the gate from which the traffic is measured."""
 KEEP = 500
 """Evaluations that a result holds; the oldest go first."""
 
@@ -129,7 +132,7 @@ class Gate:
                     self.counters[c.name] = self._new_counters(c, self.started, mine.get("counters"))
             else:
                 self.judges[c.name] = ValueJudge(c, self.settings, mine.get("judge"))
-        self.rates: dict[str, tuple[float, float]] = {}
+        self.checked: bool = state.get("checked", False)
         self.evaluations: list[dict[str, Any]] = []
         self.dropped = 0
 
@@ -140,6 +143,7 @@ class Gate:
             "digest": self.digest,
             "started": self.started,
             "unknown_since": self.unknown_since,
+            "checked": self.checked,
             "circuit": self.prometheus.circuit.dump(),
             "criteria": {
                 c.name: {
@@ -156,11 +160,10 @@ class Gate:
         deadline = None if max_wait is None else time.monotonic() + max_wait
         every = min(5.0, max(0.25, self.settings.scrape / 4))
         while True:
-            first = not self.ready
             readings = self.look(rehearse)
             unknown_for = self._unknown_for(readings)
             verdict, required, expected = decide(readings, self.settings, unknown_for, rehearse), None, None
-            if first and verdict.verdict == OPEN:
+            if verdict.verdict == OPEN:
                 verdict, required, expected = self._reachable(verdict)
             if verdict.verdict != OPEN or rehearse or (deadline is not None and time.monotonic() + every > deadline):
                 done = covered(readings)
@@ -181,15 +184,18 @@ class Gate:
         return now - self.unknown_since
 
     def _reachable(self, verdict: Verdict) -> tuple[Verdict, int | None, float | None]:
-        """Before the wait: whether the window can bring the requests that a pass needs."""
-        for c in self.criteria:
-            judge = self.judges[c.name]
-            if not c.required or not isinstance(judge, CountJudge) or c.name not in self.rates:
-                continue
-            rps, blue_rps = self.rates[c.name]
-            short = judge.unreachable(rps if self.options.expected_rps is None else self.options.expected_rps, blue_rps)
+        """Once, before the wait: whether the window can bring the requests that a pass needs."""
+        given = self.options.expected_rps
+        judges = [j for j in self.judges.values() if isinstance(j, CountJudge) and j.criterion.required]
+        if self.checked or (given is None and any(j.batches < SCRAPES_FOR_RATE for j in judges)):
+            return verdict, None, None
+        self.checked = True
+        for judge in judges:
+            seconds = max(judge.batches, 1) * self.settings.scrape
+            rps, blue_rps = judge.sums[1] / seconds, judge.sums[3] / seconds
+            short = judge.unreachable(rps if given is None else given, blue_rps)
             if short:
-                return Verdict("inconclusive", "low_traffic", short[0]), short[1], short[2]
+                return Verdict(INCONCLUSIVE, "low_traffic", short[0]), short[1], short[2]
         return verdict, None, None
 
     def look(self, rehearse: bool = False) -> list[Reading]:
@@ -350,7 +356,7 @@ class Gate:
         return [GREEN, BLUE] if relative else [GREEN]
 
     def _prepare(self, c: Criterion, judge: CountJudge, look: _Look, lookback: float) -> None:
-        """Once: check the labels, learn from blue's history, measure the traffic."""
+        """Once: check the labels, and learn from blue's history."""
         if (c.histogram is not None and judge.le is None) or (c.increase is not None and judge.rho is None):
             self._choose_bound(c, judge, look)
         series = self._arms(c, judge, look, lookback)
@@ -374,17 +380,7 @@ class Gate:
                 history += [(b.e_b, b.n_b) for b in past.feed(rows)]
                 span -= piece
         judge.learn(history, self.options.dispersion)
-        self.rates[c.name] = self._traffic(c, series)
         self.ready.add(c.name)
-
-    def _traffic(self, c: Criterion, series: Sequence[Series]) -> tuple[float, float]:
-        """Requests a second to green and blue: the larger of the last minute's and the last three scrapes' mean."""
-        batches = self._new_counters(c, 0.0).feed(series)
-        out = []
-        for counts in ([b.n_g for b in batches], [b.n_b for b in batches]):
-            means = [sum(part) / len(part) for part in (counts, counts[-3:]) if part]
-            out.append(max(means, default=0.0) / self.settings.scrape)
-        return out[0], out[1]
 
     def _choose_bound(self, c: Criterion, judge: CountJudge, look: _Look) -> None:
         """For "blue + x %": a bound near blue's quantile, and how the share above it grows when all is x % slower.

@@ -85,8 +85,8 @@ options:
     type: float
   expected_rps:
     description:
-      - Requests a second that green will get. By default what it gets now.
-      - A window that cannot bring as many requests as a pass needs is refused at once, with the number.
+      - Requests a second that green will get. By default that is measured in the first three scrapes.
+      - A window that cannot bring as many requests as a pass needs is then refused, with the number.
     type: float
   warnings_allowed:
     description: Regular expressions of warnings that do not make an answer partial.

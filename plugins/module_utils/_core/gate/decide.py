@@ -96,6 +96,7 @@ class CountJudge:
         self.sums: list[float] = saved.get("sums") or [0.0] * 4
         # Since green last looked healthy: the log evidence, and the sums over that time.
         self.recent: list[float] = saved.get("recent") or [0.0] * 5
+        self.batches: int = saved.get("batches", 0)
         self.breach: bool = saved.get("breach", False)
         self.common: bool = saved.get("common", False)
         self.rho: float | None = saved.get("rho", criterion.rho)
@@ -115,6 +116,7 @@ class CountJudge:
             "proof": self.proof,
             "relative_proof": self.relative_proof,
             "sums": self.sums,
+            "batches": self.batches,
             "recent": self.recent,
             "breach": self.breach,
             "common": self.common,
@@ -172,6 +174,7 @@ class CountJudge:
             )
             factors = evidence.relative_proof_factors(*counts, self.rho, self.excess)
             self.relative_proof = [max(evidence.FLOOR, x + f) for x, f in zip(self.relative_proof, factors)]
+        self.batches += 1
         self.sums = [x + y for x, y in zip(self.sums, (b.e_g, b.n_g, b.e_b, b.n_b))]
         if self.log_e >= self.settings.needed:
             self.common = not self._is_greens_fault()

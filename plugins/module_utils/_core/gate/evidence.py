@@ -113,9 +113,9 @@ class Scatter:
         """From (bad, total) per scrape of blue before the gate: Pearson's dispersion. None when there is too little."""
         rows = [(e, n) for e, n in history if n > 0]
         bad, total = sum(e for e, n in rows), sum(n for e, n in rows)
-        cap = math.log(len(rows) / UNKNOWN_CAP) if len(rows) > UNKNOWN_CAP else 0.0
-        if cap <= 0.0:
+        if len(rows) < 3 * UNKNOWN_CAP:
             return None
+        cap = math.log(len(rows) / UNKNOWN_CAP)
         if not bad:
             return cls(MARGIN, cap)
         p = bad / total
