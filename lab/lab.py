@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A lab of real systemd hosts on one machine: router, app1, app2, data, solo.
 
     python3 lab/lab.py check | image | up [HOST...] | status | ssh HOST [COMMAND...] | down
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import http.client
 import json
 import os
 import shutil
@@ -20,8 +23,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
             return status(lab)
         if options.verb == "ssh":
             command = guest.ssh_command(lab, options.host, *options.command)
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # noqa: S606 - ssh takes this process's place and terminal
         with _lock(name):
             fault(lab, options.verb, options.host)
         return 0
@@ -121,6 +122,7 @@ def up(name: str, hosts: Sequence[str]) -> None:
     _require_machine()
     base = image.ensure()
     lab = _existing(name) or _create(name)
+    guest.allow_watches()
     started = [host for host in hosts if not guest.is_alive(lab, host)]
     for host in started:
         guest.prepare(lab, host, base)
@@ -133,19 +135,23 @@ def up(name: str, hosts: Sequence[str]) -> None:
             pass
     if guest.is_alive(lab, "data"):
         for host in (host for host in started if host in SERVICES):
-            url = f"http://{lab.address(host)}:{PORTS['blue']}/health/ready"
-            wait_until(f"{SERVICES[host]}-blue on {host} is ready", lambda url=url: _answers(url), 30)  # type: ignore[misc]
+            wait_until(
+                f"{SERVICES[host]}-blue on {host} is ready", functools.partial(_blue_ready, lab.address(host)), 30
+            )
     _record(lab)
     did = f"started {', '.join(started)}" if started else "all hosts were up already"
     say(f"lab {name}: {did}; {time.monotonic() - start:.1f} s; ssh -F {lab.ssh_config} HOST")
 
 
-def _answers(url: str) -> bool:
+def _blue_ready(address: str) -> bool:
+    connection = http.client.HTTPConnection(address, PORTS["blue"], timeout=2)
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def _create(name: str) -> Lab:
@@ -263,10 +269,8 @@ def fault(lab: Lab, verb: str, host: str) -> None:
     elif verb == "reboot":
         before = guest.init_pid(lab, host)
         # The connection breaks as the host goes down: its exit status says nothing.
-        subprocess.run(guest.ssh_command(lab, host, "systemctl", "reboot"), stdin=subprocess.DEVNULL)
-        wait_until(
-            f"{host} has gone down and up", lambda: guest.init_pid(lab, host) not in (before, None), 60
-        )
+        subprocess.run(guest.ssh_command(lab, host, "systemctl", "reboot"), check=False, stdin=subprocess.DEVNULL)
+        wait_until(f"{host} has gone down and up", lambda: guest.init_pid(lab, host) not in (before, None), 60)
         guest.wait_ready(lab, host)
         _record(lab)
     else:

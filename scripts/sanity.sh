@@ -28,6 +28,10 @@ mkdir -p "$home/.ansible/test/cache" "$home/.config"
 [ ! -d "$HOME/.config/pip" ] || ln -sfn "$HOME/.config/pip" "$home/.config/pip"
 echo 'import ensurepip; ensurepip.bootstrap()' >"$home/.ansible/test/cache/get_pip_24_2.py"
 
-bin=$PWD/.venv/bin
+top=$PWD
 cd $tree
-HOME=$home LC_ALL=C.UTF-8 "$bin/ansible-test" sanity --local --python 3.11 --color no --junit "$@"
+status=0
+HOME=$home LC_ALL=C.UTF-8 "$top/.venv/bin/ansible-test" sanity --local --python 3.11 --color no --junit "$@" || status=$?
+mkdir -p "$top/.build/results/sanity"
+cp tests/output/junit/*.xml "$top/.build/results/sanity/"
+exit $status

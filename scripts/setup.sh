@@ -37,7 +37,7 @@ apt_install() {
 # The lock is for Python 3.11. A candidate is run, not looked up: a pyenv shim may stand there and not work.
 find_python() {
     local candidate
-    for candidate in "${PYTHON:-python3.11}" /usr/bin/python3 python3; do
+    for candidate in "${PYTHON:-/usr/bin/python3}" python3.11 python3; do
         if "$candidate" -c 'import sys, ssl, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
             command -v "$candidate"
             return
@@ -95,6 +95,6 @@ if [ "$wanted" = lab ]; then
     mapfile -t missing < <(missing_for_lab)
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
     # Its own words say what else is missing and what still works.
-    "$python" lab/lab.py check
+    verdict=$("$python" lab/lab.py check 2>&1) || stop "$verdict"
 fi
 make_venv "$python"

@@ -1,2 +1,3 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Real systemd hosts on one machine; lab.py is the command, the modules here are its parts."""

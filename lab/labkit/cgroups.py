@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One control group per host in every hierarchy: what keeps hosts apart and what finds their processes."""
 
 from __future__ import annotations

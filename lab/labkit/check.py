@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Can this machine run the lab? Says what is missing, what that costs and what to do."""
 
 from __future__ import annotations
@@ -46,13 +47,9 @@ def findings() -> list[Finding]:
     checks = [Finding("root", os.geteuid() == 0, "run as root: namespaces and mounts need it")]
     commands = COMMANDS if image.is_built() else COMMANDS | BUILD_COMMANDS
     for command, package in commands.items():
-        checks.append(
-            Finding(f"command {command}", shutil.which(command) is not None, f"apt-get install {package}")
-        )
+        checks.append(Finding(f"command {command}", shutil.which(command) is not None, f"apt-get install {package}"))
     if not image.is_built():
-        checks.append(
-            Finding("Debian's archive keys", KEYRING.exists(), "apt-get install debian-archive-keyring")
-        )
+        checks.append(Finding("Debian's archive keys", KEYRING.exists(), "apt-get install debian-archive-keyring"))
     checks.append(
         Finding(
             "cgroup v2 hierarchy",

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Running commands, saying what happens, failing with one clear message."""
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ def run(*command: str, stdin: str = "") -> str:
 
 def succeeds(*command: str) -> bool:
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     return done.returncode == 0
 
 
-def wait_until(what: str, predicate: Callable[[], bool], timeout: float) -> None:
+def wait_until(what: str, predicate: Callable[[], bool], timeout: float = 60) -> None:
     """Poll until the predicate holds; seconds. Says so every 10 s while it does not."""
     start = time.monotonic()
     spoken = start

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The one Debian image all hosts share, built once and kept outside the repository."""
 
 from __future__ import annotations
@@ -17,18 +18,44 @@ from labkit.command import LabError, run, say
 SUITE = "bookworm"
 FALLBACK_MIRROR = f"deb http://deb.debian.org/debian {SUITE} main"
 
-PACKAGES = (
+PACKAGES = [
     # the system
-    "systemd systemd-sysv dbus openssh-server iproute2 nftables procps ca-certificates "
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "iproute2",
+    "nftables",
+    "procps",
+    "ca-certificates",
     # what Ansible and the roles call
-    "python3 python3-apt sudo curl git rsync zstd acl attr "
+    "python3",
+    "python3-apt",
+    "sudo",
+    "curl",
+    "git",
+    "rsync",
+    "zstd",
+    "acl",
+    "attr",
     # routers, metrics, stores
-    "haproxy nginx-light libnginx-mod-http-lua libnginx-mod-stream "
-    "prometheus prometheus-node-exporter prometheus-alertmanager "
-    "postgresql-15 pgbouncer redis-server "
+    "haproxy",
+    "nginx-light",
+    "libnginx-mod-http-lua",
+    "libnginx-mod-stream",
+    "prometheus",
+    "prometheus-node-exporter",
+    "prometheus-alertmanager",
+    "postgresql-15",
+    "pgbouncer",
+    "redis-server",
     # the service
-    "python3-aiohttp python3-asyncpg python3-psycopg2 python3-redis python3-prometheus-client"
-).split()
+    "python3-aiohttp",
+    "python3-asyncpg",
+    "python3-psycopg2",
+    "python3-redis",
+    "python3-prometheus-client",
+]
 
 # Nothing but sshd starts by itself; each host's role enables what it needs. Keys and ids are made
 # per host at `up`. A resolv.conf without servers makes a forgotten look-up fail at once.
@@ -36,8 +63,14 @@ CUSTOMIZE = r"""
 set -eu
 printf 'enable ssh.service\ndisable *\n' > "$1/usr/lib/systemd/system-preset/00-lab.preset"
 chroot "$1" systemctl preset-all
-printf 'UseDNS no\nMaxStartups 200\nMaxSessions 100\nPasswordAuthentication no\nHostKey /etc/ssh/ssh_host_ed25519_key\n' > "$1/etc/ssh/sshd_config.d/lab.conf"
-rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/nginx/sites-enabled/default" "$1/etc/machine-id" "$1/etc/hostname"
+cat > "$1/etc/ssh/sshd_config.d/lab.conf" <<'END'
+HostKey /etc/ssh/ssh_host_ed25519_key
+PasswordAuthentication no
+UseDNS no
+MaxStartups 200
+MaxSessions 100
+END
+rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/machine-id" "$1/etc/hostname" "$1/etc/nginx/sites-enabled/default"
 : > "$1/etc/resolv.conf"
 rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*
 """
@@ -85,16 +118,12 @@ def ensure() -> Path:
 
 
 def _build(partial: Path) -> None:
-    command = ["mmdebstrap", *OPTIONS, f"--customize-hook={CUSTOMIZE}", SUITE, str(partial)]
+    command = ["mmdebstrap", *OPTIONS, f"--customize-hook={CUSTOMIZE}", SUITE, str(partial), *_sources()]
     log = partial.with_name("build.log")
     say(f"building the image {partial.parent}/lab-{digest()} (about a minute); log: {log}")
     start = time.monotonic()
     with open(log, "w") as output:
-        # A list on standard input is how mmdebstrap takes sources as they are.
-        process = subprocess.Popen([*command, "-"], stdin=subprocess.PIPE, stdout=output, stderr=output)
-        assert process.stdin is not None
-        process.stdin.write("\n".join(_sources()).encode())
-        process.stdin.close()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         while True:
             try:
                 status = process.wait(timeout=10)

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a lab is made of: names, addresses and the texts that follow from them. Pure."""
 
 from __future__ import annotations
@@ -101,8 +102,7 @@ class Lab:
 def validate_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"LAB_NAME {name!r} is not usable: lower-case letters, digits and hyphens, "
-            "30 at most, a letter first"
+            f"LAB_NAME {name!r} is not usable: lower-case letters, digits and hyphens, 30 at most, a letter first"
         )
     return name
 

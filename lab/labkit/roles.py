@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What makes a host a router, a data host or an application host: files and enabled units, before it boots."""
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ Type=oneshot
 RemainAfterExit=yes
 User=postgres
 EnvironmentFile=/etc/lab/database.env
-ExecStart=/bin/sh -ec 'until pg_isready --quiet; do sleep 0.05; done; exec psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file /etc/lab/database.sql'
+ExecStartPre=/bin/sh -c 'until pg_isready --quiet; do sleep 0.05; done'
+ExecStart=/usr/bin/psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file /etc/lab/database.sql
 
 [Install]
 WantedBy=multi-user.target
@@ -118,9 +120,7 @@ def _router(root: Path) -> list[str]:
     jobs = [
         {
             "job_name": f"{service}-{colour}",
-            "static_configs": [
-                {"targets": [f"{host}:{port}" for host, name in SERVICES.items() if name == service]}
-            ],
+            "static_configs": [{"targets": [f"{host}:{port}" for host, name in SERVICES.items() if name == service]}],
         }
         for service in DATABASES
         for colour, port in PORTS.items()

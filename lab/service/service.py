@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's service: small, real, stateful, and able to misbehave on request.
 
 Environment: COLOUR, VERSION, PORT, DSN (PostgreSQL), REDIS_URL, REDIS_PREFIX;
@@ -24,7 +25,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import asyncpg
 import redis.asyncio
@@ -41,6 +42,9 @@ ACCEPTED_GRACE = 0.3
 STOP_TIMEOUT = 25.0
 """Seconds for requests in flight at a stop; below the unit's TimeoutStopSec."""
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 5)
+
+STORE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, redis.RedisError)
+"""What the stores' clients raise; a time-out is an OSError."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -67,12 +71,12 @@ class Faults:
         """These faults with some replaced; ValueError on an unknown name or an unfit value."""
         for name, value in wish.items():
             current = getattr(self, name, None)
+            if current is None:
+                raise ValueError(f"unknown fault {name!r}; known: errors, latency_ms, ready, live")
             if isinstance(current, bool):
                 fits = isinstance(value, bool)
-            elif isinstance(current, float):
-                fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
             else:
-                raise ValueError(f"unknown fault {name!r}; known: errors, latency_ms, ready, live")
+                fits = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
             if not fits:
                 raise ValueError(f"{name}: {value!r} does not fit")
         return replace(self, **wish)  # type: ignore[arg-type]
@@ -141,9 +145,7 @@ class RealStore:
 
     async def add(self, name: str, colour: str) -> int:
         pool = await self._pool()
-        number: int = await pool.fetchval(
-            "INSERT INTO items (name, colour) VALUES ($1, $2) RETURNING id", name, colour
-        )
+        number: int = await pool.fetchval("INSERT INTO items (name, colour) VALUES ($1, $2) RETURNING id", name, colour)
         await self._redis.incr(self._key)
         return number
 
@@ -199,7 +201,7 @@ class Service:
         application.router.add_post("/admin/misbehave", self._misbehave)
         return application
 
-    @web.middleware
+    @web.middleware  # type: ignore[untyped-decorator]
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         # The route's own path, not the request's: the number of series stays bounded.
         resource = request.match_info.route.resource
@@ -224,29 +226,27 @@ class Service:
             if path.startswith("/api/") or path == "/slow":
                 if self.faults.latency_ms:
                     await asyncio.sleep(self.faults.latency_ms / 1000)
-                if self.faults.errors and random.random() < self.faults.errors:
+                if random.random() < self.faults.errors:  # noqa: S311 - no secret
                     return self._json({"error": "misbehaving as told"}, 500)
             return await handler(request)
         except web.HTTPException as error:
             return self._json({"error": error.reason}, error.status)
-        except (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            return self._json({"error": f"store: {type(error).__name__}"}, 503)
-        except redis.RedisError as error:
+        except STORE_ERRORS as error:
             return self._json({"error": f"store: {type(error).__name__}"}, 503)
 
     def _json(self, document: dict[str, Any], status: int = 200) -> web.Response:
         return web.json_response({"colour": self.settings.colour, **document}, status=status)
 
-    async def _live(self, request: web.Request) -> web.Response:
+    async def _live(self, _request: web.Request) -> web.Response:
         return self._json({"status": "ok"}) if self.faults.live else self._json({"status": "down"}, 503)
 
-    async def _ready(self, request: web.Request) -> web.Response:
+    async def _ready(self, _request: web.Request) -> web.Response:
         problem = await self._problem()
-        return self._json({"status": "ready"}) if not problem else self._json(
-            {"status": "not ready", "problem": problem}, 503
-        )
+        if problem:
+            return self._json({"status": "not ready", "problem": problem}, 503)
+        return self._json({"status": "ready"})
 
-    async def _health(self, request: web.Request) -> web.Response:
+    async def _health(self, _request: web.Request) -> web.Response:
         problem = await self._problem()
         document = {"status": "degraded" if problem else "ok", "version": self.settings.version}
         return self._json(document, 503 if problem else 200)
@@ -261,15 +261,15 @@ class Service:
                 try:
                     await asyncio.wait_for(self.store.check(), CHECK_TIMEOUT)
                     problem = ""
-                except Exception as error:  # whatever a store's client raises, it is not ready
+                except STORE_ERRORS as error:
                     problem = f"store: {type(error).__name__}"
                 self._verdict = (time.monotonic(), problem)
         return problem
 
-    async def _ping(self, request: web.Request) -> web.Response:
+    async def _ping(self, _request: web.Request) -> web.Response:
         return self._json({"pong": True})
 
-    async def _items(self, request: web.Request) -> web.Response:
+    async def _items(self, _request: web.Request) -> web.Response:
         return self._json({"items": await self.store.items()})
 
     async def _add_item(self, request: web.Request) -> web.Response:
@@ -281,11 +281,11 @@ class Service:
             return self._json({"error": "name: 1 to 200 characters"}, 422)
         return self._json({"id": await self.store.add(name, self.settings.colour)}, 201)
 
-    async def _slow(self, request: web.Request) -> web.Response:
+    async def _slow(self, _request: web.Request) -> web.Response:
         await asyncio.sleep(SLOW_SECONDS)
         return self._json({"slow": SLOW_SECONDS})
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, _request: web.Request) -> web.Response:
         body = generate_latest(self.metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -317,13 +317,12 @@ async def serve(settings: Settings) -> None:
     try:
         await asyncio.wait_for(stop.wait(), settings.start_delay)
         return
-    except asyncio.TimeoutError:
+    except TimeoutError:
         pass
 
     runner = web.AppRunner(service.application(), access_log=None)
     await runner.setup()
-    protocols = runner.server
-    assert protocols is not None
+    protocols = cast(web.Server, runner.server)  # there since setup
     service.metrics.connections.set_function(lambda: len(protocols.connections))
     listener = await loop.create_server(protocols, None, settings.port, backlog=1024)
     print(f"{settings.colour} {settings.version} listens on port {settings.port}", flush=True)

@@ -16,21 +16,16 @@ options:
     required: true
   router:
     description:
-      - The provider and its options, as C(cutover_router) has them in the inventory.
-      - "C(provider: haproxy) takes C(socket), a stats socket of level admin
-        (default C(/run/haproxy/admin.sock)), C(map), the map file as the configuration names it
-        (default C(/etc/haproxy/cutover/<service>.map)), and C(backends), the backend of each colour
-        (default C(<service>-blue) and C(<service>-green))."
-      - "C(provider: nginx) takes C(conf), the include with the weight
-        (default C(/etc/nginx/cutover/<service>.conf)), and
-        C(socket), where the workers tell the weight they apply
-        (default C(/run/bluegreen-cutover-nginx/<service>.sock))."
-      - "C(provider: nginx_lua) takes C(file), the weight that a restart loads
-        (default C(/etc/nginx/cutover/<service>.weight)), and C(socket) as above, where the weight is set, too."
-      - "C(provider: nftables) takes C(port), the service's own port, and C(file), the ruleset that the boot loads
-        (default C(/etc/bluegreen-cutover/nftables/<service>.nft)). It moves a service on one host."
-      - "All but nftables take C(sticky), with one of C(cookie) and C(header), the name of what keeps a client on its
-        side; only the role that writes the router's configuration reads it."
+      - The provider and all of its options, as the plan has them under C(router).
+      - "C(provider: haproxy) needs C(socket), a stats socket of level admin, C(map), the map file as the configuration
+        names it, and C(backends), the backend of each colour."
+      - "C(provider: nginx) needs C(conf), the include with the weight, and C(socket), where the workers tell the weight
+        they apply."
+      - "C(provider: nginx_lua) needs C(file), the weight that a restart loads, and C(socket), where the weight is told
+        and set."
+      - "C(provider: nftables) needs C(port), the service's own port, and C(file), the ruleset that the boot loads.
+        It moves a service on one host."
+      - "C(sticky), what keeps a client on its side, is read only by the role that writes the router's configuration."
     type: dict
     required: true
   colours:

@@ -180,13 +180,13 @@ def _await_ready(
         if not now.running or now.restarts != first.restarts:
             raise WorkloadError(
                 f"{workload.name} died while it was waited for: it is {now.state}, exit status {now.exit_status}. "
-                "It got no traffic. Its status and journal are in the evidence; repair it, then run again."
+                "No traffic was moved. Its status and journal are in the evidence; repair it, then run again."
             )
         if not unready:
             return
         if clock.monotonic() >= deadline:
             raise NotReadyError(
-                f"{workload.name} is not ready after {deadline - began:.0f} s: {unready}. It got no traffic. Its "
+                f"{workload.name} is not ready after {deadline - began:.0f} s: {unready}. No traffic was moved. Its "
                 "status and journal are in the evidence; repair it, or raise cutover_health.timeout, then run again."
             )
         clock.sleep(INTERVAL)

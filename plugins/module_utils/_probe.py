@@ -17,8 +17,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ProbeError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target, observe
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import (
+    SAFE_METHODS,
+    Answer,
+    Target,
+    observe,
+)
 
+#: Argument spec of one probe, but for where it asks and for what nobody may see.
+PROBE_ARGUMENTS: dict[str, Any] = {
+    "name": {"type": "str"},
+    "method": {
+        "type": "str",
+        "default": "GET",
+        "choices": ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"],
+    },
+    "body": {"type": "raw"},
+    "headers": {"type": "dict", "default": {}},
+    "status": {"type": "list", "elements": "int", "default": [200]},
+    "json": {"type": "dict", "default": {}},
+    "budget_ms": {"type": "int", "default": 2000},
+}
 #: What is asked at the same time.
 THREADS = 32
 #: What is read of a body, in bytes.
@@ -102,6 +121,17 @@ def probe(
         if not any(observation["mismatches"] for observation in latest):
             return True, seen
     return False, seen
+
+
+def probe_in_check_mode(targets: Sequence[Target]) -> dict[str, Any]:
+    """Ask once what changes nothing; return ``healthy``, ``observations``, ``skipped`` and ``would_fail``."""
+    healthy, observations = probe([target for target in targets if target.method in SAFE_METHODS])
+    return {
+        "healthy": healthy,
+        "observations": observations,
+        "skipped": [f"{target.method} {target.name}" for target in targets if target.method not in SAFE_METHODS],
+        "would_fail": "" if healthy else unhealthy(observations).message,
+    }
 
 
 def unhealthy(observations: Sequence[dict[str, Any]]) -> ProbeError:

@@ -76,9 +76,10 @@ def make_router(options: Mapping[str, Any], service: Service) -> Router:
     # How a client sticks to a colour is written into the router's configuration by the role, and not asked for here.
     given.pop("sticky", None)
     known = [name for name in inspect.signature(PROVIDERS[provider]).parameters if name != "service"]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise InputError(f"router {provider} has no option {', '.join(unknown)}; it knows {', '.join(known)}")
+    if set(given) != set(known):
+        raise InputError(
+            f"router {provider} needs the options {', '.join(known)}; it was given {', '.join(given) or 'none'}"
+        )
     router: Router = PROVIDERS[provider](service, **given)
     return router
 

@@ -227,23 +227,15 @@ would_fail:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import SAFE_METHODS, make_targets
-from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import probe, unhealthy
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import make_targets
+from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import (
+    PROBE_ARGUMENTS,
+    probe,
+    probe_in_check_mode,
+    unhealthy,
+)
 
-PROBE = {
-    "name": {"type": "str"},
-    "method": {
-        "type": "str",
-        "default": "GET",
-        "choices": ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"],
-    },
-    "body": {"type": "raw"},
-    "headers": {"type": "dict", "default": {}},
-    "secret_headers": {"type": "dict", "default": {}, "no_log": True},
-    "status": {"type": "list", "elements": "int", "default": [200]},
-    "json": {"type": "dict", "default": {}},
-    "budget_ms": {"type": "int", "default": 2000},
-}
+PROBE = {**PROBE_ARGUMENTS, "secret_headers": {"type": "dict", "default": {}, "no_log": True}}
 
 
 def main() -> None:
@@ -276,15 +268,7 @@ def main() -> None:
     except CutoverError as error:
         module.fail_json(**error.as_result())
     if module.check_mode:
-        safe = [target for target in targets if target.method in SAFE_METHODS]
-        healthy, observations = probe(safe)
-        module.exit_json(
-            changed=False,
-            healthy=healthy,
-            observations=observations,
-            skipped=[f"{one.method} {one.name}" for one in targets if one.method not in SAFE_METHODS],
-            would_fail="" if healthy else unhealthy(observations).message,
-        )
+        module.exit_json(changed=False, **probe_in_check_mode(targets))
     healthy, observations = probe(targets, params["attempts"], params["interval"])
     if not healthy:
         module.fail_json(healthy=False, observations=observations, **unhealthy(observations).as_result())

@@ -63,6 +63,9 @@ EXAMPLES = r"""
     service: shop
     router:
       provider: haproxy
+      socket: /run/haproxy/admin.sock
+      map: /etc/haproxy/cutover/shop.map
+      backends: {blue: shop-blue, green: shop-green}
     colours:
       blue:
         instances: [{host: app1, port: 8001}, {host: app2, port: 8001}]

@@ -123,7 +123,7 @@ units:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _connections
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import make_run, read_units
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import read_units, run
 
 
 def main() -> None:
@@ -146,7 +146,7 @@ def main() -> None:
     )
     asked = module.params["units"]
     try:
-        states = read_units(make_run(module), [one["unit"] for one in asked])
+        states = read_units(run, [one["unit"] for one in asked])
         served = _connections.read(one["port"] for one in asked)
     except CutoverError as error:
         module.fail_json(**error.as_result())

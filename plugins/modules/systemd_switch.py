@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: systemd_switch
-short_description: Start one colour, send it the traffic, drain and stop the other, in one task
+short_description: Start one colour, send it the traffic, verify, drain and stop the other, in one task
 version_added: 0.1.0
 description:
-  - Does O(start), then O(route), then O(stop), whichever of them are given. One that fails keeps the next from
-    beginning.
+  - Does O(start), O(route), O(verify) and O(stop), in this order, whichever of them are given. One that fails keeps
+    the next from beginning.
   - Each of them is compared with what is before, so that a run that was killed anywhere is finished by running it
     again, and a run that is not needed changes nothing.
   - A unit whose file has changed is started as it is on disk now; C(systemctl daemon-reload) is run before.
@@ -50,7 +50,7 @@ options:
         description: An address that must answer 200 as well.
         type: str
       timeout:
-        description: How many seconds starting and getting ready may take together, from 1 to 3600.
+        description: How many seconds starting and getting ready may take together, from 1 to 86400.
         type: int
         default: 60
       resume_signal:
@@ -91,6 +91,22 @@ options:
         description: How many instances of a colour that gets more traffic must be ready.
         type: int
         default: 1
+  verify:
+    description:
+      - What is asked once the traffic has moved. Only when everything is healthy O(stop) begins.
+      - Without any probe nothing is asked.
+    type: dict
+    suboptions:
+      bases:
+        description: Addresses that O(verify.probes) are asked at, such as V(http://127.0.0.1:8000).
+        type: list
+        elements: str
+        required: true
+      probes:
+        description: Probes as in O(bluegreen.cutover.http_probe#module:probes), but without C(secret_headers).
+        type: list
+        elements: dict
+        required: true
   stop:
     description:
       - The unit to drain, stop and disable.
@@ -108,7 +124,7 @@ options:
         type: int
         required: true
       timeout:
-        description: How many seconds draining may take, from 1 to 3600.
+        description: How many seconds draining may take, from 1 to 86400.
         type: int
         default: 60
       signal:
@@ -153,6 +169,7 @@ options:
 seealso:
   - module: bluegreen.cutover.systemd_info
   - module: bluegreen.cutover.router_weight
+  - module: bluegreen.cutover.http_probe
 """
 
 EXAMPLES = r"""
@@ -192,6 +209,10 @@ EXAMPLES = r"""
           instances:
             - {host: 127.0.0.1, port: 8002}
       weight: 100
+    verify:
+      bases: ["http://127.0.0.1:8000"]
+      probes:
+        - path: /api/v1/health
     stop:
       unit: nextgeneration-blue.service
       port: 8001
@@ -241,6 +262,10 @@ route:
   description: What M(bluegreen.cutover.router_weight) returns.
   type: dict
   returned: when O(route) was given and has ended well
+verify:
+  description: What M(bluegreen.cutover.http_probe) returns.
+  type: dict
+  returned: when O(verify) was given with a probe, and everything was healthy
 stop:
   description: What was done about O(stop), with the same keys as RV(start).
   type: dict
@@ -252,7 +277,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._switching import difference, switch
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import make_run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
 
 SIGNALS = ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGWINCH"]
 
@@ -282,6 +307,13 @@ def main() -> None:
                     "min_ready": {"type": "int", "default": 1},
                 },
             },
+            "verify": {
+                "type": "dict",
+                "options": {
+                    "bases": {"type": "list", "elements": "str", "required": True},
+                    "probes": {"type": "list", "elements": "dict", "required": True},
+                },
+            },
             "stop": {
                 "type": "dict",
                 "options": {
@@ -299,13 +331,13 @@ def main() -> None:
             "token": {"type": "int", "no_log": False},
             "host": {"type": "str"},
         },
-        required_one_of=[("start", "route", "stop")],
+        required_one_of=[("start", "route", "verify", "stop")],
         required_by={"token": "service", "route": "service"},
         supports_check_mode=True,
     )
     done: dict[str, Any] = {}
     try:
-        switch(module.params, make_run(module), done, check_mode=module.check_mode)
+        switch(module.params, run, done, check_mode=module.check_mode)
     except CutoverError as error:
         module.fail_json(changed=any(result["changed"] for result in done.values()), **done, **error.as_result())
     module.exit_json(changed=any(result["changed"] for result in done.values()), diff=difference(done), **done)

@@ -1,4 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: PT009 - run by unittest, on hosts that have no pytest
 """The service's own suite: `python3 -m unittest` in its directory; needs no store and no network."""
 
 from __future__ import annotations
@@ -7,7 +9,6 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import AioHTTPTestCase
-
 from service import Faults, Service, Settings
 
 ENVIRONMENT = {
@@ -22,6 +23,7 @@ ENVIRONMENT = {
 class MemoryStore:
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.colours: set[str] = set()
         self.checks = 0
         self.broken = False
 
@@ -35,13 +37,14 @@ class MemoryStore:
 
     async def add(self, name: str, colour: str) -> int:
         self.names.append(name)
+        self.colours.add(colour)
         return len(self.names)
 
     async def close(self) -> None:
         return
 
 
-class ServiceTest(AioHTTPTestCase):
+class ServiceTest(AioHTTPTestCase):  # type: ignore[misc]
     async def get_application(self) -> web.Application:
         self.store = MemoryStore()
         self.service = Service(Settings.from_environment(ENVIRONMENT), self.store)
@@ -64,8 +67,12 @@ class ServiceTest(AioHTTPTestCase):
         self.assertEqual((await self.json("GET", "/health/live"))[0], 200)
 
     async def test_items(self) -> None:
-        self.assertEqual(await self.json("POST", "/api/v1/items", json={"name": "x"}), (201, {"colour": "green", "id": 1}))
+        self.assertEqual(
+            await self.json("POST", "/api/v1/items", json={"name": "x"}), (201, {"colour": "green", "id": 1})
+        )
         self.assertEqual((await self.json("GET", "/api/v1/items"))[1]["items"], [{"id": 1, "name": "x"}])
+        self.assertEqual(self.store.colours, {"green"})
+        bad: Any
         for bad in ({}, {"name": ""}, {"name": 1}, []):
             self.assertEqual((await self.json("POST", "/api/v1/items", json=bad))[0], 422, bad)
 

@@ -48,7 +48,7 @@ _RULES: dict[str, _Rule] = {
     "drained": _Rule(_OPEN, ("colour",)),
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
-    "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight")),
+    "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "persisted", "differences")),
     "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
     "failed": _Rule(_OPEN, ("reason", "message")),
 }
@@ -88,28 +88,26 @@ def empty(service: str) -> dict[str, Any]:
 def check(document: Any, service: str) -> dict[str, Any]:
     """Return ``document`` when it is a journal of ``service``; raise ``StoreError`` saying what it is instead."""
     if not isinstance(document, dict) or not isinstance(document.get("migrations"), list):
-        raise StoreError("this is not a journal")
+        raise StoreError("is not a journal")
     if document.get("format") != FORMAT:
-        raise StoreError(f"its format is {document.get('format')!r}; this version of the collection knows {FORMAT}")
+        raise StoreError(f"has the format {document.get('format')!r}; this version of the collection knows {FORMAT}")
     if document.get("service") != service:
-        raise StoreError(f"it is the journal of {document.get('service')!r}, not of {service!r}")
+        raise StoreError(f"is the journal of {document.get('service')!r}, not of {service!r}")
     try:
         fold(document)
     except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"an event in it is not complete ({error!r})") from error
+        raise StoreError(f"holds an event that is not complete ({error!r})") from error
     return document
 
 
 def fold(document: Mapping[str, Any]) -> State:
-    """The state of the last migration."""
-    migrations = document["migrations"]
+    """The state of the last migration; ``weight`` and ``since`` come from earlier ones where it has not changed."""
     state = State()
-    if migrations:
-        state = State(id=migrations[-1]["id"])
-        for event in migrations[-1]["events"]:
-            state = _advance(state, event)
-    tokens = (event.get("token", 0) for migration in migrations for event in migration["events"])
-    return replace(state, token=max(tokens, default=0))
+    for migration in document["migrations"]:
+        state = State(id=migration["id"], weight=state.weight, since=state.since, token=state.token)
+        for event in migration["events"]:
+            state = replace(_advance(state, event), token=max(state.token, event["token"]))
+    return state
 
 
 def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +123,7 @@ def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, A
             {"event": dict(event), "phase": state.phase, "migration": state.id},
         )
     migrations = list(document["migrations"])
-    opens = event["kind"] == "began" and state.phase in CLOSED or state.phase == NONE
+    opens = (event["kind"] == "began" and state.phase in CLOSED) or state.phase == NONE
     if opens:
         migrations = migrations[-KEPT:]
         migrations.append({"id": identity(event["token"]), "events": [dict(event)]})
@@ -170,7 +168,7 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             phase=MOVING if kind == "began" else ROLLING_BACK,
             from_colour=event["from"],
             to_colour=event["to"],
-            possible=state.possible | _known(event["weight"]),
+            possible=state.possible | _known(event["weight"], event.get("persisted")),
             failure=None,
         )
     if kind == "weight_intended":

@@ -50,6 +50,13 @@ def acquire(
     }
 
 
+def is_lease(document: Mapping[str, Any]) -> bool:
+    """Has ``document`` all that a lease has?"""
+    numbers = all(isinstance(document.get(name), (int, float)) for name in ("since", "expires", "ttl", "token"))
+    texts = all(isinstance(document.get(name), str) for name in ("kind", "reason"))
+    return numbers and texts and isinstance(document.get("owner"), dict)
+
+
 def renew(current: Mapping[str, Any], now: float) -> Lease:
     """The same lease, good for its whole time again; a clock that was set back does not shorten it."""
     return {**current, "expires": max(current["expires"], now + current["ttl"])}

@@ -75,7 +75,7 @@ def make_target(spec: Mapping[str, Any], base: str | None = None, where: str = "
     if spec["budget_ms"] < 1:
         raise InputError(f"{where}: budget_ms is {spec['budget_ms']}; a number of milliseconds from 1 is needed.")
     body = spec.get("body")
-    headers = {str(key): str(value) for key, value in {**spec["headers"], **spec["secret_headers"]}.items()}
+    headers = {str(key): str(value) for key, value in {**spec["headers"], **spec.get("secret_headers", {})}.items()}
     if body is not None and not isinstance(body, str):
         body = json.dumps(body)
         headers.setdefault("Content-Type", "application/json")

@@ -39,13 +39,13 @@ class HAProxy:
         self,
         service: Service,
         *,
-        socket: str = "/run/haproxy/admin.sock",
-        map: str | None = None,  # noqa: A002 - the option's name in the inventory
-        backends: dict[str, str] | None = None,
+        socket: str,
+        map: str,  # noqa: A002 - the option's name in the inventory
+        backends: dict[str, str],
     ) -> None:
         self.socket = socket
-        self.map = map or f"/etc/haproxy/cutover/{service.name}.map"
-        self.backends = backends or {colour: f"{service.name}-{colour}" for colour in service.instances}
+        self.map = map
+        self.backends = backends
         for name in (self.map, *self.backends.values()):
             if not _ARGUMENT.fullmatch(name):
                 raise InputError(f"router: {name!r} cannot be given to HAProxy; use letters, digits and _ . / : - only")

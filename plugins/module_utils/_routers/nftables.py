@@ -28,10 +28,10 @@ CHAINS = ("prerouting", "output")
 class Nftables:
     """A service on one host: ``port`` is the service's, ``file`` what the boot loads."""
 
-    def __init__(self, service: Service, *, port: int, file: str | None = None) -> None:
+    def __init__(self, service: Service, *, port: int, file: str) -> None:
         self.service = service
         self.port = int(port)
-        self.file = file or f"/etc/bluegreen-cutover/nftables/{service.name}.nft"
+        self.file = file
         self.table = f"cutover_{service.name}"
         self.ports = {colour: _one_port(colour, service) for colour in service.instances}
         if len({self.port, *self.ports.values()}) != len(self.ports) + 1:

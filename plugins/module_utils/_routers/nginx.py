@@ -31,10 +31,10 @@ class Nginx:
     ``conf`` is the include, in the context http. ``socket`` is where the running workers tell the weight they apply.
     """
 
-    def __init__(self, service: Service, *, conf: str | None = None, socket: str | None = None) -> None:
+    def __init__(self, service: Service, *, conf: str, socket: str) -> None:
         self.service = service
-        self.conf = conf or f"/etc/nginx/cutover/{service.name}.conf"
-        self.socket = socket or default_socket(service)
+        self.conf = conf
+        self.socket = socket
 
     def read(self) -> Reading:
         """Ask a worker for its weight and every instance for its readiness, and read the include."""
@@ -90,11 +90,6 @@ class Nginx:
                     {"accepting": sorted(accepting), "old": sorted(old)},
                 )
             time.sleep(_POLL)
-
-
-def default_socket(service: Service) -> str:
-    """Where nginx tells, or takes, the weight; the folder is root's alone."""
-    return f"/run/bluegreen-cutover-nginx/{service.name}.sock"
 
 
 def ask_weight(socket: str) -> int:

@@ -15,7 +15,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._shared
     replace_file,
     to_weight,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import ask_weight, default_socket
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import ask_weight
 
 
 class NginxLua:
@@ -24,10 +24,10 @@ class NginxLua:
     ``file`` holds the weight for a restart. ``socket`` is where the weight is told and taken.
     """
 
-    def __init__(self, service: Service, *, file: str | None = None, socket: str | None = None) -> None:
+    def __init__(self, service: Service, *, file: str, socket: str) -> None:
         self.service = service
-        self.file = file or f"/etc/nginx/cutover/{service.name}.weight"
-        self.socket = socket or default_socket(service)
+        self.file = file
+        self.socket = socket
 
     def read(self) -> Reading:
         """Ask the shared memory for the weight and every instance for its readiness, and read the file."""

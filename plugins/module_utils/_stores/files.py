@@ -27,6 +27,18 @@ _POLL = 0.05
 _SERVICE = re.compile(r"[a-z0-9-]{1,40}")
 
 
+class DamagedError(StoreError):
+    """A file is there and cannot be understood."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        self.what = f"{path} {what}"
+        super().__init__(
+            f"{self.what}. Nothing was changed. Move the file aside, see what serves with status.yml, and run again",
+            {"path": str(path)},
+        )
+
+
 class FileStore:
     """``<state_dir>/<service>/{lock,lease.json,fence.json,journal.json}``.
 
@@ -68,7 +80,7 @@ class FileStore:
         try:
             return journal.check(document, self.service)
         except StoreError as error:
-            raise StoreError(f"{path}: {error.message}. {_REPAIR}", {"path": str(path)}) from error
+            raise DamagedError(path, error.message) from error
 
     def write_journal(self, document: dict[str, Any]) -> None:
         """Replace the journal, durably."""
@@ -76,7 +88,11 @@ class FileStore:
 
     def read_lease(self) -> dict[str, Any] | None:
         """The lease, expired or not; None where nobody holds one."""
-        return self._read(self.folder / "lease.json")
+        path = self.folder / "lease.json"
+        document = self._read(path)
+        if document is not None and not lease.is_lease(document):
+            raise DamagedError(path, "is not a lease")
+        return document
 
     def write_lease(self, document: dict[str, Any] | None) -> None:
         """Replace the lease, durably; None releases it."""
@@ -90,7 +106,19 @@ class FileStore:
 
     def read_fence(self) -> int:
         """The highest token seen on this host; 0 where none was."""
-        return int((self._read(self.folder / "fence.json") or {}).get("token", 0))
+        path = self.folder / "fence.json"
+        token = (self._read(path) or {"token": 0}).get("token")
+        if not isinstance(token, int):
+            raise DamagedError(path, "holds no token")
+        return token
+
+    def set_aside(self, path: Path) -> Path:
+        """Rename a damaged file, so that the next one can be written; return its new name."""
+        aside = path.with_name(f"{path.name}.damaged")
+        with _naming(path):
+            os.replace(path, aside)
+            _sync_folder(path.parent)
+        return aside
 
     def fence(self, token: int, now: float) -> None:
         """Let the run with ``token`` write, or raise ``FencedError``; call it inside ``locked()``.
@@ -142,13 +170,13 @@ class FileStore:
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise StoreError(f"{path} cannot be understood ({error}). {_REPAIR}", {"path": str(path)}) from error
+            raise DamagedError(path, f"is not JSON ({error})") from error
         if not isinstance(document, dict):
-            raise StoreError(f"{path} does not hold an object. {_REPAIR}", {"path": str(path)})
+            raise DamagedError(path, "does not hold a JSON object")
         return document
 
     def _write(self, path: Path, document: dict[str, Any]) -> None:
-        """Temporary file, fsync, rename, fsync of the folder: after any crash either the old or the new one is there."""
+        """Temporary file, fsync, rename, fsync of the folder: after a crash either the old or the new one is there."""
         try:
             text = json.dumps(document, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
         except (TypeError, ValueError) as error:
@@ -166,8 +194,6 @@ class FileStore:
             os.replace(scratch, path)
             _sync_folder(path.parent)
 
-
-_REPAIR = "Nothing was changed. Move the file aside, see what serves with status.yml, and run again"
 
 _ADVICE = {
     errno.ENOSPC: "Free some space there and run again",

@@ -1,0 +1,168 @@
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From single requests to figures, and from figures to a verdict. Pure: no clock, no I/O.
+
+Times are unix seconds unless a name says ``ms``.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+AROUND = 1.0
+"""Seconds before and after the first command of a switch that count as near it."""
+
+IDLE_RESET = "idle_reset"
+"""What load.py calls a request that was sent on a connection just when the server closed it; counted apart."""
+
+
+class Request(Protocol):
+    """A request as ``load.Record`` tells it."""
+
+    @property
+    def scheduled(self) -> float: ...
+    @property
+    def ended(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def colour(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One change of colour: when its first command was about to run, who served before, and its own commands' ms."""
+
+    at: float
+    old: str
+    command_ms: float
+
+
+def switches_in(events: Iterable[Mapping[str, Any]]) -> list[Switch]:
+    """The switches that a journal tells: each begins when its intention is recorded, before the first command."""
+    switches = []
+    began = math.nan
+    for event in events:
+        if event["kind"] == "weight_intended":
+            began = event["at"]
+        elif event["kind"] == "weight_set":
+            old = "blue" if event["weight"] == 100 else "green"
+            switches.append(Switch(at=began, old=old, command_ms=event["ms"]))
+    return switches
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that ``share`` (0…1) of the values do not exceed; ValueError where there is none."""
+    if not values:
+        raise ValueError("a percentile of nothing")
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def handover_ms(requests: Iterable[Request], switch: Switch, until: float, aside: Collection[str]) -> float:
+    """From the first command until the new colour alone serves: the old one's last answer, or the last failure.
+
+    ``until`` is when the next switch begins; requests of the kinds ``aside`` do not count. 0 where neither happened.
+    """
+    last = max(
+        (
+            request.ended
+            for request in requests
+            if switch.at <= request.ended < until
+            and request.kind not in aside
+            and (request.colour == switch.old or request.outcome not in ("ok", IDLE_RESET))
+        ),
+        default=switch.at,
+    )
+    return round((last - switch.at) * 1000, 1)
+
+
+def p99_near_and_steady(requests: Iterable[Request], switches: Sequence[Switch]) -> tuple[float, float]:
+    """p99 in ms of the requests due within ``AROUND`` of any switch, and of the others, slow and failed ones aside.
+
+    Both are pooled over all switches. The others are those due between the first and the last switch, so that both
+    come from the same minute of the same machine.
+    """
+    begin, end = switches[0].at - AROUND, switches[-1].at + AROUND
+    near: list[float] = []
+    steady: list[float] = []
+    for request in requests:
+        if request.kind != "slow" and request.outcome == "ok" and begin <= request.scheduled <= end:
+            beside = any(abs(request.scheduled - switch.at) <= AROUND for switch in switches)
+            (near if beside else steady).append((request.ended - request.scheduled) * 1000)
+    return percentile(near, 0.99), percentile(steady, 0.99)
+
+
+def summarize(
+    requests: Sequence[Request], switches: Sequence[Switch], aside: Collection[str] = ("slow",)
+) -> dict[str, Any]:
+    """The figures of one repeat: a load, and the switches in it. ``aside`` is left out of the time of a switch."""
+    ends = [*(switch.at for switch in switches[1:]), math.inf]
+    near, steady = p99_near_and_steady(requests, switches)
+    return {
+        "requests": len(requests),
+        "outcomes": dict(Counter(request.outcome for request in requests)),
+        "switches": len(switches),
+        "command_ms": [switch.command_ms for switch in switches],
+        "switch_ms": [handover_ms(requests, switch, end, aside) for switch, end in zip(switches, ends, strict=True)],
+        "p99_near_ms": round(near, 1),
+        "p99_steady_ms": round(steady, 1),
+        "p99_ratio": round(near / steady, 2),
+    }
+
+
+def merge(repeats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of all repeats of one mechanism: sums of counts, medians of times and of ratios."""
+    outcomes: Counter[str] = Counter()
+    for repeat in repeats:
+        outcomes.update(repeat["outcomes"])
+    commands, times = ([ms for repeat in repeats for ms in repeat[name]] for name in ("command_ms", "switch_ms"))
+    return {
+        "requests": sum(repeat["requests"] for repeat in repeats),
+        "failed": failed(outcomes),
+        "idle_resets": outcomes[IDLE_RESET],
+        "outcomes": dict(outcomes),
+        "switches": sum(repeat["switches"] for repeat in repeats),
+        "command_ms": round(statistics.median(commands), 1),
+        "switch_ms": round(statistics.median(times), 1),
+        "switch_p90_ms": round(percentile(times, 0.9), 1),
+        "p99_near_ms": round(statistics.median(repeat["p99_near_ms"] for repeat in repeats), 1),
+        "p99_steady_ms": round(statistics.median(repeat["p99_steady_ms"] for repeat in repeats), 1),
+        "p99_ratio": round(statistics.median(repeat["p99_ratio"] for repeat in repeats), 2),
+        "p99_ratios": [repeat["p99_ratio"] for repeat in repeats],
+    }
+
+
+def failed(outcomes: Mapping[str, int]) -> int:
+    """How many requests failed, were reset or refused; idle resets are counted apart."""
+    return sum(count for outcome, count in outcomes.items() if outcome not in ("ok", IDLE_RESET))
+
+
+def judge(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every target with its figure, its limit, and whether it is met."""
+    targets = []
+    for name, router in document["routers"].items():
+        targets.append(_target(f"{name}: failed, reset or refused requests", router["failed"], 0))
+        if name != "nginx":
+            # Old workers close their idle connections when nginx reloads; nginx_lua is there to avoid that.
+            targets.append(_target(f"{name}: resets of idle connections", router["idle_resets"], 0))
+        targets.append(_target(f"{name}: p99 near a switch ÷ steady p99", router["p99_ratio"], 1.25))
+    targets.append(_target("haproxy: median time of a switch, ms", document["routers"]["haproxy"]["switch_ms"], 50))
+    one_task = document["one_task"]
+    targets.append(_target("one task on one host: failed, reset or refused requests", one_task["failed"], 0))
+    playbooks = document["playbooks"]
+    targets.append(_target("rollback.yml until 100 % blue ÷ one trivial task", playbooks["rollback_ratio"], 4))
+    targets.append(_target("cutover.yml, one step ÷ one trivial task", playbooks["cutover_ratio"], 20))
+    targets.append(_target("a second cutover.yml: changed", playbooks["changed_again"], 0))
+    return targets
+
+
+def _target(what: str, figure: float, limit: float) -> dict[str, Any]:
+    return {"what": what, "figure": figure, "limit": limit, "met": figure <= limit}

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bench's own lab, and what is done to it: commands by SSH, playbooks, load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import load
+
+ROOT = Path(__file__).resolve().parent.parent
+PLAYBOOKS = ROOT / "bench/playbooks"
+LAB_NAME = "bench"
+STATE = Path("/run/bluegreen-lab") / LAB_NAME
+_LAB = [sys.executable, str(ROOT / "lab/lab.py")]
+
+
+class BenchError(Exception):
+    """Something that keeps a figure from being measured; its text is the whole message."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """A playbook that ended well: the seconds it took, what it counted per host, and its tasks' results by name."""
+
+    began: float
+    seconds: float
+    stats: dict[str, dict[str, int]]
+    tasks: dict[str, list[dict[str, Any]]]
+
+
+@contextmanager
+def lab() -> Iterator[None]:
+    """A lab of the bench's own, which goes away again whatever happens."""
+    os.environ["LAB_NAME"] = LAB_NAME
+    subprocess.run([*_LAB, "down"], check=True)
+    try:
+        subprocess.run([*_LAB, "up"], check=True)
+        yield
+    finally:
+        subprocess.run([*_LAB, "down"], check=True)
+
+
+def ssh(host: str, command: str, stdin: str = "") -> str:
+    """The standard output of a shell command on a host of the lab."""
+    argv = ["ssh", "-F", str(STATE / "ssh_config"), host, command]
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"on {host}: '{command}' ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def write(host: str, path: str, text: str) -> None:
+    """Put a file on a host of the lab."""
+    ssh(host, f"mkdir -p $(dirname {path}) && cat > {path}", text)
+
+
+def address(host: str) -> str:
+    """The address that the load is sent to."""
+    return str(json.loads((STATE / "lab.json").read_text())["hosts"][host]["address"])
+
+
+def play(playbook: Path, inventory: str, variables: Mapping[str, Any] | None = None) -> Played:
+    """Run a playbook to its end; raise ``BenchError`` with its last words where it fails."""
+    argv = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        f"--inventory={ROOT / 'inventories' / inventory}",
+        str(playbook),
+        f"--extra-vars={json.dumps(dict(variables or {}))}",
+    ]
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+    }
+    began, clock = time.time(), time.monotonic()
+    done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    seconds = time.monotonic() - clock
+    try:
+        told = json.loads(done.stdout[done.stdout.index("{") :])
+    except ValueError:
+        told = {"plays": [], "stats": {}}
+    if done.returncode != 0:
+        raise BenchError(f"{playbook.name} ended with {done.returncode}: {_last_words(told) or done.stderr[-2000:]}")
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for task in (task for one in told["plays"] for task in one["tasks"]):
+        tasks.setdefault(task["task"]["name"], []).extend(task["hosts"].values())
+    return Played(began, seconds, told["stats"], tasks)
+
+
+def _last_words(told: Mapping[str, Any]) -> str:
+    return "; ".join(
+        f"{host}: {task['task']['name']}: {result.get('msg', result)}"
+        for one in told["plays"]
+        for task in one["tasks"]
+        for host, result in task["hosts"].items()
+        if result.get("failed") or result.get("unreachable")
+    )
+
+
+def under_load(host: str, port: int, act: Callable[[], Any], *, idle: int = 300) -> tuple[load.Result, Any]:
+    """Do something while the load runs; its requests, and what was done."""
+    plan = load.Plan(f"http://{address(host)}:{port}", rate=500, duration=1200, idle=idle)
+    with tempfile.TemporaryDirectory() as folder:
+        with load.background(plan, Path(folder)) as running:
+            time.sleep(LEAD)
+            done = act()
+            time.sleep(LEAD)
+        return running.result(), done
+
+
+LEAD = 1.5
+"""Seconds of load before the first and after the last switch."""

@@ -1,0 +1,96 @@
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run's figures as a page of Markdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_MACHINE = """\
+Written by `make bench` in {minutes} minutes, from one run. {cores} cores of {processor}, {memory_gib} GiB, Linux
+{kernel}: the routers, the application, its stores, the load and Ansible share them. Load average before the run:
+{load_average_before}. On the hosts: {hosts}."""
+
+_LOAD = """\
+Load: open loop, 500 requests/s, half of them on connections of their own, half on a pool of kept ones, 1 % to an
+endpoint that takes 3 s, and 300 connections that are idle but for one request every 5 s. Latency counts from when a
+request was due. The client retries nothing."""
+
+_LEGEND = """\
+*Switch*: from the first command until the new colour alone serves, that is the last answer of the old one or the
+last failed request; the 3 s endpoint is left aside, and for nftables the idle connections, which leave a colour at
+their next request after it was told to drain. *Commands*: until the router had applied them. *p99 near*: of all
+requests due within 1 s of a switch, pooled over the switches of a repeat; *steady*: of the others between the first
+and the last switch. Times are medians over the switches, p99 and its ratio over the repeats. *Idle resets*: the
+request met a connection that the server was just closing."""
+
+_ONE_TASK = """\
+`systemd_switch` on the nftables host, {switches} times under the same load: {requests} requests, {failed} failed,
+{idle_resets} idle resets. The playbook took {playbook_seconds} s: {start_ms} ms to start and get ready, {route_ms} ms
+to route, {drain_ms} ms to drain until no connection was left and to stop."""
+
+_PLAYBOOKS = "On the router host and two application hosts, from a finished cutover; no load, medians."
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The whole page; its every number was measured in this run."""
+    machine, playbooks = document["machine"], document["playbooks"]
+    targets = [(t["what"], t["figure"], t["limit"], "met" if t["met"] else "**MISSED**") for t in document["targets"]]
+    mechanisms = {**document["routers"], **document["baselines"]}
+    baselines = [_ratios(name, base, document["routers"]) for name, base in document["baselines"].items()]
+    played = [
+        ("one trivial task", playbooks["trivial_seconds"], 1),
+        ("`rollback.yml` until 100 % blue", playbooks["until_blue_seconds"], playbooks["rollback_ratio"]),
+        ("`rollback.yml`, whole", playbooks["rollback_seconds"], ""),
+        ("`cutover.yml`, one step, no hold", playbooks["cutover_seconds"], playbooks["cutover_ratio"]),
+        (f"`cutover.yml` again: changed={playbooks['changed_again']}", playbooks["again_seconds"], ""),
+    ]
+    sections = [
+        "# What a switch costs",
+        _MACHINE.format(**{**machine, "hosts": ", ".join(machine["hosts"])}, minutes=document["minutes"]),
+        _LOAD,
+        "## Verdict",
+        _table(("target", "measured", "limit", ""), targets),
+        "## Switches under load",
+        _table(("mechanism", *_COLUMNS.values()), [(name, *_cells(one)) for name, one in mechanisms.items()]),
+        _LEGEND,
+        "## Beside the ways without this collection",
+        _table(("time of a switch, divided by ours", *document["routers"]), baselines),
+        "## One host, one task",
+        _ONE_TASK.format(**document["one_task"]),
+        "## Whole playbooks",
+        _PLAYBOOKS,
+        _table(("playbook", "seconds", "÷ trivial"), played),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_COLUMNS = {
+    "switches": "switches",
+    "requests": "requests",
+    "failed": "failed",
+    "idle_resets": "idle resets",
+    "switch_ms": "switch, ms",
+    "switch_p90_ms": "its p90, ms",
+    "command_ms": "commands, ms",
+    "p99_near_ms": "p99 near, ms",
+    "p99_steady_ms": "p99 steady, ms",
+    "p99_ratio": "ratio",
+}
+
+
+def _cells(one: Mapping[str, Any]) -> list[Any]:
+    return [one[key] for key in _COLUMNS]
+
+
+def _ratios(name: str, base: Mapping[str, Any], routers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How many times as long the baseline takes; no ratio where ours left nothing to measure."""
+    times = [router["switch_ms"] for router in routers.values()]
+    return [name, *(f"{base['switch_ms'] / ms:.1f}" if ms else "no overlap" for ms in times)]
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

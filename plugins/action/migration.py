@@ -1,0 +1,121 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Add who runs this, wait for another run's lease, and take it at once from one that is known to be dead."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible import context
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import identity
+
+MODULE = "bluegreen.cutover.migration"
+OPENING = ("begun", "rolling_back")
+RUN = ("decision", "id", "from", "to", "weight", "token")
+POLL = 2.0
+"""Seconds between two questions whether the lease is free."""
+PROGRESS = 10.0
+"""Seconds between two lines that say how long is left to wait."""
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        if arguments.get("state") not in OPENING:
+            return {**result, **self._ask(arguments, task_vars)}
+        here = owner()
+        answer = self._open({**arguments, "owner": here}, here, task_vars)
+        if not answer.get("failed"):
+            run = {name: answer[name] for name in RUN if name in answer}
+            answer["ansible_facts"] = {"cutover_run": run}
+        return {**result, **answer}
+
+    def _ask(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        return answer
+
+    def _open(
+        self, arguments: dict[str, Any], here: dict[str, Any], task_vars: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Ask until the lease is had, or ``cutover_lease_wait`` is over."""
+        deadline = time.monotonic() + _wait_of(arguments)
+        told = float("-inf")
+        while True:
+            answer = self._ask(arguments, task_vars)
+            if answer.get("reason") != "lease_held":
+                return answer
+            lease = answer["evidence"]["lease"]
+            if lease["token"] != arguments.get("takeover") and _is_gone(lease["owner"], here):
+                arguments["takeover"] = lease["token"]
+                continue
+            now = time.monotonic()
+            left = deadline - now
+            if left <= 0:
+                return answer
+            if now - told >= PROGRESS:
+                told = now
+                Display().display(f"{answer['msg'].partition(';')[0]}; waiting for {left:.0f} s more")
+            time.sleep(min(POLL, left))
+
+
+def owner() -> dict[str, Any]:
+    """Who runs this. The process is the one of ansible-playbook, this worker's parent. Its playbook is named, its other
+    arguments are not: these may hold secrets.
+    """
+    pid = os.getppid()
+    playbooks = context.CLIARGS.get("args") or ()
+    return {
+        "user": os.environ.get("SUDO_USER") or _user(),
+        "host": socket.gethostname(),
+        "boot_id": _text("/proc/sys/kernel/random/boot_id"),
+        "pid_ns": _link("/proc/self/ns/pid"),
+        "pid": pid,
+        "pid_start": _start(pid),
+        "command": " ".join(map(str, playbooks)),
+    }
+
+
+def _wait_of(arguments: dict[str, Any]) -> float:
+    plan = arguments.get("plan")
+    return float(plan["lease"]["wait"]) if isinstance(plan, dict) and "lease" in plan else 0.0
+
+
+def _is_gone(holder: dict[str, Any], here: dict[str, Any]) -> bool:
+    return identity.same_node(holder, here) and identity.is_gone(holder, here, _start(holder["pid"]))
+
+
+def _start(pid: int) -> int | None:
+    stat = _text(f"/proc/{pid}/stat")
+    return identity.process_start(stat) if stat else None
+
+
+def _user() -> str:
+    # A container's user may have no name.
+    with contextlib.suppress(KeyError, OSError):
+        return getpass.getuser()
+    return str(os.getuid())
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _link(path: str) -> str | None:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return None

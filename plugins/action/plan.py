@@ -1,0 +1,67 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the plan on the control node; no host is connected to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+
+PREFIX = "cutover_"
+ROUTERS = "cutover_router"
+APPLICATIONS = "cutover_app"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset[str]()
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        given = task_vars or {}
+        groups, hostvars = given.get("groups", {}), given.get("hostvars", {})
+        routers, applications = (list(map(str, groups.get(name, []))) for name in (ROUTERS, APPLICATIONS))
+        variables, failed = self._template({name: given[name] for name in given if name.startswith(PREFIX)})
+        hosts = {
+            host: {str(name): None for name in hostvars[host] if name.startswith(PREFIX)}
+            for host in {*routers, *applications}
+        }
+        for host in applications:
+            if "cutover_address" in hosts[host]:
+                hosts[host]["cutover_address"] = plain(hostvars[host]["cutover_address"])
+        try:
+            plan = make_plan(variables, routers=routers, applications=applications, hosts=hosts, failed=failed)
+        except InputError as error:
+            return {**result, "failed": True, **error.as_result()}
+        return {**result, "changed": False, "plan": plan, "ansible_facts": {"cutover_plan": plan}}
+
+    def _template(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The values, and of those that have none why."""
+        values: dict[str, Any] = {}
+        failed: dict[str, str] = {}
+        for name, value in raw.items():
+            try:
+                values[str(name)] = plain(self._templar.template(value))
+            except AnsibleError as error:
+                failed[str(name)] = " ".join(str(error).split())
+        return values, failed
+
+
+def plain(value: Any) -> Any:
+    """``value`` without Ansible's tags; what JSON does not know stays, and is refused by the plan."""
+    if isinstance(value, Mapping):
+        return {plain(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value

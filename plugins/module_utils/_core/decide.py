@@ -1,0 +1,227 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to do next, from the plan, the journal and what really is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import State, side
+
+NOTHING = "nothing"
+BEGIN = "begin"
+RESUME = "resume"
+REFUSE = "refuse"
+ROLL_BACK = "roll_back"
+
+
+@dataclass(frozen=True)
+class Reality:
+    """What was read: green's percentage now and after a reload, how many instances of each colour are ready, and the
+    units, ``{"host", "colour", "unit", "active", "enabled"}`` each; None where nobody asked for the units.
+    """
+
+    weight: int | None
+    persisted: int | None
+    ready: Mapping[str, int] = field(default_factory=dict)
+    workloads: Sequence[Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``kind`` says what to do; traffic leaves ``from_colour`` and goes to ``to_colour``, alone at ``weight``.
+
+    ``steps`` are those that remain, each with ``allowed``: the weights that may be found before it. ``differences``
+    are what does not agree, one sentence each. ``sentence`` is for the person at the terminal.
+    """
+
+    kind: str
+    from_colour: str
+    to_colour: str
+    weight: int
+    sentence: str
+    steps: tuple[dict[str, Any], ...] = ()
+    differences: tuple[str, ...] = ()
+
+    def as_result(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {
+            "kind": self.kind,
+            "from": self.from_colour,
+            "to": self.to_colour,
+            "weight": self.weight,
+            "steps": list(self.steps),
+            "differences": list(self.differences),
+            "sentence": self.sentence,
+        }
+
+
+def decide(plan: Mapping[str, Any], state: State, reality: Reality) -> Decision:
+    """What ``cutover.yml`` has to do: ``nothing``, ``begin``, ``resume``, or ``refuse`` because of differences."""
+    service, old, new = plan["service"], plan["from"], plan["to"]
+    goal = side(new)
+    closed = state.phase in journal.CLOSED
+    found = differences(plan, state, reality)
+    arrived = closed and reality.weight == reality.persisted == goal
+    if arrived and state.phase == journal.NONE:
+        found += _unsettled(plan, new, reality.workloads or ())
+
+    def decision(kind: str, sentence: str, steps: tuple[dict[str, Any], ...] = ()) -> Decision:
+        return Decision(kind, old, new, goal, sentence, steps, tuple(found))
+
+    if not closed and state.to_colour != new:
+        return decision(REFUSE, _conflict(service, state, new))
+    if arrived and not found:
+        return decision(NOTHING, f"Nothing to do: {new} serves {service} alone, and is what a reboot brings up.")
+    if found and (not plan["accept_reality"] or reality.weight is None):
+        return decision(REFUSE, _refusal(service, found))
+    steps = _remaining(plan, reality)
+    ahead = ", ".join(f"{step['share']} %" for step in steps)
+    accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
+    if closed:
+        return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
+    left = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
+    return decision(
+        RESUME,
+        f"{service}: the migration {state.id} to {new} was left {left}, with {_percent(reality.weight)} of the "
+        f"traffic on green; it goes on with {ahead} for {new}.{accepted}",
+        steps,
+    )
+
+
+def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality) -> Decision:
+    """What ``rollback.yml`` has to do: ``roll_back``, or ``nothing``. A difference never stops it."""
+    service = plan["service"]
+    back, left = state.from_colour or plan["from"], state.to_colour or plan["to"]
+    goal = side(back)
+    found = differences(plan, state, reality)
+    at_rest = state.phase in journal.CLOSED and reality.weight == reality.persisted == goal
+    if at_rest and _whole(plan, back, reality):
+        return Decision(
+            NOTHING, left, back, goal, f"Nothing to do: {back} serves {service} alone.", differences=tuple(found)
+        )
+    sentence = f"{service} goes back to {back}, from {_percent(reality.weight)} of the traffic on green."
+    if found:
+        sentence += f" Found on the way: {'; '.join(found)}."
+    return Decision(ROLL_BACK, left, back, goal, sentence, differences=tuple(found))
+
+
+def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list[str]:
+    """Where data plane, disk, journal and units do not agree, one sentence each; none when all is as it should be."""
+    found = list(_traffic_differences(plan, state, reality))
+    if reality.workloads is not None and reality.weight is not None:
+        found += _unit_differences(plan, state, reality.weight, reality.workloads)
+    return found
+
+
+def shares(weight: int | None) -> dict[str, int]:
+    """Each colour's percentage of the traffic; empty when it is not known."""
+    return {} if weight is None else {"blue": 100 - weight, "green": weight}
+
+
+def _traffic_differences(plan: Mapping[str, Any], state: State, reality: Reality) -> Iterator[str]:
+    service, weight, persisted = plan["service"], reality.weight, reality.persisted
+    if weight is None:
+        yield f"the router does not tell how it shares the traffic of {service}; is it set up for it?"
+        return
+    explained = state.possible
+    if state.phase == journal.NONE:
+        explained = frozenset({side(plan["from"]), side(plan["to"])})
+        if weight not in explained:
+            yield f"no migration is recorded, yet the router sends {_percent(weight)} to green"
+    elif weight not in explained:
+        yield (
+            f"the router sends {_percent(weight)} to green, and the migration {state.id} ({state.phase}) "
+            f"left it at {' or '.join(map(_percent, sorted(explained)))}"
+        )
+    between = state.phase != journal.NONE and {weight, persisted} <= explained
+    if persisted != weight and not between:
+        yield f"the router sends {_percent(weight)} to green now, but {_percent(persisted)} after a reload or a reboot"
+
+
+def _unit_differences(
+    plan: Mapping[str, Any], state: State, weight: int, workloads: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    units = _units(workloads)
+    found = [
+        f"nothing is known of {plan['colours'][colour]['unit']} on {host}"
+        for host in plan["hosts"]["app"]
+        for colour in ("blue", "green")
+        if (host, colour) not in units
+    ]
+    gets = shares(weight)
+    found += [
+        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} gets {_percent(gets[colour])}"
+        for (host, colour), unit in units.items()
+        if gets[colour] and not unit["active"]
+    ]
+    # Before a new migration its candidate may run already; after the last one, what it left behind must not.
+    rest = {journal.FINISHED: state.to_colour, journal.ROLLED_BACK: state.from_colour}.get(state.phase)
+    if rest is not None and rest == plan["to"] and weight == side(rest):
+        found += [one for one in _unsettled(plan, rest, workloads) if one not in found]
+    return found
+
+
+def _unsettled(plan: Mapping[str, Any], serving: str, workloads: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reboot would not bring up as it is when ``serving`` serves alone."""
+    found = []
+    for (host, colour), unit in _units(workloads).items():
+        name = plan["colours"][colour]["unit"]
+        if colour == serving and not unit["active"]:
+            found.append(f"{name} on {host} is not active, and {colour} gets 100 %")
+        if colour == serving and not unit["enabled"]:
+            found.append(f"{name} on {host} is not enabled: a reboot would not start it")
+        if colour != serving and unit["active"]:
+            found.append(f"{name} on {host} is active, and {serving} serves alone")
+        if colour != serving and unit["enabled"]:
+            found.append(f"{name} on {host} is enabled: a reboot would start it")
+    return found
+
+
+def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
+    """Is ``colour`` all there? By its units or, where nobody asked for those, as the router sees its instances."""
+    if reality.workloads is None:
+        return reality.ready.get(colour, 0) >= len(plan["colours"][colour]["instances"])
+    expected = {(host, one) for host in plan["hosts"]["app"] for one in ("blue", "green")}
+    return expected <= set(_units(reality.workloads)) and not _unsettled(plan, colour, reality.workloads)
+
+
+def _remaining(plan: Mapping[str, Any], reality: Reality) -> tuple[dict[str, Any], ...]:
+    """The steps to come. The share that is applied now is held again: nobody knows that it was proven."""
+    weight = reality.weight or 0
+    share = weight if side(plan["to"]) else 100 - weight
+    allowed = sorted({one for one in (weight, reality.persisted) if one is not None})
+    steps = []
+    for step in plan["steps"]:
+        if step["share"] >= share:
+            steps.append({**step, "allowed": allowed})
+            allowed = [step["weight"]]
+    return tuple(steps)
+
+
+def _units(workloads: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    return {(unit["host"], unit["colour"]): unit for unit in workloads}
+
+
+def _conflict(service: str, state: State, new: str) -> str:
+    return (
+        f"{service}: the migration {state.id} to {state.to_colour} is still open, and this one would go to {new}; "
+        f"nothing was changed. Finish it with -e cutover_to={state.to_colour}, or go back with rollback.yml"
+    )
+
+
+def _refusal(service: str, found: Sequence[str]) -> str:
+    lines = "\n".join(f"- {one}" for one in found)
+    return (
+        f"{service} is not as it was left; nothing was changed:\n{lines}\n"
+        "Put it right; or go on from what is there with -e cutover_accept_reality=true; or go back with rollback.yml"
+    )
+
+
+def _percent(weight: int | None) -> str:
+    return "an unknown share" if weight is None else f"{weight} %"

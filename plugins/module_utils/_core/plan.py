@@ -1,0 +1,660 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan: one service's inventory, checked as a whole before the first connection.
+
+``SCHEMA`` is what an inventory may say. It checks, fills in defaults, and is what docs/inventory.md is made from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
+
+MARGIN = 60
+"""Seconds that a lease outlives the longest stretch of work without a record."""
+
+LOCAL = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one value must be.
+
+    ``kind`` names a reader in ``_READERS``. ``needs`` says in words what is right. A text's ``default`` may hold
+    ``{service}``. ``keys`` is for ``keys`` and, per provider, for ``provider``; ``of`` is for ``list``.
+    """
+
+    kind: str
+    help: str
+    needs: str = ""
+    required: bool = False
+    default: Any = None
+    low: int = 0
+    high: int = 0
+    pattern: str = ""
+    choices: tuple[str, ...] = ()
+    of: Spec | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _text(text: str, pattern: str, needs: str, **more: Any) -> Spec:
+    return Spec("text", text, needs, pattern=pattern, **more)
+
+
+def _whole(text: str, low: int, high: int, **more: Any) -> Spec:
+    return Spec("whole", text, f"a whole number {low}…{high}", low=low, high=high, **more)
+
+
+def _choice(text: str, *choices: str, **more: Any) -> Spec:
+    return Spec("choice", text, "one of " + ", ".join(choices), choices=choices, **more)
+
+
+def _flag(text: str) -> Spec:
+    return Spec("flag", text, "true or false", default=False)
+
+
+def _list(text: str, of: Spec, **more: Any) -> Spec:
+    return Spec("list", text, "a list", of=of, **more)
+
+
+def _keys(text: str, keys: Mapping[str, Spec], **more: Any) -> Spec:
+    return Spec("keys", text, "a mapping with " + ", ".join(keys), keys=keys, **more)
+
+
+def _url_path(text: str, **more: Any) -> Spec:
+    return _text(text, r"/[!-~]*", "a path that begins with '/'", **more)
+
+
+def _file_path(text: str, **more: Any) -> Spec:
+    return _text(text, r"/(?!.*/\.\.(/|$))[^\0]*", "an absolute path without '..'", **more)
+
+
+def _signal(text: str) -> Spec:
+    return _choice(text, "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGWINCH")
+
+
+_COLOUR = _keys(
+    "How this colour runs.",
+    {
+        "unit": _text(
+            "Its systemd unit.", r"[A-Za-z0-9:_.@\\-]+\.service", "the name of a .service unit", required=True
+        ),
+        "port": _whole("The port it listens on, the same on every application host.", 1, 65535, required=True),
+    },
+    required=True,
+)
+
+_PROBE = _keys(
+    "A request and what its answer must be.",
+    {
+        "path": _url_path("What is asked for.", required=True),
+        "method": _choice("How.", "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", default="GET"),
+        "body": Spec("any", "What is sent: text as it is, anything else as JSON."),
+        "headers": Spec("map", "Headers to send.", "a mapping", default={}),
+        "status": _list("The statuses that are right.", _whole("A status.", 100, 599), default=[200]),
+        "json": Spec("map", "Dotted paths in the JSON answer, and the value each must have.", "a mapping", default={}),
+        "budget_ms": _whole("Milliseconds that the whole answer may take.", 1, 600_000, default=2000),
+    },
+)
+
+_STICKY = _keys(
+    "What keeps a client on its side; one of the two.",
+    {
+        "cookie": _text("A cookie's name.", r"[A-Za-z0-9_-]+", "a cookie's name"),
+        "header": _text("A header's name.", r"[A-Za-z0-9-]+", "a header's name"),
+    },
+)
+
+_NGINX_SOCKET = _file_path(
+    "Where its workers tell the weight they apply.", default="/run/bluegreen-cutover-nginx/{service}.sock"
+)
+
+PROVIDERS: dict[str, dict[str, Spec]] = {
+    "haproxy": {
+        "socket": _file_path("The runtime API's socket, of level admin.", default="/run/haproxy/admin.sock"),
+        "map": _file_path("The map file, as the configuration names it.", default="/etc/haproxy/cutover/{service}.map"),
+        "backends": _keys(
+            "The backend of each colour.",
+            {
+                "blue": _text("Blue's.", r"[A-Za-z0-9_.:-]+", "a backend's name", default="{service}-blue"),
+                "green": _text("Green's.", r"[A-Za-z0-9_.:-]+", "a backend's name", default="{service}-green"),
+            },
+            default={},
+        ),
+        "sticky": _STICKY,
+    },
+    "nginx": {
+        "conf": _file_path("The included file that holds the weight.", default="/etc/nginx/cutover/{service}.conf"),
+        "socket": _NGINX_SOCKET,
+        "sticky": _STICKY,
+    },
+    "nginx_lua": {
+        "file": _file_path("The weight that a restart loads.", default="/etc/nginx/cutover/{service}.weight"),
+        "socket": _NGINX_SOCKET,
+        "sticky": _STICKY,
+    },
+    "nftables": {
+        "port": _whole("The service's own port, redirected to the colour's.", 1, 65535, required=True),
+        "file": _file_path("The ruleset that the boot loads.", default="/etc/bluegreen-cutover/nftables/{service}.nft"),
+    },
+}
+
+SCHEMA: dict[str, Spec] = {
+    "cutover_service": _text(
+        "The service's name.", r"[a-z0-9-]{1,40}", "a name of 1…40 of a-z, 0-9 and '-'", required=True
+    ),
+    "cutover_front": Spec(
+        "url", "Where clients reach the service.", "an address like http://router:8080", required=True
+    ),
+    "cutover_router": Spec(
+        "provider",
+        "What decides which colour gets a request.",
+        keys=PROVIDERS,
+        required=True,
+        needs="a mapping with 'provider' (" + ", ".join(PROVIDERS) + ") and its options",
+    ),
+    "cutover_colours": _keys("The two versions.", {"blue": _COLOUR, "green": _COLOUR}, required=True),
+    "cutover_to": _choice("The colour to move to.", "blue", "green", default="green"),
+    "cutover_health": _keys(
+        "How an instance tells that it can serve.",
+        {
+            "ready": _url_path("200 here means ready for traffic.", default="/health/ready"),
+            "live": _url_path("200 here means alive.", default="/health/live"),
+            "timeout": _whole("Seconds that a started instance has to become ready.", 1, 3600, default=60),
+        },
+        default={},
+    ),
+    "cutover_probes": _list(
+        "What every instance of the candidate must answer before it gets traffic.", _PROBE, default=[]
+    ),
+    "cutover_verify": _list("What the service must answer at cutover_front after each step.", _PROBE, default=[]),
+    "cutover_steps": _list(
+        "The shares of traffic that the candidate gets, one after the other; they grow, and the last is 100.",
+        _keys(
+            "One step.",
+            {
+                "share": _whole("Percentage for the candidate.", 1, 100, required=True),
+                "settle": _whole("Seconds to wait before the service is verified.", 0, 86_400, default=0),
+            },
+        ),
+        default=[{"share": 100}],
+    ),
+    "cutover_min_ready": _whole(
+        "How many instances of a colour must be ready before it gets more traffic; all of them by default.", 1, 10_000
+    ),
+    "cutover_drain": _keys(
+        "How the old colour is emptied before it is stopped.",
+        {
+            "timeout": _whole("Seconds to wait for its last connection.", 1, 86_400, default=60),
+            "signal": _signal("Tells the service to close its idle connections."),
+            "resume_signal": _signal("Takes that back, when traffic returns to it."),
+            "in_flight": _url_path("Where the service tells the metric http_requests_in_flight, which must be 0 too."),
+        },
+        default={},
+    ),
+    "cutover_tests": _list(
+        "The candidate's own tests, run on each application host before it gets traffic.",
+        _keys(
+            "One command.",
+            {
+                "name": _text("What it proves.", r"\S.*", "a text", required=True),
+                "command": _list(
+                    "The program and its arguments; no shell.", _text("A word.", r"(?s).*", "a text"), required=True
+                ),
+                "chdir": _file_path("Where it runs."),
+                "timeout": _whole("Seconds it may take.", 1, 86_400, default=300),
+            },
+        ),
+        default=[],
+    ),
+    "cutover_backup": _keys(
+        "What is packed on each application host before the switch.",
+        {
+            "paths": _list("Files and folders.", _file_path("A path."), required=True),
+            "destination": _file_path("The folder for the archives.", required=True),
+            "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
+        },
+    ),
+    "cutover_state_dir": _file_path("Where journal, lease and fence are kept.", default="/var/lib/bluegreen-cutover"),
+    "cutover_reason": _text(
+        "Why, for the journal and for whoever finds the service taken.",
+        r"[^\n]{1,200}",
+        "one line of 1…200 characters",
+        default="no reason given",
+    ),
+    "cutover_lease_wait": _whole("Seconds to wait for another run on the same service to end.", 0, 86_400, default=0),
+    "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
+}
+
+FACTS = frozenset({"cutover_plan", "cutover_run"})
+"""Set while a playbook runs; not for an inventory."""
+
+HOST_VARIABLES = frozenset({"cutover_address"})
+"""Of one application host: how the router reaches it, when not by its inventory name."""
+
+_RUN_ONLY = ("lease", "reason", "accept_reality")
+
+
+class _Problems(list[str]):
+    """What is wrong, one line each."""
+
+    def unknown(self, path: str, name: str, known: Iterable[str], kind: str) -> None:
+        nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+        advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
+        self.append(f"{path}: there is no such {kind}; {advice}")
+
+
+def make_plan(
+    variables: Mapping[str, Any],
+    *,
+    routers: Sequence[str],
+    applications: Sequence[str],
+    hosts: Mapping[str, Mapping[str, Any]],
+    failed: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The plan, of plain JSON types; or ``InputError`` with every problem, one line each.
+
+    ``variables`` are the ``cutover_*`` variables of the play, ``hosts`` those of each host of the two groups.
+    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value.
+    """
+    problems = _Problems(f"{name} has no value: {why}" for name, why in (failed or {}).items())
+    _check_names(variables, hosts, problems)
+    values = {
+        name: _read(spec, variables.get(name), name, problems)
+        for name, spec in SCHEMA.items()
+        if name not in (failed or {})
+    }
+    _check_groups(values, routers, applications, problems)
+    for rule in _RULES:
+        rule(values, problems)
+    addresses = _addresses(routers, applications, hosts, problems)
+    if not problems:
+        _check_hosts(values, routers[0], addresses, problems)
+    if problems:
+        name = variables.get("cutover_service", "this service")
+        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "\n".join(f"- {problem}" for problem in problems)
+        raise InputError(f"The inventory of {name} has {count}; nothing was touched:\n{lines}", {"problems": problems})
+    return _assemble(values, routers[0], addresses)
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """Every variable and key as (name, what it must be, default, meaning), in the order of ``SCHEMA``."""
+    rows: list[tuple[str, str, str, str]] = []
+    for name, spec in SCHEMA.items():
+        _describe(name, spec, rows)
+    return rows
+
+
+def _describe(path: str, spec: Spec, rows: list[tuple[str, str, str, str]]) -> None:
+    default = "required" if spec.required else "" if spec.default is None else json.dumps(spec.default)
+    rows.append((path, spec.needs or "anything", default, spec.help))
+    if spec.kind == "list" and spec.of and spec.of.keys:
+        path, spec = f"{path}[]", spec.of
+    for name, inner in spec.keys.items():
+        if spec.kind == "keys":
+            _describe(f"{path}.{name}", inner, rows)
+        else:
+            for option, its in inner.items():
+                _describe(f"{path}.{option} ({name})", its, rows)
+
+
+# Reading a value: each reader returns what the plan holds, or notes a problem and returns None.
+
+
+def _read(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if value is None:
+        if spec.required:
+            problems.append(f"{path} is missing; {spec.needs} is needed")
+            return None
+        if spec.kind not in ("keys", "list"):
+            return spec.default
+        if spec.default is None:
+            return None
+        value = spec.default
+    return _READERS[spec.kind](spec, value, path, problems)
+
+
+def _wrong(spec: Spec, value: Any, path: str, problems: _Problems) -> None:
+    problems.append(f"{path} is {_short(value)}; {spec.needs} is needed")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _read_text(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if isinstance(value, str) and re.fullmatch(spec.pattern, value):
+        return value
+    return _wrong(spec, value, path, problems)
+
+
+def _read_choice(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    return value if value in spec.choices else _wrong(spec, value, path, problems)
+
+
+def _read_whole(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    # What comes from the command line (-e cutover_lease_wait=120) is text.
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and spec.low <= value <= spec.high:
+        return value
+    return _wrong(spec, value, path, problems)
+
+
+def _read_flag(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    words = {"true": True, "yes": True, "false": False, "no": False}
+    flag = words.get(value.lower()) if isinstance(value, str) else value
+    return flag if isinstance(flag, bool) else _wrong(spec, value, path, problems)
+
+
+def _read_url(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.path in ("", "/")
+        bare = not (parts.query or parts.fragment or parts.username or parts.password)
+    except (ValueError, AttributeError, TypeError):
+        good = bare = False
+    if good and bare and re.fullmatch(r"[!-~]+", value):
+        return value.rstrip("/")
+    return _wrong(spec, value, path, problems)
+
+
+def _read_list(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if not isinstance(value, list) or spec.of is None:
+        return _wrong(spec, value, path, problems)
+    if not value and spec.required:
+        problems.append(f"{path} is empty; at least one is needed")
+    return [_read_item(spec.of, item, f"{path}[{index}]", problems) for index, item in enumerate(value)]
+
+
+def _read_item(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    return _wrong(spec, value, path, problems) if value is None else _read(spec, value, path, problems)
+
+
+def _read_keys(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if not isinstance(value, Mapping):
+        return _wrong(spec, value, path, problems)
+    return _read_known(spec.keys, value, path, problems)
+
+
+def _read_known(known: Mapping[str, Spec], value: Mapping[str, Any], path: str, problems: _Problems) -> dict[str, Any]:
+    for name in value:
+        if name not in known:
+            problems.unknown(f"{path}.{name}", str(name), known, "key")
+    return {name: _read(inner, value.get(name), f"{path}.{name}", problems) for name, inner in known.items()}
+
+
+def _read_provider(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if not isinstance(value, Mapping):
+        return _wrong(spec, value, path, problems)
+    provider = value.get("provider")
+    if not isinstance(provider, str) or provider not in spec.keys:
+        problems.append(f"{path}.provider is {_short(provider)}; one of {', '.join(spec.keys)} is needed")
+        return None
+    options = {name: option for name, option in value.items() if name != "provider"}
+    read = _read_known(spec.keys[provider], options, path, problems)
+    return {"provider": provider, **{name: option for name, option in read.items() if option is not None}}
+
+
+def _read_map(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return _read_any(spec, value, path, problems)
+    return _wrong(spec, value, path, problems)
+
+
+def _read_any(_spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    """Anything that JSON can say; not-a-number and dates it cannot."""
+    if isinstance(value, Mapping):
+        return {str(name): _read_any(_spec, inner, f"{path}.{name}", problems) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_read_any(_spec, inner, f"{path}[{index}]", problems) for index, inner in enumerate(value)]
+    plain = value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
+    if not plain:
+        problems.append(f"{path} is {_short(value)}; a value that JSON has is needed (put it in quotes)")
+    return value
+
+
+_READERS: dict[str, Callable[[Spec, Any, str, _Problems], Any]] = {
+    "text": _read_text,
+    "choice": _read_choice,
+    "whole": _read_whole,
+    "flag": _read_flag,
+    "url": _read_url,
+    "list": _read_list,
+    "keys": _read_keys,
+    "provider": _read_provider,
+    "map": _read_map,
+    "any": _read_any,
+}
+
+
+# Rules between values. A value with a problem of its own is None here, and says nothing more.
+
+
+def _check_names(variables: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], problems: _Problems) -> None:
+    known = {*SCHEMA, *HOST_VARIABLES}
+    for name in sorted({*variables, *(name for own in hosts.values() for name in own)} - known - FACTS):
+        problems.unknown(name, name, known, "variable")
+
+
+def _check_groups(
+    values: Mapping[str, Any], routers: Sequence[str], applications: Sequence[str], problems: _Problems
+) -> None:
+    if len(routers) != 1:
+        found = ", ".join(routers) or "no host"
+        problems.append(f"the group cutover_router has {found}; exactly one host is needed")
+    if not applications:
+        problems.append("the group cutover_app has no host; the hosts that the service runs on are needed")
+    local = (values.get("cutover_router") or {}).get("provider") == "nftables"
+    if local and routers and applications and list(routers) != list(applications):
+        problems.append(
+            "cutover_router.provider nftables moves a service on one host; "
+            f"cutover_app has {', '.join(applications)}, and only {routers[0]} (of cutover_router) can be there"
+        )
+    needed = values.get("cutover_min_ready")
+    if needed is not None and applications and needed > len(applications):
+        problems.append(
+            f"cutover_min_ready is {needed}, and cutover_app has {len(applications)} hosts; "
+            f"a whole number 1…{len(applications)} is needed"
+        )
+
+
+def _check_colours(values: Mapping[str, Any], problems: _Problems) -> None:
+    colours = values.get("cutover_colours") or {}
+    blue, green = (colours.get(colour) or {} for colour in ("blue", "green"))
+    if blue.get("unit") and blue.get("unit") == green.get("unit"):
+        problems.append(f"cutover_colours: {blue['unit']} is both blue and green; each colour needs a unit of its own")
+    if blue.get("port") and blue.get("port") == green.get("port"):
+        problems.append(f"cutover_colours: both colours listen on port {blue['port']}; each needs a port of its own")
+
+
+def _check_steps(values: Mapping[str, Any], problems: _Problems) -> None:
+    steps = values.get("cutover_steps")
+    if steps == []:
+        problems.append("cutover_steps is empty; at least the step with share 100 is needed")
+    shares = [step and step.get("share") for step in steps or []]
+    if not shares or None in shares:
+        return
+    for index, (before, share) in enumerate(zip(shares, shares[1:]), start=1):
+        if share <= before:
+            problems.append(f"cutover_steps[{index}].share is {share} after {before}; each step needs a larger share")
+    if shares[-1] != 100:
+        problems.append(f"cutover_steps ends at share {shares[-1]}; the last step needs 100")
+
+
+def _check_probes(values: Mapping[str, Any], problems: _Problems) -> None:
+    for name in ("cutover_probes", "cutover_verify"):
+        for index, probe in enumerate(values.get(name) or []):
+            if probe and probe["status"] == []:
+                problems.append(f"{name}[{index}].status is empty; at least one status is needed")
+            for header, value in ((probe or {}).get("headers") or {}).items():
+                if not isinstance(value, (str, int)):
+                    problems.append(f"{name}[{index}].headers.{header} is {_short(value)}; a text is needed")
+
+
+def _check_sticky(values: Mapping[str, Any], problems: _Problems) -> None:
+    sticky = (values.get("cutover_router") or {}).get("sticky")
+    if sticky and len([name for name in sticky.values() if name]) != 1:
+        problems.append("cutover_router.sticky needs exactly one of cookie and header")
+
+
+def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
+    backup = values.get("cutover_backup") or {}
+    destination = (backup.get("destination") or "").rstrip("/")
+    for path in backup.get("paths") or []:
+        if path and destination and f"{destination}/".startswith(path.rstrip("/") + "/"):
+            problems.append(f"cutover_backup.destination {destination} is inside {path}, which it would back up")
+
+
+_RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
+    _check_colours,
+    _check_steps,
+    _check_probes,
+    _check_sticky,
+    _check_backup,
+)
+
+
+def _addresses(
+    routers: Sequence[str],
+    applications: Sequence[str],
+    hosts: Mapping[str, Mapping[str, Any]],
+    problems: _Problems,
+) -> dict[str, str]:
+    """How the router reaches each application host."""
+    spec = _text("", r"[A-Za-z0-9_.:-]+", "a host name or an address")
+    addresses = {}
+    for host in applications:
+        given = hosts.get(host, {}).get("cutover_address")
+        address = LOCAL if host in routers else host
+        if given is not None:
+            address = _read(spec, given, f"cutover_address of {host}", problems)
+        addresses[host] = address
+    for address, count in Counter(addresses.values()).items():
+        if address and count > 1:
+            twice = ", ".join(host for host in applications if addresses[host] == address)
+            problems.append(
+                f"{twice} are all reached at {address}, so the same port is there twice; set cutover_address"
+            )
+    return addresses
+
+
+def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str, str], problems: _Problems) -> None:
+    """A router beside the application takes a port of the same host."""
+    if router not in addresses:
+        return
+    front = urlsplit(values["cutover_front"])
+    taken = values["cutover_router"].get("port") or front.port or (443 if front.scheme == "https" else 80)
+    for colour, its in values["cutover_colours"].items():
+        if its["port"] == taken:
+            problems.append(
+                f"cutover_colours.{colour}.port is {taken}, which the router listens on at the same host {router}; "
+                "another port is needed"
+            )
+
+
+def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str]) -> dict[str, Any]:
+    service = values["cutover_service"]
+    candidate = values["cutover_to"]
+    drain, backup, tests = values["cutover_drain"], values["cutover_backup"], values["cutover_tests"]
+    plan: dict[str, Any] = {
+        "service": service,
+        "from": "blue" if candidate == "green" else "green",
+        "to": candidate,
+        "state_dir": values["cutover_state_dir"],
+        "front": values["cutover_front"],
+        "hosts": {"router": router, "app": list(addresses)},
+        "one_host": list(addresses) == [router] and len(values["cutover_steps"]) == 1,
+        "router": _fill(values["cutover_router"], service),
+        "colours": {
+            colour: {
+                **its,
+                "instances": [{"host": address, "port": its["port"]} for address in addresses.values()],
+                "urls": [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()],
+                **_life(its, values["cutover_health"], drain),
+            }
+            for colour, its in values["cutover_colours"].items()
+        },
+        "units": [{"colour": colour, **its} for colour, its in values["cutover_colours"].items()],
+        "health": values["cutover_health"],
+        "probes": values["cutover_probes"],
+        "verify": values["cutover_verify"],
+        "steps": [
+            {**step, "weight": step["share"] if side(candidate) else 100 - step["share"]}
+            for step in values["cutover_steps"]
+        ],
+        "drain": drain,
+        "min_ready": values["cutover_min_ready"] or len(addresses),
+        "tests": tests,
+        "tests_timeout": max((test["timeout"] for test in tests), default=0),
+        "backup": backup,
+        "lease": {"ttl": _longest_stretch(values) + MARGIN, "wait": values["cutover_lease_wait"]},
+        "reason": values["cutover_reason"],
+        "accept_reality": values["cutover_accept_reality"],
+    }
+    lasting = {name: value for name, value in plan.items() if name not in _RUN_ONLY}
+    canonical = json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return {**plan, "digest": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections ``start`` and ``stop`` of the module systemd_switch, for one colour."""
+    here = f"http://{LOCAL}:{colour['port']}"
+    return {
+        "start": {
+            "unit": colour["unit"],
+            "ready": here + health["ready"],
+            "live": here + health["live"],
+            "timeout": health["timeout"],
+            "resume_signal": drain["resume_signal"],
+        },
+        "stop": {
+            "unit": colour["unit"],
+            "port": colour["port"],
+            "timeout": drain["timeout"],
+            "signal": drain["signal"],
+            "in_flight_url": here + drain["in_flight"] if drain["in_flight"] else None,
+        },
+    }
+
+
+def _fill(value: Any, service: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _fill(inner, service) for name, inner in value.items()}
+    return value.replace("{service}", service) if isinstance(value, str) else value
+
+
+def _bracket(address: str) -> str:
+    """An IPv6 address as URLs have it."""
+    return f"[{address}]" if ":" in address else address
+
+
+def _longest_stretch(values: Mapping[str, Any]) -> int:
+    """Seconds between two records at most: the lease is renewed by each, and must not end in between."""
+    budgets = {
+        name: math.ceil(sum(probe["budget_ms"] for probe in values[name]) / 1000)
+        for name in ("cutover_probes", "cutover_verify")
+    }
+    backup = values["cutover_backup"]
+    stretches: list[int] = [
+        (backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"],
+        sum(test["timeout"] for test in values["cutover_tests"]) + budgets["cutover_probes"],
+        max(step["settle"] for step in values["cutover_steps"]) + budgets["cutover_verify"],
+        values["cutover_drain"]["timeout"],
+    ]
+    return max(stretches)

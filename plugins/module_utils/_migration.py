@@ -1,0 +1,275 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Beginning, recording and closing a migration on the router host: lease, journal and router together."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    CutoverError,
+    DriftError,
+    InputError,
+    RouterError,
+    StoreError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import make_router, make_service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import DamagedError, FileStore
+
+_T = TypeVar("_T")
+
+REASON_LENGTH = 500
+"""Characters of a reason that are kept: it is shown in one line, and may be some module's whole message."""
+
+
+def open_plan(plan: Mapping[str, Any]) -> tuple[FileStore, Router]:
+    """The store and the router that ``plan`` names."""
+    try:
+        service = make_service(plan["service"], plan["colours"], plan["health"]["ready"])
+        return FileStore(plan["state_dir"], plan["service"]), make_router(plan["router"], service)
+    except KeyError as error:
+        raise InputError(f"the plan lacks {error}; make it with the action bluegreen.cutover.plan") from error
+
+
+class Migration:
+    """One run's view of a service. ``now`` is unix seconds of this host; in check mode nothing is written."""
+
+    def __init__(
+        self, plan: Mapping[str, Any], store: FileStore, router: Router, *, now: float, check_mode: bool = False
+    ) -> None:
+        self.plan = plan
+        self.store = store
+        self.router = router
+        self.now = now
+        self.check_mode = check_mode
+
+    def begin(
+        self, workloads: Sequence[Mapping[str, Any]], owner: Mapping[str, Any], takeover: int | None = None
+    ) -> dict[str, Any]:
+        """Take the lease and begin or resume, unless there is nothing to do.
+
+        ``takeover`` is the token of a lease whose holder is known to be dead. Raises ``DriftError``,
+        ``LeaseHeldError``, ``RouterError`` or ``StoreError``.
+        """
+        with self._locked():
+            held = self.store.read_lease()
+            state = journal.fold(self.store.read_journal())
+            highest = max(self.store.read_fence(), state.token)
+            taken = self._acquire(held, "cutover", self.plan["reason"], owner, takeover, highest)
+            reality = self._read(workloads)
+            decision = decide.decide(self.plan, state, reality)
+            if decision.kind == decide.REFUSE:
+                raise DriftError(
+                    decision.sentence,
+                    {"differences": list(decision.differences), "reality": dataclasses.asdict(reality)},
+                )
+            if decision.kind == decide.NOTHING:
+                return self._result(decision, state, reality, None)
+            with self._holding(taken):
+                self._record(taken, "began", reality, digest=self.plan["digest"])
+                if decision.differences:
+                    self._write(
+                        taken["token"],
+                        "reality_accepted",
+                        weight=reality.weight,
+                        persisted=reality.persisted,
+                        differences=list(decision.differences),
+                    )
+            return self._result(decision, state, reality, taken["token"])
+
+    def roll_back(
+        self,
+        workloads: Sequence[Mapping[str, Any]] | None,
+        owner: Mapping[str, Any],
+        reason: str | None = None,
+        takeover: int | None = None,
+    ) -> dict[str, Any]:
+        """Take the lease, also from a living cutover, and begin the way back, unless there is nothing to do.
+
+        Neither a difference nor a damaged file stops it: both are recorded. Raises ``LeaseHeldError``,
+        ``RouterError`` or ``StoreError``.
+        """
+        with self._locked():
+            damage: list[str] = []
+            held = self._undamaged(self.store.read_lease, None, damage)
+            document = self._undamaged(self.store.read_journal, journal.empty(self.plan["service"]), damage)
+            highest = self._undamaged(self.store.read_fence, 0, damage)
+            state = journal.fold(document)
+            why = reason or self.plan["reason"]
+            taken = self._acquire(held, "rollback", why, owner, takeover, max(highest, state.token))
+            reality = self._read(workloads)
+            decision = decide.decide_rollback(self.plan, state, reality)
+            if decision.kind == decide.NOTHING and not damage:
+                return self._result(decision, state, reality, None)
+            with self._holding(taken):
+                # The event tells the migration's direction; this run goes the other way.
+                back = {"from": decision.to_colour, "to": decision.from_colour}
+                self._record(
+                    taken,
+                    "rollback_began",
+                    reality,
+                    **back,
+                    persisted=reality.persisted,
+                    differences=[*damage, *decision.differences],
+                )
+            return self._result(decision, state, reality, taken["token"])
+
+    def record(self, token: int | None, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Append one event of the run that holds ``token``, and renew its lease."""
+        self._write(token, kind, **data)
+        return {"changed": True}
+
+    def close(self, token: int | None, kind: str) -> dict[str, Any]:
+        """Record ``finished`` or ``rolled_back``, provided that the router says so too, and release the lease."""
+        if self.check_mode:
+            return {"changed": True}
+        with self.store.locked():
+            state = journal.fold(self.store.read_journal())
+            goal = journal.side((state.to_colour if kind == journal.FINISHED else state.from_colour) or "blue")
+            reading = self.router.read()
+            if (reading.weight, reading.persisted) != (goal, goal):
+                raise RouterError(
+                    f"{self.plan['service']}: the migration {state.id} is not {kind.replace('_', ' ')}: green gets "
+                    f"{reading.weight} %, and {reading.persisted} % after a reboot, where {goal} % is needed. "
+                    "Look for whoever else changes this router, then run again",
+                    {"reading": dataclasses.asdict(reading), "goal": goal},
+                )
+            self._write(token, kind, weight=goal)
+            self.store.write_lease(None)
+        return {"changed": True, "id": state.id}
+
+    def fail(self, token: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Record why this run ends here, and release its lease; the migration stays open for the next run."""
+        with self._locked():
+            reason, message = str(data.get("reason") or "error"), _one_line(str(data.get("message") or ""))
+            self._write(token, "failed", reason=reason, message=message)
+            if not self.check_mode:
+                self.store.write_lease(None)
+        return {"changed": True}
+
+    def describe(self, workloads: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+        """Who serves, since when, what is recorded, and where these do not agree; what cannot be read is told too."""
+        problems: list[str] = []
+        document = self._readable(self.store.read_journal, journal.empty(self.plan["service"]), problems)
+        held = self._readable(self.store.read_lease, None, problems)
+        reading = self._readable(self.router.read, None, problems)
+        state = journal.fold(document)
+        reality = Reality(None, None, {}, workloads)
+        if reading is not None:
+            reality = Reality(reading.weight, reading.persisted, reading.ready, workloads)
+            problems += decide.differences(self.plan, state, reality)
+        return {
+            "service": self.plan["service"],
+            "serving": decide.shares(reality.weight),
+            "since": state.since,
+            "weight": reality.weight,
+            "persisted": reality.persisted,
+            "ready": dict(reality.ready),
+            "in_flight": dict(reading.in_flight) if reading is not None else {},
+            "phase": state.phase,
+            "migration": document["migrations"][-1] if document["migrations"] else None,
+            "failure": state.failure,
+            "lease": {**held, "expired": self.now >= held["expires"]} if held else None,
+            "agree": not problems,
+            "differences": problems,
+        }
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        # Check mode makes no folder and no lock file; files are replaced whole, so it reads well without them.
+        return contextlib.nullcontext() if self.check_mode else self.store.locked()
+
+    def _read(self, workloads: Sequence[Mapping[str, Any]] | None) -> Reality:
+        reading = self.router.read()
+        return Reality(reading.weight, reading.persisted, reading.ready, workloads)
+
+    def _acquire(
+        self,
+        held: Mapping[str, Any] | None,
+        kind: str,
+        reason: str,
+        owner: Mapping[str, Any],
+        takeover: int | None,
+        highest: int,
+    ) -> lease.Lease:
+        return lease.acquire(
+            self.plan["service"],
+            held,
+            owner=owner,
+            kind=kind,
+            reason=_one_line(reason),
+            now=self.now,
+            ttl=self.plan["lease"]["ttl"],
+            last_token=max(highest, held["token"] if held else 0),
+            holder_dead=held is not None and held["token"] == takeover,
+        )
+
+    @contextlib.contextmanager
+    def _holding(self, taken: lease.Lease) -> Iterator[None]:
+        """Write the lease; give it up again when what comes next cannot be recorded."""
+        if self.check_mode:
+            yield
+            return
+        self.store.write_lease(taken)
+        try:
+            yield
+        except CutoverError:
+            self.store.write_lease(None)
+            raise
+
+    def _record(self, taken: lease.Lease, kind: str, reality: Reality, **data: Any) -> None:
+        direction = {"from": self.plan["from"], "to": self.plan["to"]}
+        given = {"owner": taken["owner"], "reason": taken["reason"], "weight": reality.weight}
+        self._write(taken["token"], kind, **{**direction, **given, **data})
+
+    def _write(self, token: int | None, kind: str, **data: Any) -> None:
+        if self.check_mode:
+            return
+        if token is None:
+            raise InputError(f"the event {kind!r} needs the token of the run; it is cutover_run.token")
+        self.store.record(token, self.now, kind, **data)
+
+    def _undamaged(self, read: Callable[[], _T], otherwise: _T, damage: list[str]) -> _T:
+        try:
+            return read()
+        except DamagedError as error:
+            damage.append(error.what)
+            if not self.check_mode:
+                damage[-1] += f"; it is now {self.store.set_aside(error.path)}"
+            return otherwise
+
+    @staticmethod
+    def _readable(read: Callable[[], _T], otherwise: _T, problems: list[str]) -> _T:
+        try:
+            return read()
+        except (RouterError, StoreError) as error:
+            problems.append(error.message)
+            return otherwise
+
+    def _result(self, decision: Decision, state: journal.State, reality: Reality, token: int | None) -> dict[str, Any]:
+        """What the next tasks need. Check mode gives no token, because none was taken."""
+        opens = state.phase == journal.NONE or (decision.kind == decide.BEGIN)
+        result: dict[str, Any] = {
+            "changed": token is not None,
+            "decision": decision.as_result(),
+            "id": journal.identity(token) if opens and token is not None else state.id,
+            "from": decision.from_colour,
+            "to": decision.to_colour,
+            "weight": reality.weight,
+            "persisted": reality.persisted,
+            "ready": dict(reality.ready),
+        }
+        if token is not None and not self.check_mode:
+            result["token"] = token
+        return result
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:REASON_LENGTH]

@@ -1,0 +1,237 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: migration
+short_description: Begin, record and close the migration of a service
+version_added: 0.1.0
+description:
+  - Keeps the journal and the lease of a service; to be run on the router host, where both are.
+  - V(begun) and V(rolling_back) read the router and the journal, decide what comes next, take the lease and set the
+    fact C(cutover_run) with C(decision), C(id), C(from), C(to) and C(token). When there is nothing to do they write
+    nothing.
+  - When another run holds the lease, they say who, since when and why. They wait as long as C(cutover_lease_wait) says,
+    and take the lease at once when its holder was on this control node and its process is gone.
+author:
+  - bluegreen.cutover contributors (@bluegreen)
+extends_documentation_fragment:
+  - bluegreen.cutover.attributes
+  - bluegreen.cutover.migration
+attributes:
+  check_mode:
+    support: full
+    details: It gives no token, because it takes no lease.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details: V(begun) and V(rolling_back) report no change when there is nothing to do; an event is recorded each time.
+options:
+  state:
+    description:
+      - V(begun) begins a migration, or resumes the one that is open.
+      - V(recorded) appends O(event) with O(data).
+      - V(finished) closes a migration whose candidate serves alone.
+      - V(rolling_back) begins the way back, from any state; it takes the lease away from a cutover.
+      - V(rolled_back) closes a migration whose old colour serves alone again.
+      - V(failed) records O(data) and releases the lease; the migration stays open for the next run.
+    type: str
+    required: true
+    choices: [begun, recorded, finished, rolling_back, rolled_back, failed]
+  token:
+    description:
+      - The token that V(begun) or V(rolling_back) returned.
+      - Every other state needs it, but for check mode.
+    type: int
+  event:
+    description: What happened.
+    type: str
+    choices: [started, probed, drained]
+  data:
+    description:
+      - What the event tells, such as C(colour).
+      - With O(state=failed) C(reason), a word, and C(message).
+    type: dict
+    default: {}
+  reason:
+    description: Why the service goes back; C(cutover_reason) when not given.
+    type: str
+  owner:
+    description: Who runs this; set by the action plugin.
+    type: dict
+    default: {}
+  takeover:
+    description: The token of a lease whose holder is known to be dead; set by the action plugin.
+    type: int
+seealso:
+  - module: bluegreen.cutover.plan
+  - module: bluegreen.cutover.migration_info
+"""
+
+EXAMPLES = r"""
+- name: Compare what serves with what is recorded, and begin
+  bluegreen.cutover.migration:
+    state: begun
+    plan: "{{ cutover_plan }}"
+    workloads: "{{ units }}"
+  run_once: true
+  delegate_to: "{{ cutover_plan.hosts.router }}"
+
+- name: Record that the candidate passed its probes
+  bluegreen.cutover.migration:
+    state: recorded
+    plan: "{{ cutover_plan }}"
+    token: "{{ cutover_run.token | default(omit) }}"
+    event: probed
+    data:
+      colour: "{{ cutover_plan.to }}"
+  run_once: true
+  delegate_to: "{{ cutover_plan.hosts.router }}"
+
+- name: Close the record of this migration
+  bluegreen.cutover.migration:
+    state: finished
+    plan: "{{ cutover_plan }}"
+    token: "{{ cutover_run.token | default(omit) }}"
+  run_once: true
+  delegate_to: "{{ cutover_plan.hosts.router }}"
+"""
+
+RETURN = r"""
+decision:
+  description: What comes next.
+  returned: when O(state) is V(begun) or V(rolling_back)
+  type: dict
+  contains:
+    kind:
+      description: What to do; V(nothing), V(begin), V(resume) or V(roll_back).
+      type: str
+      returned: success
+    from:
+      description: The colour that traffic leaves.
+      type: str
+      returned: success
+    to:
+      description: The colour that traffic goes to; after a rollback it is the old one.
+      type: str
+      returned: success
+    weight:
+      description: The weight at which C(to) serves alone.
+      type: int
+      returned: success
+    steps:
+      description: The steps that remain, each with C(share), C(weight), C(settle), and C(allowed) to be there before.
+      type: list
+      elements: dict
+      returned: success
+    differences:
+      description: What did not agree, and was accepted or rolled back.
+      type: list
+      elements: str
+      returned: success
+    sentence:
+      description: The same for a person.
+      type: str
+      returned: success
+  sample:
+    kind: begin
+    from: blue
+    to: green
+    weight: 100
+    steps: [{share: 50, weight: 50, settle: 5, allowed: [0]}, {share: 100, weight: 100, settle: 0, allowed: [50]}]
+    differences: []
+    sentence: shop moves from blue to green, which gets 50 %, 100 %.
+id:
+  description: The migration's name; the same when it is resumed.
+  returned: when O(state) is V(begun), V(rolling_back), V(finished) or V(rolled_back)
+  type: str
+  sample: 20260730T120110Z
+token:
+  description: The fencing token of this run; not in check mode, and not when there is nothing to do.
+  returned: when O(state) is V(begun) or V(rolling_back)
+  type: int
+from:
+  description: As in RV(decision).
+  returned: when O(state) is V(begun) or V(rolling_back)
+  type: str
+to:
+  description: As in RV(decision).
+  returned: when O(state) is V(begun) or V(rolling_back)
+  type: str
+weight:
+  description: Green's percentage of the traffic, as the router applies it.
+  returned: when O(state) is V(begun) or V(rolling_back)
+  type: int
+persisted:
+  description: Green's percentage after a reload or a reboot.
+  returned: when O(state) is V(begun) or V(rolling_back)
+  type: int
+ready:
+  description: How many instances of each colour are ready, as the router sees them.
+  returned: when O(state) is V(begun) or V(rolling_back)
+  type: dict
+reason:
+  description: A stable word for the kind of failure.
+  returned: failure
+  type: str
+  sample: lease_held
+evidence:
+  description: What was seen when it failed.
+  returned: failure
+  type: dict
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration, open_plan
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {
+                "type": "str",
+                "required": True,
+                "choices": ["begun", "recorded", "finished", "rolling_back", "rolled_back", "failed"],
+            },
+            "plan": {"type": "dict", "required": True},
+            "workloads": {"type": "list", "elements": "dict"},
+            "token": {"type": "int"},
+            "event": {"type": "str", "choices": ["started", "probed", "drained"]},
+            "data": {"type": "dict", "default": {}},
+            "reason": {"type": "str"},
+            "owner": {"type": "dict", "default": {}},
+            "takeover": {"type": "int"},
+        },
+        required_if=[("state", "begun", ("workloads",)), ("state", "recorded", ("event",))],
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        store, router = open_plan(given["plan"])
+        migration = Migration(given["plan"], store, router, now=time.time(), check_mode=module.check_mode)
+        states = {
+            "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
+            "recorded": lambda: migration.record(given["token"], given["event"], given["data"]),
+            "finished": lambda: migration.close(given["token"], "finished"),
+            "rolling_back": lambda: migration.roll_back(
+                given["workloads"], given["owner"], given["reason"], given["takeover"]
+            ),
+            "rolled_back": lambda: migration.close(given["token"], "rolled_back"),
+            "failed": lambda: migration.fail(given["token"], given["data"]),
+        }
+        result = states[given["state"]]()
+    except CutoverError as error:
+        module.fail_json(**error.as_result())
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: migration_info
+short_description: Tell who serves, since when, what is recorded, and whether these agree
+version_added: 0.1.0
+description:
+  - Reads the router, the journal and the lease; to be run on the router host.
+  - What cannot be read is told as a difference, and does not fail.
+author:
+  - bluegreen.cutover contributors (@bluegreen)
+extends_documentation_fragment:
+  - bluegreen.cutover.attributes
+  - bluegreen.cutover.attributes.reads
+  - bluegreen.cutover.migration
+seealso:
+  - module: bluegreen.cutover.migration
+"""
+
+EXAMPLES = r"""
+- name: Read what serves and what is recorded
+  bluegreen.cutover.migration_info:
+    plan: "{{ cutover_plan }}"
+    workloads: "{{ units }}"
+  run_once: true
+  delegate_to: "{{ cutover_plan.hosts.router }}"
+  register: status
+
+- name: Fail when these do not agree
+  ansible.builtin.assert:
+    that: status.agree
+    fail_msg: "{{ status.differences | join('; ') }}"
+"""
+
+RETURN = r"""
+service:
+  description: The service's name.
+  returned: success
+  type: str
+serving:
+  description: Each colour's percentage of the traffic; empty when the router does not tell.
+  returned: success
+  type: dict
+  sample: {blue: 0, green: 100}
+since:
+  description: Since when it has been shared like that, in unix seconds, as recorded; null when nothing is recorded.
+  returned: success
+  type: float
+weight:
+  description: Green's percentage of the traffic, as the router applies it.
+  returned: success
+  type: int
+persisted:
+  description: Green's percentage after a reload or a reboot.
+  returned: success
+  type: int
+ready:
+  description: How many instances of each colour are ready, as the router sees them.
+  returned: success
+  type: dict
+  sample: {blue: 2, green: 2}
+in_flight:
+  description: How many requests the router has open to each colour; null where it does not know.
+  returned: success
+  type: dict
+phase:
+  description: Of the last migration; V(none), V(moving), V(failed), V(finished), V(rolling_back) or V(rolled_back).
+  returned: success
+  type: str
+migration:
+  description: The last migration, with its C(id) and C(events); null when there was none.
+  returned: success
+  type: dict
+failure:
+  description: Why the last run ended, with C(reason) and C(message), when it failed; null otherwise.
+  returned: success
+  type: dict
+lease:
+  description: Who acts now, with C(owner), C(kind), C(reason), C(since), C(expires), C(expired); null when nobody does.
+  returned: success
+  type: dict
+agree:
+  description: Whether data plane, disk, journal and units agree.
+  returned: success
+  type: bool
+differences:
+  description: Where they do not, one sentence each.
+  returned: success
+  type: list
+  elements: str
+reason:
+  description: A stable word for the kind of failure.
+  returned: failure
+  type: str
+  sample: input
+evidence:
+  description: What was seen when it failed.
+  returned: failure
+  type: dict
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration, open_plan
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "plan": {"type": "dict", "required": True},
+            "workloads": {"type": "list", "elements": "dict"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        store, router = open_plan(given["plan"])
+        result = Migration(given["plan"], store, router, now=time.time()).describe(given["workloads"])
+    except CutoverError as error:
+        module.fail_json(**error.as_result())
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
