@@ -46,6 +46,8 @@ CHUNK = 3600.0
 """Seconds of raw samples that one request asks for at most."""
 MAX_POINTS = 10000
 """Points that one range query asks for at most (Prometheus allows 11,000)."""
+MAX_PAUSE = 5.0
+"""Seconds between two looks at most."""
 SCRAPES_FOR_RATE = 3
 """Scrapes of the gate from which the traffic is measured."""
 KEEP = 500
@@ -158,10 +160,11 @@ class Gate:
     def run(self, max_wait: float | None, rehearse: bool = False) -> Result:
         """Until there is a verdict, or for ``max_wait`` s. ``rehearse``: one look, as if the window ended now."""
         deadline = None if max_wait is None else time.monotonic() + max_wait
-        every = min(5.0, max(0.25, self.settings.scrape / 4))
         while True:
             readings = self.look(rehearse)
             unknown_for = self._unknown_for(readings)
+            # Slower and slower while nobody answers, so that a blip does not open the circuit.
+            every = min(MAX_PAUSE, max(0.25, self.settings.scrape / 4) * 2**self.prometheus.circuit.failures)
             verdict, required, expected = decide(readings, self.settings, unknown_for, rehearse), None, None
             if verdict.verdict == OPEN:
                 verdict, required, expected = self._reachable(verdict)

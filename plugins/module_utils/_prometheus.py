@@ -133,26 +133,24 @@ class Prometheus:
         return self._ask("/api/v1/query_range", fields)
 
     def _ask(self, path: str, fields: Mapping[str, str]) -> Answer:
+        rest = self.circuit.rest(self.clock())
+        if rest:
+            raise SourceDownError(f"{self.where} failed too often; it is asked again in {rest:.0f} s (circuit open).")
         for wait in (*RETRIES, None):
-            rest = self.circuit.rest(self.clock())
-            if rest:
-                raise SourceDownError(
-                    f"{self.where} failed too often; it is asked again in {rest:.0f} s (circuit open)."
-                )
             try:
                 answer = self._once(path, fields)
             except SourceDownError:
-                self.circuit.failed(self.clock())
                 if wait is None:
+                    self.circuit.failed(self.clock())
                     raise
                 self.pause(wait)
             except SourceRefusedError:
                 self.circuit.succeeded()
                 raise
             else:
-                self.circuit.succeeded()
-                return answer
-        raise SourceDownError(f"{self.where} did not answer.")  # not reached: the last wait is None
+                break
+        self.circuit.succeeded()
+        return answer
 
     def _once(self, path: str, fields: Mapping[str, str]) -> Answer:
         began = time.monotonic()

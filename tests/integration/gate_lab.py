@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 SCRAPE = 1.0
-SLOTS = 48
+SLOTS = 40
 
 
 def free_port() -> int:
@@ -102,14 +102,20 @@ class Exporter:
                 self.send_response(200 if target and target.alive else 503)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(OSError):
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *args: Any) -> None:
                 pass
 
         self.server = _serve(Handler)
         self.port = self.server.server_address[1]
+
+    def stop(self) -> None:
+        """Targets are gone."""
+        self.server.shutdown()
+        self.server.server_close()
 
     def target(self, **rates: float) -> Target:
         """The next free target, from now on scraped."""
@@ -203,6 +209,11 @@ class Proxy:
         self.port = self.server.server_address[1]
         self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
+    def stop(self) -> None:
+        """Nobody answers there any more."""
+        self.server.shutdown()
+        self.server.server_close()
+
     def _through(self, path: str, body: bytes) -> tuple[int, bytes]:
         request = urllib.request.Request(self.upstream + path, body)  # noqa: S310
         try:
@@ -245,4 +256,4 @@ def running(folder: Path) -> Iterator[tuple[RealPrometheus, Exporter]]:
         yield server, exporter
     finally:
         server.stop()
-        exporter.server.shutdown()
+        exporter.stop()

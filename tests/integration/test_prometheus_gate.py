@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +108,36 @@ def pair(lab: tuple[RealPrometheus, Exporter]) -> tuple[str, Target, Target]:
     return server.url, green, blue
 
 
-def test_01_no_error_series_and_healthy_is_a_pass(lab: tuple[RealPrometheus, Exporter]) -> None:
-    url, green, blue = pair(lab)
+@pytest.fixture(scope="module")
+def steady(lab: tuple[RealPrometheus, Exporter]) -> tuple[str, Target, Target]:
+    """Two healthy targets that no test changes."""
+    return pair(lab)
+
+
+@pytest.fixture
+def proxies(steady: tuple[str, Target, Target]) -> Iterator[Callable[..., Proxy]]:
+    """Makes proxies in front of Prometheus, and ends them."""
+    made: list[Proxy] = []
+
+    def make_one(**how: Any) -> Proxy:
+        made.append(Proxy(steady[0], **how))
+        return made[-1]
+
+    yield make_one
+    for one in made:
+        one.stop()
+
+
+def test_01_no_error_series_and_healthy_is_a_pass(steady: tuple[str, Target, Target]) -> None:
+    url, green, blue = steady
     result = judge(url, errors(green, blue))
     assert result["verdict"] == "pass", result["message"]
     assert result["criteria"][0]["bad"] == 0
     assert result["criteria"][0]["n"] > 368
 
 
-def test_02_a_label_typing_error_is_never_a_pass(lab: tuple[RealPrometheus, Exporter]) -> None:
-    url, green, blue = pair(lab)
+def test_02_a_label_typing_error_is_never_a_pass(steady: tuple[str, Target, Target]) -> None:
+    url, green, blue = steady
     with pytest.raises(SourceRefusedError, match="no series of green has the label 'cod'"):
         judge(url, errors(green, blue, bad='cod=~"5.."', max=0.01))
     wrong = errors(green, max=0.01, total='requests_total{job="shpo"}')
@@ -144,8 +164,8 @@ def test_03_nan_at_zero_traffic(lab: tuple[RealPrometheus, Exporter], limit: dic
 
 
 @pytest.mark.parametrize("sign", ["", "-"])
-def test_04_infinity_is_no_value(lab: tuple[RealPrometheus, Exporter], sign: str) -> None:
-    url, green, _blue = pair(lab)
+def test_04_infinity_is_no_value(steady: tuple[str, Target, Target], sign: str) -> None:
+    url, green, _blue = steady
     selector = f"requests_total{{{labels(green)}}}"
     criterion = {
         "name": "q",
@@ -218,12 +238,14 @@ def test_09_prometheus_crashed_and_serves_a_stale_up(tmp_path: Path) -> None:
         assert (result["verdict"], result["reason"]) == ("inconclusive", "stale")
     finally:
         server.stop()
-        exporter.server.shutdown()
+        exporter.stop()
 
 
-def test_10_an_answer_with_warnings_and_half_of_the_series(lab: tuple[RealPrometheus, Exporter]) -> None:
-    url, green, blue = pair(lab)
-    proxy = Proxy(url, mode="warnings")
+def test_10_an_answer_with_warnings_and_half_of_the_series(
+    steady: tuple[str, Target, Target], proxies: Callable[..., Proxy]
+) -> None:
+    _url, green, blue = steady
+    proxy = proxies(mode="warnings")
     result = judge(proxy.url, errors(green, blue), hold=1)
     assert (result["verdict"], result["reason"]) == ("inconclusive", "warnings")
     assert "did not answer" in result["evaluations"][0]["message"]
@@ -232,9 +254,11 @@ def test_10_an_answer_with_warnings_and_half_of_the_series(lab: tuple[RealPromet
 
 
 @pytest.mark.parametrize("mode", ["503", "hang"])
-def test_11_recovery_within_the_hold(lab: tuple[RealPrometheus, Exporter], mode: str) -> None:
-    url, green, blue = pair(lab)
-    proxy = Proxy(url)
+def test_11_recovery_within_the_hold(
+    steady: tuple[str, Target, Target], proxies: Callable[..., Proxy], mode: str
+) -> None:
+    _url, green, blue = steady
+    proxy = proxies()
     after(1.5, lambda: setattr(proxy, "mode", mode))
     after(3, lambda: setattr(proxy, "mode", "through"))
     result = judge(proxy.url, errors(green, blue), hold=20, window=5, connection={"timeout": 0.6})
@@ -242,20 +266,25 @@ def test_11_recovery_within_the_hold(lab: tuple[RealPrometheus, Exporter], mode:
     assert "unreachable" in [e["reason"] for e in result["evaluations"]]
 
 
-def test_11_without_recovery_the_circuit_opens_and_nothing_passes(lab: tuple[RealPrometheus, Exporter]) -> None:
-    url, green, blue = pair(lab)
-    proxy = Proxy(url, mode="503")
-    result = judge(proxy.url, errors(green, blue), hold=4)
+def test_11_without_recovery_the_circuit_opens_and_nothing_passes(
+    steady: tuple[str, Target, Target], proxies: Callable[..., Proxy]
+) -> None:
+    _url, green, blue = steady
+    proxy = proxies(mode="503")
+    result = judge(proxy.url, errors(green, blue), hold=12)
     assert (result["verdict"], result["reason"]) == ("inconclusive", "unreachable")
-    assert len(proxy.requests) == 5
+    # Five failures, each tried twice, and then nothing more.
+    assert len(proxy.requests) == 10
     assert "circuit open" in result["message"]
     assert result["state"]["circuit"]["failures"] == 5
 
 
 @pytest.mark.parametrize(("query", "status"), [("sum(", 400), ("up / on(job) up", 422)])
-def test_12_a_wrong_query_is_not_retried(lab: tuple[RealPrometheus, Exporter], query: str, status: int) -> None:
-    url, _green, _blue = pair(lab)
-    proxy = Proxy(url)
+def test_12_a_wrong_query_is_not_retried(
+    steady: tuple[str, Target, Target], proxies: Callable[..., Proxy], query: str, status: int
+) -> None:
+    _url, _green, _blue = steady
+    proxy = proxies()
     with pytest.raises(SourceRefusedError) as caught:
         judge(proxy.url, {"name": "q", "kind": "query", "query": query, "fresh": "up", "max": 1})
     assert caught.value.evidence["http_status"] == status
@@ -290,9 +319,11 @@ def certificates(folder: Path, *, expired: bool) -> tuple[Path, ssl.SSLContext]:
 
 
 @pytest.mark.parametrize("mode", ["401", "redirect"])
-def test_13_refused_and_redirected_without_a_secret(lab: tuple[RealPrometheus, Exporter], mode: str) -> None:
-    url, green, _blue = pair(lab)
-    proxy = Proxy(url, mode=mode)
+def test_13_refused_and_redirected_without_a_secret(
+    steady: tuple[str, Target, Target], proxies: Callable[..., Proxy], mode: str
+) -> None:
+    _url, green, _blue = steady
+    proxy = proxies(mode=mode)
     gate = make(proxy.url, errors(green), connection={"token": TOKEN})
     with pytest.raises(SourceRefusedError) as caught:
         gate.run(10)
@@ -303,36 +334,38 @@ def test_13_refused_and_redirected_without_a_secret(lab: tuple[RealPrometheus, E
     )
 
 
-def test_13_certificates(lab: tuple[RealPrometheus, Exporter], tmp_path: Path) -> None:
-    url, green, _blue = pair(lab)
+def test_13_certificates(steady: tuple[str, Target, Target], proxies: Callable[..., Proxy], tmp_path: Path) -> None:
+    _url, green, _blue = steady
     ca, context = certificates(tmp_path, expired=False)
-    proxy = Proxy(url, tls=context)
+    proxy = proxies(tls=context)
     assert judge(proxy.url, errors(green), connection={"ca_path": str(ca)})["verdict"] == "pass"
     with pytest.raises(SourceRefusedError, match="certificate is not accepted"):
         judge(proxy.url, errors(green))
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(ca)
     mine = {"ca_path": str(ca), "client_cert": str(ca)}
-    assert judge(Proxy(url, tls=context).url, errors(green), connection=mine)["verdict"] == "pass"
+    assert judge(proxies(tls=context).url, errors(green), connection=mine)["verdict"] == "pass"
     with pytest.raises(SourceRefusedError, match="handshake was refused"):
-        judge(Proxy(url, tls=context).url, errors(green), connection={"ca_path": str(ca)})
+        judge(proxies(tls=context).url, errors(green), connection={"ca_path": str(ca)})
     (tmp_path / "old").mkdir()
     old, context = certificates(tmp_path / "old", expired=True)
     with pytest.raises(SourceRefusedError, match="expired"):
-        judge(Proxy(url, tls=context).url, errors(green), connection={"ca_path": str(old)})
+        judge(proxies(tls=context).url, errors(green), connection={"ca_path": str(old)})
 
 
 @pytest.mark.parametrize("mode", ["html", "json cut", "cut"])
-def test_14_an_answer_that_is_none(lab: tuple[RealPrometheus, Exporter], mode: str) -> None:
-    url, green, _blue = pair(lab)
-    proxy = Proxy(url, mode=mode)
+def test_14_an_answer_that_is_none(
+    steady: tuple[str, Target, Target], proxies: Callable[..., Proxy], mode: str
+) -> None:
+    _url, green, _blue = steady
+    proxy = proxies(mode=mode)
     result = judge(proxy.url, errors(green), hold=1)
     assert (result["verdict"], result["reason"]) == ("inconclusive", "unreachable")
 
 
 @pytest.mark.parametrize("wrong", [60, -60])
-def test_15_the_clock_of_the_controller_is_wrong(lab: tuple[RealPrometheus, Exporter], wrong: int) -> None:
-    url, green, blue = pair(lab)
+def test_15_the_clock_of_the_controller_is_wrong(steady: tuple[str, Target, Target], wrong: int) -> None:
+    url, green, blue = steady
     value = {"name": "up", "kind": "query", "query": f"up{{{labels(green)}}}", "min": 1}
     result = judge(url, errors(green, blue), value, clock=lambda: time.time() + wrong)
     assert result["verdict"] == "pass", result["message"]
@@ -402,7 +435,7 @@ def test_19_a_regression_in_hour_47_of_48(tmp_path: Path) -> None:
         assert result["criteria"][1]["covered"] > 47 * 3600
     finally:
         server.stop()
-        exporter.server.shutdown()
+        exporter.stop()
 
 
 def histogram(target: Target, slow: float, spelling: str = "1.0") -> None:
@@ -476,8 +509,8 @@ def test_a_window_that_cannot_prove_anything_is_refused_with_the_number(lab: tup
     assert time.monotonic() - began < 1
 
 
-def test_state_resumes_in_another_process_and_counts_what_it_missed(lab: tuple[RealPrometheus, Exporter]) -> None:
-    url, green, blue = pair(lab)
+def test_state_resumes_in_another_process_and_counts_what_it_missed(steady: tuple[str, Target, Target]) -> None:
+    url, green, blue = steady
     options = Options([errors(green, blue)], Settings(9, 1.0, 3.0, 3), history=30)
     first = Gate(options, Connection(url)).run(2)
     assert first.verdict.verdict == "open"
@@ -513,8 +546,8 @@ def play(tmp_path: Path, task: dict[str, Any], *arguments: str) -> subprocess.Co
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_a_task_shows_progress_and_no_secret(lab: tuple[RealPrometheus, Exporter], tmp_path: Path) -> None:
-    url, green, blue = pair(lab)
+def test_a_task_shows_progress_and_no_secret(steady: tuple[str, Target, Target], tmp_path: Path) -> None:
+    url, green, blue = steady
     task = {
         "url": url, "token": TOKEN, "window": "16s", "scrape_interval": "1s", "criteria": [errors(green, blue)],
     }  # fmt: skip
@@ -555,9 +588,11 @@ def test_check_mode_judges_the_window_that_has_gone_by(lab: tuple[RealPrometheus
     assert '"would_verdict": "fail"' in done.stdout
 
 
-def test_a_wrong_criterion_is_named_before_any_request(lab: tuple[RealPrometheus, Exporter], tmp_path: Path) -> None:
-    url, green, _blue = pair(lab)
-    proxy = Proxy(url)
+def test_a_wrong_criterion_is_named_before_any_request(
+    steady: tuple[str, Target, Target], proxies: Callable[..., Proxy], tmp_path: Path
+) -> None:
+    _url, green, _blue = steady
+    proxy = proxies()
     task = {
         "url": proxy.url,
         "window": "5s",
