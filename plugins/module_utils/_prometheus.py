@@ -168,7 +168,7 @@ class Prometheus:
             raise SourceRefusedError(f"{self.where}: the certificate is not accepted: {e.verify_message}.") from None
         except ssl.SSLError as e:
             if "alert" in str(e).lower():
-                raise SourceRefusedError(f"{self.where}: the TLS handshake was refused: {e.reason}.") from None
+                raise SourceRefusedError(f"{self.where}: the TLS handshake was refused: {self._clean(e)}.") from None
             raise SourceDownError(f"{self.where}: {self._clean(e)}.") from None
         except (OSError, http.client.HTTPException) as e:
             raise SourceDownError(f"{self.where} did not answer: {self._clean(e) or type(e).__name__}.") from None

@@ -184,7 +184,12 @@ class CountJudge:
 
     def _is_greens_fault(self) -> bool:
         has_blue = self.criterion.blue is not None or self.criterion.blue_histogram is not None
-        if self.is_relative or not has_blue or self.recent[4] <= 0:
+        if self.is_relative or not has_blue:
+            return True
+        if self.recent[2] <= 0:
+            # Green looks healthy again; the evidence is what a shock has left.
+            return False
+        if self.recent[4] <= 0:
             # Without blue's traffic there is nothing to compare with: the limit decides alone.
             return True
         d = self.scatter.d if self.scatter else evidence.MARGIN
