@@ -477,7 +477,7 @@ def test_green_slower_than_blue(lab: tuple[RealPrometheus, Exporter]) -> None:
         "name": "p95", "kind": "latency", "histogram": f"seconds_bucket{{{labels(green)}}}",
         "baseline": f"seconds_bucket{{{labels(blue)}}}", "max_increase": 0.1, "le": 0.05,
     }  # fmt: skip
-    result = judge(server.url, criterion, window=60)
+    result = judge(server.url, criterion, window=60, dispersion=1.0)
     assert result["verdict"] == "fail", result["message"]
     assert result["state"]["criteria"]["p95"]["judge"]["rho"] > 1.1
 
@@ -540,6 +540,7 @@ def play(tmp_path: Path, task: dict[str, Any], *arguments: str) -> subprocess.Co
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
         "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
     }
     command = [str(Path(sys.executable).parent / "ansible-playbook"), str(book), *arguments]
@@ -580,7 +581,7 @@ def test_check_mode_judges_the_window_that_has_gone_by(lab: tuple[RealPrometheus
     task = {"url": url, "window": "5s", "scrape_interval": "1s", "criteria": [errors(green, blue)]}
     done = play(tmp_path, task, "--check")
     assert done.returncode == 0, done.stdout
-    assert '"would_verdict": "pass"' in done.stdout
+    assert '"would_verdict": "pass"' in done.stdout, done.stdout
     green.set(ok=100, bad=100)
     time.sleep(4)
     done = play(tmp_path, task, "--check")

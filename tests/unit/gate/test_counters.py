@@ -8,7 +8,6 @@ import json
 import math
 
 import pytest
-
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.counters import (
     BAD,
     BLUE,

@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.criteria import (
     Part,
@@ -52,7 +51,9 @@ def test_min_of_good_is_max_of_bad() -> None:
 def test_a_latency_is_a_share_above_a_bound() -> None:
     (c,) = parse([LATENCY])
     assert (c.limit, c.le, c.quantile) == (pytest.approx(0.05), 0.1, 0.95)
-    (c,) = parse([{"name": "l", "kind": "latency", "histogram": "s_bucket", "baseline": "t_bucket", "max_increase": 0.1}])
+    (c,) = parse(
+        [{"name": "l", "kind": "latency", "histogram": "s_bucket", "baseline": "t_bucket", "max_increase": 0.1}]
+    )
     assert (c.limit, c.le, c.increase) == (None, None, 0.1)
 
 
@@ -127,7 +128,8 @@ def test_names_are_unique_and_criteria_are_mappings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("1m30s", 90), ("48h", 172800), (15, 15), ("0.5", 0.5), ("500ms", 0.5), ("2d", 172800)]
+    ("text", "seconds"),
+    [("90s", 90), ("1m30s", 90), ("48h", 172800), (15, 15), ("0.5", 0.5), ("500ms", 0.5), ("2d", 172800)],
 )
 def test_durations(text: Any, seconds: float) -> None:
     assert duration(text, "x") == seconds
@@ -140,7 +142,7 @@ def test_no_durations(text: Any) -> None:
 
 
 def test_selectors_keep_their_quotes() -> None:
-    text = 'n{a="x, y}",b!~\'z\\\'\',c=`q`}'
+    text = "n{a=\"x, y}\",b!~'z\\'',c=`q`}"
     assert str(selector(text, "x")) == text
     assert str(selector(" n ", "x")) == "n{}"
     assert Part(selector("n", "x"), selector('m{a="b"}', "x"), "bad").lazy is False

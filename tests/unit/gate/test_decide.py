@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.counters import Batch
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.criteria import parse
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import (
@@ -141,12 +140,12 @@ def test_after_a_hook_the_criterion_is_judged_anew() -> None:
 
 
 def test_a_regression_in_hour_47_of_48_rolls_back() -> None:
-    settings = Settings(window=48 * 3600, scrape=120, max_age=360, hold=600)
+    settings = Settings(window=48 * 3600, scrape=600, max_age=1800, hold=600)
     judge = count_judge(settings, max=0.01)
-    quiet, hour = 47 * 30, 30
-    judge.feed([Batch(t * 120.0, 1, 1000, 1, 1000, t * 120.0, t * 120.0) for t in range(quiet)])
+    quiet, hour = 47 * 6, 6
+    judge.feed([Batch(t * 600.0, 1, 1000, 1, 1000, t * 600.0, t * 600.0) for t in range(quiet)])
     assert judge.reading().status == "proven"
-    late = [Batch(t * 120.0, 50, 1000, 1, 1000, t * 120.0, t * 120.0) for t in range(quiet, quiet + hour)]
+    late = [Batch(t * 600.0, 50, 1000, 1, 1000, t * 600.0, t * 600.0) for t in range(quiet, quiet + hour)]
     judge.feed(late[:3])
     assert judge.reading().status == "breach"
     assert judge.sums[0] / judge.sums[1] < 0.002
@@ -163,7 +162,9 @@ def test_a_regression_in_hour_47_of_48_rolls_back() -> None:
         ({"max_ratio": 1.5, "floor": 0.001}, 1.0, 1.0, 3688),
     ],
 )
-def test_a_window_that_cannot_reach_a_proof(keys: dict[str, Any], rps: float, blue_rps: float, needed: int | None) -> None:
+def test_a_window_that_cannot_reach_a_proof(
+    keys: dict[str, Any], rps: float, blue_rps: float, needed: int | None
+) -> None:
     short = count_judge(**keys).unreachable(rps, blue_rps)
     assert (short[1] if short else None) == needed
     if short:

@@ -9,7 +9,6 @@ import math
 from math import comb, exp, log
 
 import pytest
-
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import evidence
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.evidence import Process, Scatter
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 import pytest
-
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
@@ -29,8 +28,8 @@ GOOD = (200, b'{"status":"success","data":{"resultType":"scalar","result":[17000
 class Link:
     """Stands for http.client's connection; answers are given one after the other, an exception is raised."""
 
-    answers: list[Any] = []
-    seen: list[dict[str, Any]] = []
+    answers: ClassVar[list[Any]] = []
+    seen: ClassVar[list[dict[str, Any]]] = []
 
     def __init__(self, host: str, port: int, **more: Any) -> None:
         self.to = (host, port, more)
@@ -75,7 +74,8 @@ def test_the_servers_time_and_what_is_sent() -> None:
     assert seen["headers"]["Authorization"] == "Bearer s3cr3t"
 
 
-def test_basic_authentication_and_a_range() -> None:
+def test_basic_authentication_and_a_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssl, "create_default_context", lambda cafile: cafile)
     client(username="u", password="p", url="https://p").query_range("up", 1, 2.25, 0.5)
     (seen,) = Link.seen
     assert seen["headers"]["Authorization"] == "Basic dTpw"
