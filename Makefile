@@ -29,10 +29,11 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, documentation, argument specs
 	ruff format --check $(wildcard $(PYTHON_FILES))
 	scripts/mypy.sh
 	yamllint --strict .
-	ansible-lint --offline --strict
+	ansible-lint --offline --strict --nocolor
 	antsibull-docs lint-collection-docs --plugin-docs --disallow-unknown-collection-refs --skip-rstcheck .
 	antsibull-changelog lint
 	$(BIN)/python scripts/argument_specs.py
+	$(BIN)/python scripts/inventory_docs.py --check
 	bash -n $(shell git ls-files '*.sh' .ci/run)
 
 .PHONY: sanity
@@ -43,11 +44,14 @@ sanity: setup ## ansible-test sanity, on a copy of the tracked files
 unit: setup ## unit tests, with the coverage they must reach
 	scripts/unit.sh
 
+# Labs of their own: the tests leave alone the one that somebody looks at.
 .PHONY: integration
+integration: export LAB_NAME := $(LAB_NAME)-integration
 integration: setup-lab ## against the lab's hosts
 	$(BIN)/python -m pytest tests/integration --junit-xml=.build/results/integration.xml
 
 .PHONY: molecule
+molecule: export LAB_NAME := $(LAB_NAME)-molecule
 molecule: setup-lab ## check, converge, idempotence, verify, per inventory
 	scripts/molecule.sh
 
@@ -66,6 +70,10 @@ lab-down: ## stop them
 .PHONY: build
 build: setup ## the collection's tarball, in .build/
 	ansible-galaxy collection build --force --output-path .build .
+
+.PHONY: docs
+docs: setup ## write docs/inventory.md anew from the plan's schema
+	$(BIN)/python scripts/inventory_docs.py
 
 .PHONY: lock
 lock: ## write requirements.lock anew from requirements.in, with the newest versions

@@ -106,12 +106,14 @@ def summarize(
     """The figures of one repeat: a load, and the switches in it. ``aside`` is left out of the time of a switch."""
     ends = [*(switch.at for switch in switches[1:]), math.inf]
     near, steady = p99_near_and_steady(requests, switches)
+    of_new = [request for request in requests if request.kind == "new"]
     return {
         "requests": len(requests),
         "outcomes": dict(Counter(request.outcome for request in requests)),
         "switches": len(switches),
         "command_ms": [switch.command_ms for switch in switches],
         "switch_ms": [handover_ms(requests, switch, end, aside) for switch, end in zip(switches, ends, strict=True)],
+        "switch_new_ms": [handover_ms(of_new, switch, end, aside) for switch, end in zip(switches, ends, strict=True)],
         "p99_near_ms": round(near, 1),
         "p99_steady_ms": round(steady, 1),
         "p99_ratio": round(near / steady, 2),
@@ -123,7 +125,9 @@ def merge(repeats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     for repeat in repeats:
         outcomes.update(repeat["outcomes"])
-    commands, times = ([ms for repeat in repeats for ms in repeat[name]] for name in ("command_ms", "switch_ms"))
+    commands, times, of_new = (
+        [ms for repeat in repeats for ms in repeat[name]] for name in ("command_ms", "switch_ms", "switch_new_ms")
+    )
     return {
         "requests": sum(repeat["requests"] for repeat in repeats),
         "failed": failed(outcomes),
@@ -132,6 +136,7 @@ def merge(repeats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "switches": sum(repeat["switches"] for repeat in repeats),
         "command_ms": round(statistics.median(commands), 1),
         "switch_ms": round(statistics.median(times), 1),
+        "switch_new_ms": round(statistics.median(of_new), 1),
         "switch_p90_ms": round(percentile(times, 0.9), 1),
         "p99_near_ms": round(statistics.median(repeat["p99_near_ms"] for repeat in repeats), 1),
         "p99_steady_ms": round(statistics.median(repeat["p99_steady_ms"] for repeat in repeats), 1),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ class Played:
 def lab() -> Iterator[None]:
     """A lab of the bench's own, which goes away again whatever happens."""
     os.environ["LAB_NAME"] = LAB_NAME
+    # Told to end, end as after Ctrl-C: by way of the finally below.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     subprocess.run([*_LAB, "down"], check=True)
     try:
         subprocess.run([*_LAB, "up"], check=True)
@@ -83,6 +86,8 @@ def play(playbook: Path, inventory: str, variables: Mapping[str, Any] | None = N
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        # A connection that was kept open to a lab that is gone must not be taken for one to this lab.
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(STATE / "control"),
     }
     began, clock = time.time(), time.monotonic()
     done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)

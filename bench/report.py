@@ -74,6 +74,7 @@ _COLUMNS = {
     "idle_resets": "idle resets",
     "switch_ms": "switch, ms",
     "switch_p90_ms": "its p90, ms",
+    "switch_new_ms": "of new connections, ms",
     "command_ms": "commands, ms",
     "p99_near_ms": "p99 near, ms",
     "p99_steady_ms": "p99 steady, ms",

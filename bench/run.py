@@ -65,13 +65,13 @@ class Routed:
 
     @property
     def variables(self) -> dict[str, Any]:
-        return {"cutover_router": {"provider": self.provider, **self.options}}
+        return {"cutover_router": {"provider": self.provider, **self.options}, "router_bind": f"*:{self.port}"}
 
 
 ROUTERS = (
     Routed("haproxy", "local", "router", 8080, "shop", {}),
-    Routed("nginx", "local", "router", 8080, "shop", {}),
-    Routed("nginx_lua", "local", "router", 8080, "shop", {}),
+    Routed("nginx", "local", "router", 8081, "shop", {}),
+    Routed("nginx_lua", "local", "router", 8081, "shop", {}),
     Routed("nftables", "nextgeneration", "solo", 8000, "nextgeneration", {"port": 8000}, drains=True),
 )
 
@@ -175,7 +175,7 @@ def measure_one_task(extent: Extent) -> dict[str, Any]:
         for number in range(extent.one_task_switches):
             to = "blue" if number % 2 else "green"
             say(f"one task on one host: to {to}, {number + 1} of {extent.one_task_switches}")
-            played = hosts.play(hosts.PLAYBOOKS / "one_task.yml", "nextgeneration", {"bench_to": to})
+            played = hosts.play(hosts.PLAYBOOKS / "one_task.yml", "nextgeneration", {"cutover_to": to})
             done.append({"seconds": played.seconds, **played.tasks["Start, route, drain, stop"][0]})
         return done
 
@@ -264,5 +264,5 @@ def _short(summary: dict[str, Any]) -> str:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (hosts.BenchError, subprocess.CalledProcessError) as error:
+    except (hosts.BenchError, subprocess.SubprocessError) as error:
         sys.exit(f"bench: {error}")

@@ -124,20 +124,20 @@ def up(name: str, hosts: Sequence[str]) -> None:
     lab = _existing(name) or _create(name)
     guest.allow_watches()
     started = [host for host in hosts if not guest.is_alive(lab, host)]
-    for host in started:
-        guest.prepare(lab, host, base)
+    fresh = [host for host in started if guest.prepare(lab, host, base)]
     for host in hosts:
         guest.set_cable(lab, host, "up")
     for host in started:
         guest.boot(lab, host)
     with ThreadPoolExecutor(len(HOSTS)) as pool:
-        for _ in pool.map(lambda host: guest.wait_ready(lab, host), hosts):
-            pass
+        failed = dict(zip(hosts, pool.map(lambda host: guest.wait_ready(lab, host), hosts), strict=True))
+    # What units do on a host that was in use is its user's affair; on a fresh one it is the lab's.
+    for host in fresh:
+        if failed[host]:
+            raise LabError(f"{host} has booted, but these units failed:\n{failed[host]}")
     if guest.is_alive(lab, "data"):
-        for host in (host for host in started if host in SERVICES):
-            wait_until(
-                f"{SERVICES[host]}-blue on {host} is ready", functools.partial(_blue_ready, lab.address(host)), 30
-            )
+        for host in (host for host in fresh if host in SERVICES):
+            wait_until(f"{SERVICES[host]}-blue on {host} is ready", functools.partial(_blue_ready, lab.address(host)))
     _record(lab)
     did = f"started {', '.join(started)}" if started else "all hosts were up already"
     say(f"lab {name}: {did}; {time.monotonic() - start:.1f} s; ssh -F {lab.ssh_config} HOST")

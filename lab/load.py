@@ -62,7 +62,7 @@ MAX_RATE = 3000.0
 MAX_DURATION = 4000.0
 MAX_IDLE = 5000
 RAMP_SECONDS = 2.0
-"""How long opening the idle connections may take."""
+"""How long opening the idle connections takes at most."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ class Plan:
         shares = (self.new_share, self.slow_share, self.write_share)
         if min(shares) < 0 or sum(shares) > 1:
             raise ValueError("shares: none below 0, not more than 1 together")
+
+    @property
+    def ramp(self) -> float:
+        """Seconds in which the idle connections are opened."""
+        return min(RAMP_SECONDS, self.idle_every)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -365,7 +370,7 @@ class Load:
         if self.plan.idle:
             senders.append(asyncio.create_task(self._send_on_idle()))
         if ready is not None:
-            await self._pause_until(self._start + (RAMP_SECONDS + 0.5 if self.plan.idle else 0.5))
+            await self._pause_until(self._start + (self.plan.ramp if self.plan.idle else 0) + 0.5)
             ready.set()
         await asyncio.gather(*senders)
         while self._pending:  # each one ends by its own timeout at the latest
@@ -396,11 +401,10 @@ class Load:
 
     async def _send_on_idle(self) -> None:
         count, every = self.plan.idle, self.plan.idle_every
-        ramp = min(RAMP_SECONDS, every)
         for turn in range(int(self.plan.duration / every) + 1):
             for slot in range(count):
                 # The first turn opens the connections, quickly; the others are spread evenly.
-                offset = slot / count * ramp if turn == 0 else (turn + slot / count) * every
+                offset = slot / count * self.plan.ramp if turn == 0 else (turn + slot / count) * every
                 if offset >= self.plan.duration or not await self._pause_until(self._start + offset):
                     return
                 self._issue("idle", self._start + offset, slot, "")
@@ -548,17 +552,16 @@ def background(plan: Plan, directory: Path) -> Iterator[Background]:
     command = [sys.executable, __file__, "--summary", str(summary), "--records", str(records)]
     for name, value in asdict(plan).items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    try:
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            raise RuntimeError(f"load.py did not start; exit status {process.wait()}")
-        running = Background(process, summary, records)
-        yield running
-        if process.poll() is None:
-            running.stop()
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            if process.stdout is None or process.stdout.readline() != "ready\n":
+                raise RuntimeError(f"load.py did not start; exit status {process.wait()}")
+            running = Background(process, summary, records)
+            yield running
+            if process.poll() is None:
+                running.stop()
+        finally:
+            process.kill()
 
 
 def main(arguments: Sequence[str]) -> int:

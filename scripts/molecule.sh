@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH ANSIBLE_COLLECTIONS_PATH=$PWD/collections
+[ -t 1 ] || export NO_COLOR=1
 
 [ $# -gt 0 ] || set -- $(cd molecule && ls -d ./*/molecule.yml | cut -d/ -f2)
 status=0
@@ -14,7 +15,7 @@ for scenario; do
     export MOLECULE_EPHEMERAL_DIRECTORY=$PWD/.build/molecule/$scenario
     rm -rf "$MOLECULE_EPHEMERAL_DIRECTORY"
     # A scenario that fails does not keep the others from telling how they are.
-    molecule test --scenario-name "$scenario" || status=1
+    molecule test --no-command-borders --scenario-name "$scenario" || status=1
     # Molecule exits 0 when verify found nothing to run.
     [ -e ".build/results/molecule/$scenario.xml" ] || status=1
 done

@@ -62,17 +62,17 @@ LIST
 }
 
 make_venv() {
-    local python=$1 wanted
+    local python=$1 origin
     # The path is part of it: scripts in a venv that was moved do not start.
-    wanted="$(sha256sum requirements.lock | cut -d' ' -f1) $PWD/$venv"
-    [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
+    origin="$(sha256sum requirements.lock | cut -d' ' -f1) $PWD/$venv"
+    [ "$(cat $stamp 2>/dev/null)" != "$origin" ] || return 0
     say "making $venv with $python: $(grep -c == requirements.lock) packages, about a minute"
     # Made anew, so that what left the lock leaves the venv too.
     rm -rf $venv
     "$python" -m venv $venv
     $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off \
         --require-hashes --requirement requirements.lock
-    printf '%s\n' "$wanted" >$stamp
+    printf '%s\n' "$origin" >$stamp
     say "$venv is ready"
 }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ COMMANDS = {
     "chroot": "coreutils",
 }
 BUILD_COMMANDS = {"mmdebstrap": "mmdebstrap", "apt-get": "apt"}
+SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+"""Where commands are looked for: an ordinary user's PATH may lack the folders root has."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 # Tried for real, in namespaces that end with the command: nothing of it stays.
@@ -44,10 +47,14 @@ class Finding:
 
 
 def findings() -> list[Finding]:
+    if sys.platform != "linux":
+        return [Finding("Linux", False, "run it in a virtual machine with Debian")]
     checks = [Finding("root", os.geteuid() == 0, "run as root: namespaces and mounts need it")]
     commands = COMMANDS if image.is_built() else COMMANDS | BUILD_COMMANDS
     for command, package in commands.items():
-        checks.append(Finding(f"command {command}", shutil.which(command) is not None, f"apt-get install {package}"))
+        checks.append(
+            Finding(f"command {command}", shutil.which(command, path=SEARCH) is not None, f"apt-get install {package}")
+        )
     if not image.is_built():
         checks.append(Finding("Debian's archive keys", KEYRING.exists(), "apt-get install debian-archive-keyring"))
     checks.append(

@@ -98,7 +98,7 @@ def directory() -> Path:
 
 
 def is_built() -> bool:
-    return directory().is_dir()
+    return os.path.isdir(directory())  # False, too, where this user may not look
 
 
 def ensure() -> Path:

@@ -9,6 +9,8 @@ ERROR_RATIO (0 to 1 of API requests answer 500), LATENCY_MS (added to API reques
 
 Signals:
 SIGTERM  no new connections; what was accepted is answered, slow requests included; exit status 0.
+         Under load a client or two still sees a reset (a request on its way to a listener that closes):
+         that is why traffic is routed elsewhere before a stop.
 SIGUSR1  drain: goes on accepting and answering, each answer says `Connection: close`. A connection
          that is idle stays open until its client's next request: to close it from here would be a
          race with that request, and the client would see a reset. Readiness does not change.

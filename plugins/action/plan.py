@@ -12,9 +12,8 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import PREFIX, make_plan
 
-PREFIX = "cutover_"
 ROUTERS = "cutover_router"
 APPLICATIONS = "cutover_app"
 

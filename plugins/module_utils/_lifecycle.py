@@ -222,6 +222,10 @@ def _note_look(kept: deque[dict[str, Any]], began: float, clock: Clock, look: Lo
         kept.append({"ms": round((clock.monotonic() - began) * 1000, 1), **seen})
 
 
+def _many(number: float, what: str) -> str:
+    return f"{number:.0f} {what}{'' if number == 1 else 's'}"
+
+
 def _drain(
     hands: Hands,
     connections: Callable[[], Sequence[Connection]],
@@ -242,7 +246,7 @@ def _drain(
         state = workload.read()
         if state.stopped or state.restarts != before.restarts:
             # It cannot be told from here whether it had finished with its last clients.
-            last = f"{looks[-1].connections} connections" if looks else "an unknown number of connections"
+            last = _many(looks[-1].connections, "connection") if looks else "an unknown number of connections"
             raise DrainError(
                 f"{workload.name} ended by itself ({state.state}, exit status {state.exit_status}) while it was "
                 f"drained; at the look before it had {last}, which may have been cut. Run again to finish.",
@@ -254,13 +258,14 @@ def _drain(
             return ""
         if clock.monotonic() >= deadline:
             if cut:
-                return f"{look.connections} connections were cut off after {deadline - began:.0f} s"
+                return f"{_many(look.connections, 'connection')} cut off after {deadline - began:.0f} s"
             peers = summarize(open_now)
             told = ", ".join(f"{peer['count']} from {peer['peer']} ({peer['state']})" for peer in peers[:5])
-            requests = f" and {look.in_flight:.0f} requests in flight" if look.in_flight else ""
+            requests = f" and {_many(look.in_flight, 'request')} in flight" if look.in_flight else ""
             blind = f" Requests in flight cannot be read: {look.error}." if look.error else ""
+            left = _many(look.connections, "connection") + requests
             raise DrainError(
-                f"{workload.name} still has {look.connections} connections{requests} after {deadline - began:.0f} s"
+                f"{workload.name} still has {left} after {deadline - began:.0f} s"
                 f"{': ' + told if told else ''}.{blind} It was not stopped and goes on serving them. Run again to wait "
                 "on, raise cutover_drain.timeout, or let the service close idle connections on cutover_drain.signal.",
                 {"connections": look.connections, "in_flight": look.in_flight, "peers": peers, "looks": list(kept)},

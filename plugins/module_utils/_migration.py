@@ -65,7 +65,7 @@ class Migration:
             highest = max(self.store.read_fence(), state.token)
             taken = self._acquire(held, "cutover", self.plan["reason"], owner, takeover, highest)
             reality = self._read(workloads)
-            decision = decide.decide(self.plan, state, reality)
+            decision = decide.decide(self.plan, state, reality, check_mode=self.check_mode)
             if decision.kind == decide.REFUSE:
                 raise DriftError(
                     decision.sentence,
@@ -256,7 +256,7 @@ class Migration:
     def _result(self, decision: Decision, state: journal.State, reality: Reality, token: int | None) -> dict[str, Any]:
         """What the next tasks need. Check mode gives no token, because none was taken."""
         opens = state.phase == journal.NONE or (decision.kind == decide.BEGIN)
-        result: dict[str, Any] = {
+        return {
             "changed": token is not None,
             "decision": decision.as_result(),
             "id": journal.identity(token) if opens and token is not None else state.id,
@@ -265,10 +265,8 @@ class Migration:
             "weight": reality.weight,
             "persisted": reality.persisted,
             "ready": dict(reality.ready),
+            "token": None if self.check_mode else token,
         }
-        if token is not None and not self.check_mode:
-            result["token"] = token
-        return result
 
 
 def _one_line(text: str) -> str:

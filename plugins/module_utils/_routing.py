@@ -28,7 +28,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files im
 
 PROVIDERS: dict[str, type] = {"haproxy": HAProxy, "nginx": Nginx, "nginx_lua": NginxLua, "nftables": Nftables}
 
-READY_WAIT = 10.0
+READY_WAIT = 4.0
 """Seconds for the router to see what has just become ready; HAProxy needs two checks, 500 ms apart, for that."""
 
 _POLL = 0.1
@@ -143,8 +143,8 @@ def change_weight(
     after = router.read()
     if (after.weight, after.persisted) != (weight, weight):
         raise RouterError(
-            f"{service.name}: {weight} % for green was set, yet {disagreement(after) or [percent(after.weight)]}. "
-            "Look for whoever else changes this router, then run again",
+            f"{service.name}: {percent(weight)} was set, yet {percent(after.weight)} is applied and "
+            f"{percent(after.persisted)} is on disk. Look for whoever else changes this router, then run again",
             {"reading": dataclasses.asdict(after), "commands": commands},
         )
     if store is not None and token is not None:

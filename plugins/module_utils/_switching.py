@@ -28,6 +28,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.syste
 
 #: For one question about readiness or metrics, in milliseconds; a slower answer is not a healthy one.
 BUDGET_MS = 2000
+#: What a service may be sent: no signal that is meant to end it.
+SIGNALS = ("SIGUSR1", "SIGUSR2", "SIGHUP", "SIGWINCH")
 #: What is recorded in the journal when a section has ended.
 EVENTS = {"start": "started", "stop": "drained"}
 
@@ -86,8 +88,9 @@ def switch(
 def _start(options: Mapping[str, Any], context: _Context) -> Section:
     timeout = _timeout(options, "start")
     targets = [_target(options[key], f"start.{key}") for key in ("ready", "live") if options[key]]
+    resume_signal = _signal(options["resume_signal"], "start.resume_signal")
     hands = context.hands(options["unit"])
-    return lambda: _lifecycle.start(hands, targets, timeout, options["resume_signal"])
+    return lambda: _lifecycle.start(hands, targets, timeout, resume_signal)
 
 
 def _route(options: Mapping[str, Any], context: _Context) -> Section:
@@ -130,6 +133,7 @@ def _verify(options: Mapping[str, Any], context: _Context) -> Section:
 def _stop(options: Mapping[str, Any], context: _Context) -> Section:
     timeout = _timeout(options, "stop")
     port = options["port"]
+    drain_signal = _signal(options["signal"], "stop.signal")
     hands = context.hands(options["unit"])
     in_flight = None
     if options["in_flight_url"]:
@@ -139,12 +143,18 @@ def _stop(options: Mapping[str, Any], context: _Context) -> Section:
         return _connections.read([port])[port]
 
     cut = options["on_timeout"] == "stop"
-    return lambda: _lifecycle.stop(hands, connections, timeout, options["signal"], in_flight, cut)
+    return lambda: _lifecycle.stop(hands, connections, timeout, drain_signal, in_flight, cut)
 
 
 def _target(url: str, where: str) -> Target:
     spec = {"url": url, "method": "GET", "headers": {}, "status": [200], "json": {}}
     return make_target({**spec, "budget_ms": BUDGET_MS}, where=where)
+
+
+def _signal(name: str | None, where: str) -> str | None:
+    if name is not None and name not in SIGNALS:
+        raise InputError(f"{where} is {name}; one of {', '.join(SIGNALS)} is needed, or none.")
+    return name
 
 
 def _timeout(options: Mapping[str, Any], section: str) -> float:

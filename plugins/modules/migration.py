@@ -152,7 +152,7 @@ id:
   type: str
   sample: 20260730T120110Z
 token:
-  description: The fencing token of this run; not in check mode, and not when there is nothing to do.
+  description: The fencing token of this run; null in check mode, and when there is nothing to do.
   returned: when O(state) is V(begun) or V(rolling_back)
   type: int
 from:

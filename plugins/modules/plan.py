@@ -55,12 +55,18 @@ plan:
       description: The router host under C(router), the application hosts under C(app).
       type: dict
       returned: success
+    one_host:
+      description: Whether router and application are one host and there is one step, so that one task can do it all.
+      type: bool
+      returned: success
     router:
       description: The provider and all its options.
       type: dict
       returned: success
     colours:
-      description: Of each colour C(unit), C(port), C(instances) (a list of C(host) and C(port)) and C(urls).
+      description:
+        - Of each colour C(unit), C(port), C(instances) (a list of C(host) and C(port)), C(urls), and C(start) and
+          C(stop) as M(bluegreen.cutover.systemd_switch) takes them.
       type: dict
       returned: success
     units:

@@ -41,7 +41,7 @@ options:
   min_ready:
     description:
       - How many instances of the colour that gains traffic must be ready, as the router sees them.
-      - The module waits up to 10 seconds for that, because a router notices later than the instance itself.
+      - The module waits up to 4 seconds for that, because a router notices later than the instance itself.
     type: int
     default: 1
   token:

@@ -55,11 +55,11 @@ options:
         default: 60
       resume_signal:
         description:
-          - A signal that tells the service to leave its draining mode. It is sent when the unit runs already, which is
-            how a colour is taken back that was being drained.
+          - A signal that tells the service to leave its draining mode, one of V(SIGUSR1), V(SIGUSR2), V(SIGHUP) and
+            V(SIGWINCH), or null for none.
+          - It is sent when the unit runs already, which is how a colour is taken back that was being drained.
           - A service that does not handle the signal is refused, because the signal would kill it.
         type: str
-        choices: [SIGUSR1, SIGUSR2, SIGHUP, SIGWINCH]
   route:
     description:
       - The change of weight, made as M(bluegreen.cutover.router_weight) makes it. This host must be the router.
@@ -129,11 +129,11 @@ options:
         default: 60
       signal:
         description:
-          - A signal that tells the service to let its clients go, by ending each connection with its answer. Without it
-            a client that keeps its connection idle is waited for until O(stop.timeout).
+          - A signal that tells the service to let its clients go, by ending each connection with its answer; one of
+            V(SIGUSR1), V(SIGUSR2), V(SIGHUP) and V(SIGWINCH), or null for none.
+          - Without it a client that keeps its connection idle is waited for until O(stop.timeout).
           - A service that does not handle the signal is refused, because the signal would kill it.
         type: str
-        choices: [SIGUSR1, SIGUSR2, SIGHUP, SIGWINCH]
       in_flight_url:
         description:
           - Where the service tells its Prometheus metrics. Requests that it works on after their client has gone are
@@ -279,8 +279,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._switching import difference, switch
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
 
-SIGNALS = ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGWINCH"]
-
 
 def main() -> None:
     """Wire the module."""
@@ -293,7 +291,7 @@ def main() -> None:
                     "ready": {"type": "str", "required": True},
                     "live": {"type": "str"},
                     "timeout": {"type": "int", "default": 60},
-                    "resume_signal": {"type": "str", "choices": SIGNALS},
+                    "resume_signal": {"type": "str"},
                 },
             },
             "route": {
@@ -320,7 +318,7 @@ def main() -> None:
                     "unit": {"type": "str", "required": True},
                     "port": {"type": "int", "required": True},
                     "timeout": {"type": "int", "default": 60},
-                    "signal": {"type": "str", "choices": SIGNALS},
+                    "signal": {"type": "str"},
                     "in_flight_url": {"type": "str"},
                     "in_flight_metric": {"type": "str", "default": "http_requests_in_flight"},
                     "on_timeout": {"type": "str", "default": "fail", "choices": ["fail", "stop"]},

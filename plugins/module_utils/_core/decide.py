@@ -61,15 +61,16 @@ class Decision:
         }
 
 
-def decide(plan: Mapping[str, Any], state: State, reality: Reality) -> Decision:
-    """What ``cutover.yml`` has to do: ``nothing``, ``begin``, ``resume``, or ``refuse`` because of differences."""
+def decide(plan: Mapping[str, Any], state: State, reality: Reality, *, check_mode: bool = False) -> Decision:
+    """What ``cutover.yml`` has to do: ``nothing``, ``begin``, ``resume``, or ``refuse`` because of differences.
+
+    In check mode every step will find what is there now, because the one before it moves nothing.
+    """
     service, old, new = plan["service"], plan["from"], plan["to"]
     goal = side(new)
     closed = state.phase in journal.CLOSED
     found = differences(plan, state, reality)
     arrived = closed and reality.weight == reality.persisted == goal
-    if arrived and state.phase == journal.NONE:
-        found += _unsettled(plan, new, reality.workloads or ())
 
     def decision(kind: str, sentence: str, steps: tuple[dict[str, Any], ...] = ()) -> Decision:
         return Decision(kind, old, new, goal, sentence, steps, tuple(found))
@@ -80,7 +81,7 @@ def decide(plan: Mapping[str, Any], state: State, reality: Reality) -> Decision:
         return decision(NOTHING, f"Nothing to do: {new} serves {service} alone, and is what a reboot brings up.")
     if found and (not plan["accept_reality"] or reality.weight is None):
         return decision(REFUSE, _refusal(service, found))
-    steps = _remaining(plan, reality)
+    steps = _remaining(plan, reality, check_mode)
     ahead = ", ".join(f"{step['share']} %" for step in steps)
     accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
     if closed:
@@ -160,10 +161,10 @@ def _unit_differences(
         for (host, colour), unit in units.items()
         if gets[colour] and not unit["active"]
     ]
-    # Before a new migration its candidate may run already; after the last one, what it left behind must not.
-    rest = {journal.FINISHED: state.to_colour, journal.ROLLED_BACK: state.from_colour}.get(state.phase)
-    if rest is not None and rest == plan["to"] and weight == side(rest):
-        found += [one for one in _unsettled(plan, rest, workloads) if one not in found]
+    # Before a new migration its candidate may run already; where the way has ended, what it left must not.
+    ends = {journal.NONE: plan["to"], journal.FINISHED: state.to_colour, journal.ROLLED_BACK: state.from_colour}
+    if ends.get(state.phase) == plan["to"] and weight == side(plan["to"]):
+        found += [one for one in _unsettled(plan, plan["to"], workloads) if one not in found]
     return found
 
 
@@ -191,7 +192,7 @@ def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
     return expected <= set(_units(reality.workloads)) and not _unsettled(plan, colour, reality.workloads)
 
 
-def _remaining(plan: Mapping[str, Any], reality: Reality) -> tuple[dict[str, Any], ...]:
+def _remaining(plan: Mapping[str, Any], reality: Reality, check_mode: bool) -> tuple[dict[str, Any], ...]:
     """The steps to come. The share that is applied now is held again: nobody knows that it was proven."""
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
@@ -200,7 +201,7 @@ def _remaining(plan: Mapping[str, Any], reality: Reality) -> tuple[dict[str, Any
     for step in plan["steps"]:
         if step["share"] >= share:
             steps.append({**step, "allowed": allowed})
-            allowed = [step["weight"]]
+            allowed = allowed if check_mode else [step["weight"]]
     return tuple(steps)
 
 

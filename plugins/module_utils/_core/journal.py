@@ -106,7 +106,9 @@ def fold(document: Mapping[str, Any]) -> State:
     for migration in document["migrations"]:
         state = State(id=migration["id"], weight=state.weight, since=state.since, token=state.token)
         for event in migration["events"]:
-            state = replace(_advance(state, event), token=max(state.token, event["token"]))
+            state = _advance(state, event)
+            if event["token"] > state.token:
+                state = replace(state, token=event["token"])
     return state
 
 

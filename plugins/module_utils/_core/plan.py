@@ -28,6 +28,9 @@ MARGIN = 60
 
 LOCAL = "127.0.0.1"
 
+PREFIX = "cutover_"
+"""Of every variable in an inventory."""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -252,8 +255,10 @@ class _Problems(list[str]):
     """What is wrong, one line each."""
 
     def unknown(self, path: str, name: str, known: Iterable[str], kind: str) -> None:
-        nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-        advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
+        # The prefix that all variables have makes none of them more alike.
+        stems = {one.removeprefix(PREFIX): one for one in known}
+        nearest = difflib.get_close_matches(name.removeprefix(PREFIX), list(stems), n=1, cutoff=0.5)
+        advice = f"did you mean {stems[nearest[0]]}?" if nearest else f"known are {', '.join(sorted(stems.values()))}"
         self.append(f"{path}: there is no such {kind}; {advice}")
 
 
@@ -270,7 +275,7 @@ def make_plan(
     ``variables`` are the ``cutover_*`` variables of the play, ``hosts`` those of each host of the two groups.
     ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value.
     """
-    problems = _Problems(f"{name} has no value: {why}" for name, why in (failed or {}).items())
+    problems = _Problems(f"{name} has no value: {why}; give it one" for name, why in (failed or {}).items())
     _check_names(variables, hosts, problems)
     values = {
         name: _read(spec, variables.get(name), name, problems)
@@ -408,7 +413,16 @@ def _read_provider(spec: Spec, value: Any, path: str, problems: _Problems) -> An
         return None
     options = {name: option for name, option in value.items() if name != "provider"}
     read = _read_known(spec.keys[provider], options, path, problems)
-    return {"provider": provider, **{name: option for name, option in read.items() if option is not None}}
+    return {"provider": provider, **_given(read)}
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not None, also inside."""
+    return {
+        name: _given(value) if isinstance(value, dict) else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 def _read_map(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
@@ -509,7 +523,7 @@ def _check_probes(values: Mapping[str, Any], problems: _Problems) -> None:
 
 def _check_sticky(values: Mapping[str, Any], problems: _Problems) -> None:
     sticky = (values.get("cutover_router") or {}).get("sticky")
-    if sticky and len([name for name in sticky.values() if name]) != 1:
+    if sticky is not None and len(sticky) != 1:
         problems.append("cutover_router.sticky needs exactly one of cookie and header")
 
 
@@ -571,7 +585,7 @@ def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str,
 def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str]) -> dict[str, Any]:
     service = values["cutover_service"]
     candidate = values["cutover_to"]
-    drain, backup, tests = values["cutover_drain"], values["cutover_backup"], values["cutover_tests"]
+    drain, tests = values["cutover_drain"], values["cutover_tests"]
     plan: dict[str, Any] = {
         "service": service,
         "from": "blue" if candidate == "green" else "green",
@@ -602,7 +616,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         "min_ready": values["cutover_min_ready"] or len(addresses),
         "tests": tests,
         "tests_timeout": max((test["timeout"] for test in tests), default=0),
-        "backup": backup,
+        "backup": values["cutover_backup"],
         "lease": {"ttl": _longest_stretch(values) + MARGIN, "wait": values["cutover_lease_wait"]},
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
@@ -615,22 +629,21 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
 def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[str, Any]) -> dict[str, Any]:
     """The sections ``start`` and ``stop`` of the module systemd_switch, for one colour."""
     here = f"http://{LOCAL}:{colour['port']}"
-    return {
-        "start": {
-            "unit": colour["unit"],
-            "ready": here + health["ready"],
-            "live": here + health["live"],
-            "timeout": health["timeout"],
-            "resume_signal": drain["resume_signal"],
-        },
-        "stop": {
-            "unit": colour["unit"],
-            "port": colour["port"],
-            "timeout": drain["timeout"],
-            "signal": drain["signal"],
-            "in_flight_url": here + drain["in_flight"] if drain["in_flight"] else None,
-        },
+    start = {
+        "unit": colour["unit"],
+        "ready": here + health["ready"],
+        "live": here + health["live"],
+        "timeout": health["timeout"],
+        "resume_signal": drain["resume_signal"],
     }
+    stop = {
+        "unit": colour["unit"],
+        "port": colour["port"],
+        "timeout": drain["timeout"],
+        "signal": drain["signal"],
+        "in_flight_url": here + drain["in_flight"] if drain["in_flight"] else None,
+    }
+    return {"start": _given(start), "stop": _given(stop)}
 
 
 def _fill(value: Any, service: str) -> Any:

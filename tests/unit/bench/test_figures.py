@@ -32,7 +32,8 @@ def load(end: int, switches: tuple[int, ...], near_ms: float, steady_ms: float) 
 def summary(**other: Any) -> dict[str, Any]:
     return {
         "requests": 10, "outcomes": {"ok": 7, "refused": 1, "idle_reset": 2}, "switches": 2, "command_ms": [1, 3],
-        "switch_ms": [10, 20], "p99_near_ms": 12, "p99_steady_ms": 10, "p99_ratio": 1.2, **other,
+        "switch_ms": [10, 20], "switch_new_ms": [5, 6],
+        "p99_near_ms": 12, "p99_steady_ms": 10, "p99_ratio": 1.2, **other,
     }  # fmt: skip
 
 
@@ -110,7 +111,8 @@ def test_near_and_steady_are_kept_apart() -> None:
 def test_merge_takes_medians_of_times_and_sums_of_counts() -> None:
     merged = figures.merge([summary(), summary(outcomes={"ok": 10}, p99_ratio=1.0), summary(p99_ratio=3.0)])
     assert (merged["requests"], merged["failed"], merged["idle_resets"], merged["switches"]) == (30, 2, 4, 6)
-    assert (merged["command_ms"], merged["switch_ms"], merged["p99_ratio"]) == (2, 15, 1.2)
+    assert (merged["command_ms"], merged["switch_ms"], merged["switch_new_ms"]) == (2, 15, 5.5)
+    assert merged["p99_ratio"] == 1.2
 
 
 def test_what_is_at_its_limit_is_met() -> None:

@@ -1,0 +1,70 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan action takes what Ansible knows, and gives plain values."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.bluegreen.cutover.plugins.action.plan import ActionModule, plain
+
+VARIABLES: dict[str, Any] = {
+    "cutover_service": "shop",
+    "cutover_front": trust_as_template("http://{{ front }}:8080"),
+    "cutover_router": {"provider": "haproxy"},
+    "cutover_colours": {
+        "blue": {"unit": trust_as_template("{{ cutover_service }}-blue.service"), "port": 8001},
+        "green": {"unit": "shop-green.service", "port": trust_as_template("{{ 8000 + 2 }}")},
+    },
+    "front": "router",
+    "groups": {"cutover_router": ["router"], "cutover_app": ["app1"]},
+    "hostvars": {"router": {"cutover_plan": {}}, "app1": {"cutover_address": "10.0.0.1", "other": 1}},
+}
+
+
+def run(**changes: Any) -> dict[str, Any]:
+    variables = {**VARIABLES, **changes}
+    loader = DataLoader()
+    action = ActionModule(
+        task=Mock(async_val=False, args={}, check_mode=False, diff=False),
+        connection=Mock(),
+        play_context=Mock(),
+        loader=loader,
+        templar=Templar(loader=loader, variables=variables),
+        shared_loader_obj=None,
+    )
+    return action.run(task_vars=variables)
+
+
+def test_nested_templates_are_resolved_to_plain_values() -> None:
+    result = run()
+    assert result["changed"] is False
+    plan = result["plan"]
+    assert result["ansible_facts"] == {"cutover_plan": plan}
+    assert plan["front"] == "http://router:8080"
+    assert plan["colours"]["blue"]["unit"] == "shop-blue.service"
+    assert plan["colours"]["green"]["instances"] == [{"host": "10.0.0.1", "port": 8002}]
+    assert type(plan["front"]) is str
+
+
+def test_problems_fail_the_task_with_all_of_them() -> None:
+    result = run(cutover_front=trust_as_template("{{ nowhere }}"), cutover_stepz=[])
+    assert (result["failed"], result["reason"]) == (True, "input")
+    assert len(result["evidence"]["problems"]) == 2
+    assert "'nowhere' is undefined; give it one" in result["msg"]
+
+
+def test_groups_that_are_not_there_are_problems_too() -> None:
+    assert len(run(groups={}, hostvars={})["evidence"]["problems"]) == 2
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 2.5, "text", [1, ["a"]], {"a": {"b": (1,)}}, datetime.date(2026, 1, 1)]
+)
+def test_plain(value: Any) -> None:
+    assert plain(value) == (value if not isinstance(value, dict) else {"a": {"b": [1]}})

@@ -1,0 +1,346 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What comes next, from what is recorded and what is real; and that a crash anywhere is never a dead end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, journal
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Reality
+
+HOSTS = ("app1", "app2")
+
+
+def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
+    return {
+        "service": "shop",
+        "from": "blue" if to == "green" else "green",
+        "to": to,
+        "hosts": {"router": "router", "app": list(HOSTS)},
+        "colours": {
+            colour: {"unit": f"shop-{colour}.service", "instances": [{"host": host, "port": 1} for host in HOSTS]}
+            for colour in ("blue", "green")
+        },
+        "steps": [
+            {"share": share, "weight": share if to == "green" else 100 - share, "settle": 0} for share in (10, 50, 100)
+        ],
+        "accept_reality": False,
+        **changes,
+    }
+
+
+@dataclass
+class World:
+    """A service and its journal. Each run is a generator that pauses after every single effect."""
+
+    weight: int = 0
+    persisted: int = 0
+    units: dict[tuple[str, str], list[bool]] = field(
+        default_factory=lambda: {
+            (host, colour): [colour == "blue"] * 2 for host in HOSTS for colour in ("blue", "green")
+        }
+    )
+    document: dict[str, Any] = field(default_factory=lambda: journal.empty("shop"))
+    token: int = 0
+
+    @property
+    def state(self) -> journal.State:
+        return journal.fold(self.document)
+
+    @property
+    def reality(self) -> Reality:
+        workloads = [
+            {"host": host, "colour": colour, "active": active, "enabled": enabled}
+            for (host, colour), (active, enabled) in self.units.items()
+        ]
+        return Reality(self.weight, self.persisted, {}, workloads)
+
+    def record(self, kind: str, **data: Any) -> None:
+        event = {"kind": kind, "at": float(self.token), "token": self.token, **data}
+        self.document = journal.append(self.document, event)
+
+    def cutover(self, plan: dict[str, Any]) -> Iterator[None]:
+        decision = decide.decide(plan, self.state, self.reality)
+        assert decision.kind in (decide.NOTHING, decide.BEGIN, decide.RESUME), decision.sentence
+        if decision.kind == decide.NOTHING:
+            return
+        self.token += 1
+        self.record(
+            "began", **{"from": plan["from"]}, to=plan["to"], digest="", owner={}, reason="", weight=self.weight
+        )
+        yield
+        yield from self.start(plan["to"])
+        self.record("started", colour=plan["to"])
+        yield
+        for step in decision.steps:
+            yield from self.route(step["weight"], step["allowed"])
+        yield from self.stop(plan["from"])
+        self.record("finished", weight=journal.side(plan["to"]))
+        yield
+
+    def rollback(self, plan: dict[str, Any]) -> Iterator[None]:
+        decision = decide.decide_rollback(plan, self.state, self.reality)
+        assert decision.kind in (decide.NOTHING, decide.ROLL_BACK)
+        assert not decision.differences
+        if decision.kind == decide.NOTHING:
+            return
+        self.token += 1
+        self.record(
+            "rollback_began",
+            **{"from": decision.to_colour},
+            to=decision.from_colour,
+            owner={},
+            reason="",
+            weight=self.weight,
+            persisted=self.persisted,
+            differences=[],
+        )
+        yield
+        yield from self.start(decision.to_colour)
+        yield from self.route(decision.weight, [])
+        yield from self.stop(decision.from_colour)
+        self.record("rolled_back", weight=decision.weight)
+        yield
+
+    def start(self, colour: str) -> Iterator[None]:
+        for host in HOSTS:
+            for part in (0, 1):
+                self.units[host, colour][part] = True
+                yield
+
+    def stop(self, colour: str) -> Iterator[None]:
+        for host in HOSTS:
+            for part in (0, 1):
+                self.units[host, colour][part] = False
+                yield
+        self.record("drained", colour=colour)
+        yield
+
+    def route(self, weight: int, allowed: list[int]) -> Iterator[None]:
+        assert not allowed or {self.weight, self.persisted} <= {*allowed, weight}
+        if (self.weight, self.persisted) == (weight, weight):
+            return
+        self.record("weight_intended", before=self.weight, weight=weight)
+        yield
+        self.weight = weight
+        yield
+        self.persisted = weight
+        yield
+        self.record("weight_set", weight=weight, commands=[], ms=1.0)
+        yield
+
+    def reboot(self) -> None:
+        self.weight = self.persisted
+        for unit in self.units.values():
+            unit[0] = unit[1]
+
+
+def run(steps: Iterator[None], until: int | None = None) -> None:
+    """Take up to ``until`` effects of a run, as if it was killed then."""
+    for count, _effect in enumerate(steps, start=1):
+        if count == until:
+            return
+
+
+def finished(*, to: str = "green") -> World:
+    world = World()
+    run(world.cutover(make_plan()))
+    if to == "blue":
+        run(world.rollback(make_plan()))
+    return world
+
+
+LENGTH = len(list(World().cutover(make_plan())))
+
+
+def test_the_first_migration_begins_and_the_second_run_has_nothing_to_do() -> None:
+    world = World()
+    decision = decide.decide(make_plan(), world.state, world.reality)
+    assert decision.as_result() == {
+        "kind": "begin",
+        "from": "blue",
+        "to": "green",
+        "weight": 100,
+        "steps": [
+            {"share": 10, "weight": 10, "settle": 0, "allowed": [0]},
+            {"share": 50, "weight": 50, "settle": 0, "allowed": [10]},
+            {"share": 100, "weight": 100, "settle": 0, "allowed": [50]},
+        ],
+        "differences": [],
+        "sentence": "shop moves from blue to green, which gets 10 %, 50 %, 100 %.",
+    }
+    run(world.cutover(make_plan()))
+    again = decide.decide(make_plan(), world.state, world.reality)
+    assert (again.kind, again.steps) == ("nothing", ())
+    assert again.sentence == "Nothing to do: green serves shop alone, and is what a reboot brings up."
+
+
+def test_in_check_mode_each_step_finds_what_is_there_now() -> None:
+    decision = decide.decide(make_plan(), World().state, World().reality, check_mode=True)
+    assert [step["allowed"] for step in decision.steps] == [[0], [0], [0]]
+
+
+def test_a_resumed_migration_holds_the_applied_share_again_and_says_so() -> None:
+    world = World(50, 10)
+    world.record("began", **{"from": "blue"}, to="green", digest="", owner={}, reason="", weight=0)
+    world.record("weight_intended", before=10, weight=50)
+    run(world.start("green"))
+    decision = decide.decide(make_plan(), world.state, world.reality)
+    assert decision.kind == "resume"
+    assert [(step["share"], step["allowed"]) for step in decision.steps] == [(50, [10, 50]), (100, [50])]
+    assert decision.sentence == (
+        f"shop: the migration {world.state.id} to green was left in the middle of setting 50 %, with 50 % of the "
+        "traffic on green; it goes on with 50 %, 100 % for green."
+    )
+
+
+@pytest.mark.parametrize("crash", range(1, LENGTH + 1))
+def test_a_run_killed_anywhere_is_finished_by_the_next(crash: int) -> None:
+    world = World()
+    run(world.cutover(make_plan()), crash)
+    run(world.cutover(make_plan()))
+    assert (world.weight, world.persisted, world.state.phase) == (100, 100, "finished")
+    assert decide.decide(make_plan(), world.state, world.reality).kind == "nothing"
+
+
+@pytest.mark.parametrize("crash", range(1, LENGTH + 1))
+def test_a_run_killed_anywhere_is_undone_by_a_rollback(crash: int) -> None:
+    world = World()
+    run(world.cutover(make_plan()), crash)
+    run(world.rollback(make_plan()))
+    assert (world.weight, world.persisted, world.state.phase) == (0, 0, "rolled_back")
+    assert decide.decide_rollback(make_plan(), world.state, world.reality).kind == "nothing"
+    assert decide.decide(make_plan(), world.state, world.reality).kind == "begin"
+
+
+@pytest.mark.parametrize("seed", range(250))
+def test_whatever_runs_crash_in_whatever_order_none_is_refused(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same chances every time
+    world = World()
+    for _attempt in range(3):
+        state = world.state
+        to = state.to_colour if state.phase not in journal.CLOSED else chance.choice(("blue", "green"))
+        plan = make_plan(to or "green")
+        serving = "green" if world.weight else "blue"
+        if state.phase in journal.CLOSED and state.phase == journal.NONE and to == serving:
+            continue
+        steps = chance.choice((world.cutover, world.cutover, world.rollback))(plan)
+        run(steps, chance.choice((None, chance.randint(1, LENGTH))))
+        if chance.random() < 0.2:
+            world.reboot()
+    state = world.state
+    run(world.rollback(make_plan(state.to_colour or "green")))
+    assert world.weight == world.persisted == journal.side(world.state.from_colour or "blue")
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"weight": 50, "persisted": 50}, "the router sends 50 % to green, and the migration"),
+        ({"weight": 0}, "the router sends 0 % to green now, but 100 % after a reload or a reboot"),
+        ({"persisted": 0}, "the router sends 100 % to green now, but 0 % after a reload or a reboot"),
+        ({"persisted": None}, "the router sends 100 % to green now, but an unknown share after a reload"),
+        ({"weight": None}, "the router does not tell how it shares the traffic of shop; is it set up for it?"),
+    ],
+)
+def test_traffic_edited_by_hand_is_refused_and_can_be_accepted(edit: dict[str, Any], said: str) -> None:
+    world = finished()
+    for name, value in edit.items():
+        setattr(world, name, value)
+    decision = decide.decide(make_plan(), world.state, world.reality)
+    assert decision.kind == "refuse"
+    assert any(one.startswith(said) for one in decision.differences)
+    assert "cutover_accept_reality=true; or go back with rollback.yml" in decision.sentence
+    accepted = decide.decide(make_plan(accept_reality=True), world.state, world.reality)
+    assert accepted.kind == ("refuse" if world.weight is None else "begin")
+    assert decide.decide_rollback(make_plan(), world.state, world.reality).kind == "roll_back"
+
+
+@pytest.mark.parametrize(
+    ("unit", "now", "said"),
+    [
+        (("app2", "green"), [False, True], "shop-green.service on app2 is not active, and green gets 100 %"),
+        (("app1", "green"), [True, False], "shop-green.service on app1 is not enabled: a reboot would not start it"),
+        (("app1", "blue"), [True, False], "shop-blue.service on app1 is active, and green serves alone"),
+        (("app1", "blue"), [False, True], "shop-blue.service on app1 is enabled: a reboot would start it"),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_units_changed_by_hand_are_refused(unit: tuple[str, str], now: list[bool], said: str, recorded: bool) -> None:
+    world = finished()
+    world.units[unit] = now
+    state = world.state if recorded else journal.State()
+    decision = decide.decide(make_plan(), state, world.reality)
+    assert (decision.kind, decision.differences) == ("refuse", (said,))
+    accepted = decide.decide(make_plan(accept_reality=True), state, world.reality)
+    assert accepted.kind == "begin"
+    assert [step["share"] for step in accepted.steps] == [100]
+    assert said in accepted.sentence
+
+
+def test_a_unit_that_nobody_read_is_not_taken_for_well() -> None:
+    world = World()
+    del world.units["app2", "green"]
+    decision = decide.decide(make_plan(), world.state, world.reality)
+    assert decision.differences == ("nothing is known of shop-green.service on app2",)
+
+
+def test_without_a_journal_only_one_colour_alone_is_understood() -> None:
+    world = finished()
+    assert decide.decide(make_plan(), journal.State(), world.reality).kind == "nothing"
+    half = World(37, 37)
+    decision = decide.decide(make_plan(), half.state, half.reality)
+    assert decision.differences[0] == "no migration is recorded, yet the router sends 37 % to green"
+    apart = World(0, 100)
+    assert "but 100 % after a reload" in decide.decide(make_plan(), apart.state, apart.reality).differences[0]
+
+
+def test_an_edit_in_the_middle_of_a_migration_is_refused() -> None:
+    world = World()
+    run(world.cutover(make_plan()), LENGTH - 10)
+    world.weight = 77
+    decision = decide.decide(make_plan(), world.state, world.reality)
+    assert decision.kind == "refuse"
+    assert "(moving) left it at" in decision.differences[0]
+
+
+def test_an_open_migration_is_not_turned_around() -> None:
+    world = World()
+    run(world.cutover(make_plan()), 3)
+    decision = decide.decide(make_plan("blue", accept_reality=True), world.state, world.reality)
+    assert decision.kind == "refuse"
+    assert decision.sentence.endswith("Finish it with -e cutover_to=green, or go back with rollback.yml")
+
+
+def test_the_next_release_goes_the_other_way() -> None:
+    world = finished()
+    decision = decide.decide(make_plan("blue"), world.state, world.reality)
+    assert (decision.kind, decision.weight) == ("begin", 0)
+    assert [step["allowed"] for step in decision.steps] == [[100], [90], [50]]
+    run(world.cutover(make_plan("blue")))
+    assert decide.decide(make_plan("blue"), world.state, world.reality).kind == "nothing"
+
+
+def test_a_rollback_that_nobody_gave_the_units_asks_the_router() -> None:
+    world = finished(to="blue")
+    for ready, kind in ((2, "nothing"), (1, "roll_back")):
+        seen = Reality(0, 0, {"blue": ready, "green": 0}, None)
+        assert decide.decide_rollback(make_plan(), world.state, seen).kind == kind
+
+
+def test_a_rollback_says_what_it_found() -> None:
+    world = finished()
+    world.weight = 40
+    decision = decide.decide_rollback(make_plan(), world.state, world.reality)
+    assert (decision.from_colour, decision.to_colour, decision.weight) == ("green", "blue", 0)
+    assert decision.sentence.startswith("shop goes back to blue, from 40 % of the traffic on green. Found on the way: ")
+
+
+def test_shares() -> None:
+    assert decide.shares(30) == {"blue": 70, "green": 30}
+    assert decide.shares(None) == {}

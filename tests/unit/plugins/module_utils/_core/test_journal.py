@@ -1,0 +1,156 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Events add up to a state, and only those are taken that can follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError
+
+OWNER = {"user": "alice"}
+BEGAN = {"from": "blue", "to": "green", "digest": "d", "owner": OWNER, "reason": "r", "weight": 0}
+BACK = {"from": "blue", "to": "green", "owner": OWNER, "reason": "r", "weight": 50, "persisted": 50, "differences": []}
+SET = {"commands": [], "ms": 1.0}
+
+Event = tuple[str, dict[str, Any]]
+
+
+def write(*events: Event, document: dict[str, Any] | None = None, token: int = 1) -> dict[str, Any]:
+    document = document or journal.empty("shop")
+    at = 100 + sum(len(migration["events"]) for migration in document["migrations"])
+    for offset, (kind, data) in enumerate(events):
+        document = journal.append(document, {"kind": kind, "at": at + offset, "token": token, **data})
+    return document
+
+
+def switch(before: int, weight: int) -> list[Event]:
+    return [("weight_intended", {"before": before, "weight": weight}), ("weight_set", {"weight": weight, **SET})]
+
+
+MOVED: list[Event] = [("began", BEGAN), *switch(0, 50), *switch(50, 100), ("finished", {"weight": 100})]
+
+
+def test_nothing_is_recorded_at_first() -> None:
+    assert journal.fold(journal.empty("shop")) == journal.State()
+
+
+def test_a_migration_from_its_begin_to_its_end() -> None:
+    document = write(*MOVED, token=60)
+    state = journal.fold(document)
+    assert (state.phase, state.weight, state.possible) == ("finished", 100, frozenset({100}))
+    assert (state.from_colour, state.to_colour, state.since, state.token) == ("blue", "green", 104, 60)
+    assert state.id == document["migrations"][0]["id"] == "19700101T000100Z"
+
+
+def test_an_open_intention_explains_both_weights() -> None:
+    state = journal.fold(write(("began", BEGAN), ("weight_intended", {"before": 0, "weight": 50})))
+    assert state.possible == {0, 50}
+    assert state.intent == {"before": 0, "weight": 50}
+
+
+def test_an_intention_over_an_intention_explains_all_three() -> None:
+    document = write(("began", BEGAN), ("weight_intended", {"before": 0, "weight": 50}))
+    document = write(("began", {**BEGAN, "weight": 50}), document=document, token=2)
+    document = write(("weight_intended", {"before": 50, "weight": 100}), document=document, token=2)
+    assert journal.fold(document).possible == {0, 50, 100}
+    assert len(document["migrations"]) == 1
+
+
+def test_accepted_reality_is_what_is_known_from_then_on() -> None:
+    accepted = {"weight": 30, "persisted": 20, "differences": ["x"]}
+    state = journal.fold(write(("began", {**BEGAN, "weight": 30}), ("reality_accepted", accepted)))
+    assert (state.weight, state.possible, state.intent) == (30, {20, 30}, None)
+
+
+def test_since_is_when_the_share_changed_also_in_an_earlier_migration() -> None:
+    document = write(("began", {**BEGAN, "from": "green", "to": "blue", "weight": 100}), document=write(*MOVED))
+    assert journal.fold(document).since == 104
+    assert len(document["migrations"]) == 2
+
+
+def test_a_failure_leaves_the_migration_open_for_the_next_run() -> None:
+    document = write(("began", BEGAN), ("failed", {"reason": "probe", "message": "404"}))
+    assert journal.fold(document).failure == {"reason": "probe", "message": "404"}
+    state = journal.fold(write(("began", BEGAN), document=document, token=2))
+    assert (state.phase, state.failure, state.token) == ("moving", None, 2)
+
+
+def test_a_rollback_belongs_to_the_migration_it_undoes() -> None:
+    document = write(("rollback_began", {**BACK, "weight": 100}), document=write(*MOVED), token=2)
+    document = write(*switch(100, 0), ("rolled_back", {"weight": 0}), document=document, token=2)
+    state = journal.fold(document)
+    assert (state.phase, state.weight, len(document["migrations"])) == ("rolled_back", 0, 1)
+    assert journal.fold(write(("rollback_began", BACK))).phase == "rolling_back"
+
+
+def test_only_so_many_closed_migrations_are_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "KEPT", 3)
+    document = journal.empty("shop")
+    for token in range(1, 6):
+        document = write(*MOVED, document=document, token=token)
+    kept = document["migrations"]
+    assert len(kept) == 4
+    assert all(len(migration["events"]) == len(MOVED) for migration in kept)
+    assert journal.fold(document).token == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "why"),
+    [
+        ([], ("started", {"colour": "green"}), "the last migration is in the phase 'none'"),
+        (MOVED, ("probed", {"colour": "green"}), "the last migration is in the phase 'finished'"),
+        ([], ("exploded", {}), "there is no such kind; known are began, drained,"),
+        ([], ("began", {"from": "blue"}), "it lacks to, digest, owner, reason, weight"),
+        (
+            [("began", BEGAN)],
+            ("began", {**BEGAN, "from": "green", "to": "blue"}),
+            "the migration 19700101T000001Z to green is still open",
+        ),
+        ([("began", BEGAN)], ("weight_set", {"weight": 50, **SET}), "no intention to set that weight was recorded"),
+        (
+            [("began", BEGAN), ("weight_intended", {"before": 0, "weight": 10})],
+            ("weight_set", {"weight": 50, **SET}),
+            "no intention to set that weight was recorded",
+        ),
+        (
+            [("began", BEGAN), *switch(0, 50)],
+            ("finished", {"weight": 50}),
+            "the weight is 50, and green serves alone only at 100",
+        ),
+        ([("began", BEGAN)], ("rolled_back", {"weight": 0}), "the last migration is in the phase 'moving'"),
+        (
+            [("rollback_began", BACK)],
+            ("rolled_back", {"weight": 50}),
+            "the weight is 50, and blue serves alone only at 0",
+        ),
+    ],
+)
+def test_an_event_that_cannot_follow_is_refused(before: list[Event], event: Event, why: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        write(event, document=write(*before))
+    assert caught.value.message.startswith(f"the journal of shop refuses the event '{event[0]}': {why}")
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ([], "is not a journal"),
+        ({"format": 1}, "is not a journal"),
+        (
+            {"format": 2, "service": "shop", "migrations": []},
+            "has the format 2; this version of the collection knows 1",
+        ),
+        ({"format": 1, "service": "x", "migrations": []}, "is the journal of 'x', not of 'shop'"),
+        (
+            {"format": 1, "service": "shop", "migrations": [{"id": "a", "events": [{"at": 1}]}]},
+            "holds an event that is not",
+        ),
+        ({"format": 1, "service": "shop", "migrations": [1]}, "holds an event that is not complete"),
+    ],
+)
+def test_a_document_that_is_no_journal_is_named(document: Any, why: str) -> None:
+    with pytest.raises(StoreError, match=why):
+        journal.check(document, "shop")

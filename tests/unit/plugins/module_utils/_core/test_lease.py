@@ -1,0 +1,109 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may act on a service now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, LeaseHeldError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.lease import acquire, check, is_lease, renew
+
+NOW = 1_785_412_870.0
+ALICE = {"user": "alice", "host": "ops1", "pid": 4242}
+BOB = {"user": "bob", "host": "ops2", "pid": 7}
+
+
+def take(current: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "owner": ALICE,
+        "kind": "cutover",
+        "reason": "release 7",
+        "now": NOW,
+        "ttl": 120,
+        "last_token": 0,
+        **changes,
+    }
+    return acquire("shop", current, **given)
+
+
+def test_a_new_lease_says_who_why_and_how_long() -> None:
+    lease = take()
+    assert lease == {
+        "owner": ALICE,
+        "kind": "cutover",
+        "reason": "release 7",
+        "since": NOW,
+        "expires": NOW + 120,
+        "ttl": 120,
+        "token": int(NOW),
+    }
+    assert is_lease(lease)
+
+
+def test_a_held_lease_is_refused_with_owner_reason_and_age() -> None:
+    with pytest.raises(LeaseHeldError) as caught:
+        take(take(), owner=BOB, now=NOW + 35)
+    assert caught.value.message == (
+        "shop is being migrated by alice@ops1 (pid 4242) since 12:01:10 UTC, 35 s ago, because 'release 7'; "
+        "its lease ends in 85 s unless renewed. "
+        "Wait, run again with -e cutover_lease_wait=120, or go back with rollback.yml"
+    )
+    assert caught.value.evidence["lease"]["owner"] == ALICE
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "free"),
+    [
+        ("cutover", "cutover", False),
+        ("cutover", "rollback", True),
+        ("rollback", "cutover", False),
+        ("rollback", "rollback", False),
+    ],
+)
+def test_a_rollback_outranks_a_cutover_only(held: str, wanted: str, free: bool) -> None:
+    current = take(kind=held)
+    if free:
+        assert take(current, kind=wanted, last_token=current["token"])["token"] > current["token"]
+        return
+    with pytest.raises(LeaseHeldError, match="rolled back" if held == "rollback" else "migrated"):
+        take(current, kind=wanted, now=NOW + 1)
+
+
+@pytest.mark.parametrize("kind", ["cutover", "rollback"])
+def test_an_expired_or_dead_holder_is_replaced(kind: str) -> None:
+    current = take(kind=kind)
+    assert take(current, owner=BOB, now=NOW + 120)["owner"] == BOB
+    assert take(current, owner=BOB, now=NOW + 1, holder_dead=True)["owner"] == BOB
+
+
+def test_tokens_grow_when_the_clock_goes_back_and_when_files_are_lost() -> None:
+    first = take()["token"]
+    assert take(last_token=first, now=NOW - 1000)["token"] == first + 1
+    assert take(last_token=0, now=NOW + 1)["token"] > first
+
+
+def test_renewing_never_shortens() -> None:
+    lease = take()
+    assert renew(lease, NOW + 10)["expires"] == NOW + 130
+    assert renew(lease, NOW - 10)["expires"] == NOW + 120
+
+
+def test_the_holder_may_write_and_nobody_else() -> None:
+    lease = take(last_token=9, now=5)
+    assert lease["token"] == 10
+    check("shop", lease, 10, 10, 6)
+    check("shop", None, 10, 10, 6)
+    check("shop", None, 10, 11, 6)
+    with pytest.raises(FencedError, match=r"token 10\) has been overtaken by a newer one \(token 11"):
+        check("shop", lease, 11, 10, 6)
+    with pytest.raises(FencedError, match=r"does not hold the lease any more: alice@ops1 \(pid 4242\) does"):
+        check("shop", lease, 10, 12, 6)
+    with pytest.raises(FencedError, match="ended 2 s ago"):
+        check("shop", lease, 10, 10, 127)
+
+
+@pytest.mark.parametrize("damage", [{"token": "x"}, {"owner": None}, {"kind": 3}, {"expires": None}])
+def test_a_lease_that_lacks_something_is_none(damage: dict[str, Any]) -> None:
+    assert not is_lease({**take(), **damage})

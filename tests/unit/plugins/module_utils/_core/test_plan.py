@@ -1,0 +1,275 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An inventory is checked as a whole, and the plan says all that the phases need."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import MARGIN, SCHEMA, describe, make_plan
+
+SHOP: dict[str, Any] = {
+    "cutover_service": "shop",
+    "cutover_front": "http://router:8080",
+    "cutover_router": {"provider": "haproxy"},
+    "cutover_colours": {
+        "blue": {"unit": "shop-blue.service", "port": 8001},
+        "green": {"unit": "shop-green.service", "port": 8002},
+    },
+}
+
+
+def plan(
+    *,
+    routers: tuple[str, ...] = ("router",),
+    applications: tuple[str, ...] = ("app1", "app2"),
+    hosts: dict[str, dict[str, Any]] | None = None,
+    failed: dict[str, str] | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    variables = {**copy.deepcopy(SHOP), **changes}
+    return make_plan(variables, routers=routers, applications=applications, hosts=hosts or {}, failed=failed)
+
+
+def problems(**changes: Any) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        plan(**changes)
+    assert caught.value.reason == "input"
+    found: list[str] = caught.value.evidence["problems"]
+    assert all(problem in caught.value.message for problem in found)
+    return list(found)
+
+
+def test_a_minimal_inventory_gives_a_whole_plan() -> None:
+    made = plan()
+    assert (made["service"], made["from"], made["to"]) == ("shop", "blue", "green")
+    assert made["router"] == {
+        "provider": "haproxy",
+        "socket": "/run/haproxy/admin.sock",
+        "map": "/etc/haproxy/cutover/shop.map",
+        "backends": {"blue": "shop-blue", "green": "shop-green"},
+    }
+    assert made["colours"]["green"]["instances"] == [{"host": "app1", "port": 8002}, {"host": "app2", "port": 8002}]
+    assert made["colours"]["green"]["urls"] == ["http://app1:8002", "http://app2:8002"]
+    assert made["colours"]["blue"]["start"]["ready"] == "http://127.0.0.1:8001/health/ready"
+    assert made["colours"]["blue"]["stop"] == {"unit": "shop-blue.service", "port": 8001, "timeout": 60}
+    assert made["steps"] == [{"share": 100, "settle": 0, "weight": 100}]
+    assert made["min_ready"] == 2
+    assert made["lease"] == {"ttl": 60 + MARGIN, "wait": 0}
+    assert made["hosts"] == {"router": "router", "app": ["app1", "app2"]}
+    assert made["one_host"] is False
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_weight_is_always_greens_share() -> None:
+    steps = [{"share": 10}, {"share": 100}]
+    assert [step["weight"] for step in plan(cutover_steps=steps)["steps"]] == [10, 100]
+    back = plan(cutover_steps=steps, cutover_to="blue")
+    assert [step["weight"] for step in back["steps"]] == [90, 0]
+    assert (back["from"], back["to"]) == ("green", "blue")
+
+
+def test_the_digest_is_of_what_lasts_longer_than_a_run() -> None:
+    digest = plan()["digest"]
+    assert plan(cutover_reason="release 7", cutover_lease_wait=9, cutover_accept_reality=True)["digest"] == digest
+    assert plan(cutover_steps=[{"share": 100, "settle": 1}])["digest"] != digest
+
+
+def test_text_from_the_command_line_is_understood() -> None:
+    made = plan(cutover_lease_wait="120", cutover_accept_reality="true", cutover_min_ready="1")
+    assert made["lease"]["wait"] == 120
+    assert made["accept_reality"] is True
+    assert made["min_ready"] == 1
+
+
+def test_one_host_is_reached_by_its_loopback() -> None:
+    made = plan(
+        routers=("solo",),
+        applications=("solo",),
+        cutover_router={"provider": "nftables", "port": 8000},
+        cutover_front="http://solo:8000",
+    )
+    assert made["colours"]["blue"]["instances"] == [{"host": "127.0.0.1", "port": 8001}]
+    assert made["one_host"] is True
+
+
+def test_an_address_of_its_own_goes_before_the_name() -> None:
+    made = plan(hosts={"app1": {"cutover_address": "fd00::1"}})
+    assert made["colours"]["blue"]["instances"][0] == {"host": "fd00::1", "port": 8001}
+    assert made["colours"]["blue"]["urls"] == ["http://[fd00::1]:8001", "http://app2:8001"]
+
+
+def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
+    assert plan(cutover_drain={"timeout": 900})["lease"]["ttl"] == 900 + MARGIN
+    assert (
+        plan(cutover_steps=[{"share": 100, "settle": 300}], cutover_verify=[{"path": "/", "budget_ms": 1500}])["lease"][
+            "ttl"
+        ]
+        == 302 + MARGIN
+    )
+    tests = [{"name": "unit", "command": ["true"], "timeout": 400}, {"name": "more", "command": ["true"]}]
+    made = plan(cutover_tests=tests)
+    assert made["lease"]["ttl"] == 700 + MARGIN
+    assert made["tests_timeout"] == 400
+    backup = {"paths": ["/opt/shop"], "destination": "/var/backups/shop"}
+    assert plan(cutover_backup=backup)["lease"]["ttl"] == 660 + MARGIN
+
+
+def test_drain_and_stickiness_reach_those_who_act() -> None:
+    made = plan(
+        cutover_drain={"signal": "SIGUSR1", "resume_signal": "SIGUSR2", "in_flight": "/metrics"},
+        cutover_router={"provider": "haproxy", "sticky": {"cookie": "sid"}},
+    )
+    assert made["colours"]["blue"]["stop"]["in_flight_url"] == "http://127.0.0.1:8001/metrics"
+    assert made["colours"]["blue"]["start"]["resume_signal"] == "SIGUSR2"
+    assert made["router"]["sticky"] == {"cookie": "sid"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"cutover_stepz": []}, "cutover_stepz: there is no such variable; did you mean cutover_steps?"),
+        (
+            {"cutover_xyz": 1},
+            "cutover_xyz: there is no such variable; known are cutover_accept_reality, ",
+        ),
+        (
+            {"cutover_steps": [{"share": 100, "setle": 1}]},
+            "cutover_steps[0].setle: there is no such key; did you mean settle?",
+        ),
+        (
+            {"cutover_router": {"provider": "haproxy", "sokcet": "/x"}},
+            "cutover_router.sokcet: there is no such key; did you mean socket?",
+        ),
+        (
+            {"cutover_router": {"provider": "haprox"}},
+            "cutover_router.provider is 'haprox'; one of haproxy, nginx, nginx_lua, nftables is needed",
+        ),
+        ({"cutover_router": "haproxy"}, "cutover_router is 'haproxy'; a mapping with 'provider' (haproxy, nginx, "),
+        ({"cutover_service": None}, "cutover_service is missing; a name of 1…40 of a-z, 0-9 and '-' is needed"),
+        ({"cutover_service": "Shop/.."}, "cutover_service is 'Shop/..'; a name of 1…40"),
+        ({"cutover_steps": [{"share": 10}, {"share": "abc"}]}, "cutover_steps[1].share is 'abc'; a whole number 1…100"),
+        ({"cutover_steps": [{"share": True}]}, "cutover_steps[0].share is True; a whole number 1…100 is needed"),
+        ({"cutover_steps": [{"settle": 1}]}, "cutover_steps[0].share is missing; a whole number 1…100 is needed"),
+        ({"cutover_steps": [{"share": 100, "settle": -1}]}, "cutover_steps[0].settle is -1; a whole number 0…86400"),
+        ({"cutover_steps": []}, "cutover_steps is empty; at least the step with share 100 is needed"),
+        ({"cutover_steps": 100}, "cutover_steps is 100; a list is needed"),
+        ({"cutover_steps": [None]}, "cutover_steps[0] is None; a mapping with share, settle is needed"),
+        ({"cutover_steps": [{"share": 10}, {"share": 50}]}, "cutover_steps ends at share 50; the last step needs 100"),
+        (
+            {"cutover_steps": [{"share": 50}, {"share": 50}, {"share": 100}]},
+            "cutover_steps[1].share is 50 after 50; each step needs a larger share",
+        ),
+        (
+            {"cutover_front": "router:8080"},
+            "cutover_front is 'router:8080'; an address like http://router:8080 is needed",
+        ),
+        ({"cutover_front": "http://u:p@router"}, "cutover_front is 'http://u:p@router'; an address like"),
+        ({"cutover_front": "http://router:99999"}, "cutover_front is 'http://router:99999'; an address like"),
+        ({"cutover_front": 8080}, "cutover_front is 8080; an address like"),
+        ({"cutover_to": "red"}, "cutover_to is 'red'; one of blue, green is needed"),
+        ({"cutover_accept_reality": "maybe"}, "cutover_accept_reality is 'maybe'; true or false is needed"),
+        ({"cutover_min_ready": 3}, "cutover_min_ready is 3, and cutover_app has 2 hosts; a whole number 1…2 is needed"),
+        ({"cutover_probes": [{"path": "health"}]}, "cutover_probes[0].path is 'health'; a path that begins with '/'"),
+        ({"cutover_probes": [{"path": "/", "status": []}]}, "cutover_probes[0].status is empty; at least one status"),
+        ({"cutover_probes": [{"path": "/", "json": []}]}, "cutover_probes[0].json is []; a mapping is needed"),
+        (
+            {"cutover_probes": [{"path": "/", "headers": {"X-A": [1]}}]},
+            "cutover_probes[0].headers.X-A is [1]; a text is needed",
+        ),
+        (
+            {"cutover_verify": [{"path": "/", "body": {"items": [float("nan")]}}]},
+            "cutover_verify[0].body.items[0] is nan; a value that JSON has is needed (put it in quotes)",
+        ),
+        ({"cutover_health": "/ready"}, "cutover_health is '/ready'; a mapping with ready, live, timeout is needed"),
+        ({"cutover_drain": {"signal": "KILL"}}, "cutover_drain.signal is 'KILL'; one of SIGUSR1, SIGUSR2,"),
+        ({"cutover_state_dir": "/var/../etc"}, "cutover_state_dir is '/var/../etc'; an absolute path without '..'"),
+        (
+            {"cutover_tests": [{"name": "t", "command": []}]},
+            "cutover_tests[0].command is empty; at least one is needed",
+        ),
+        (
+            {"cutover_backup": {"paths": ["/opt"], "destination": "/opt/backups"}},
+            "cutover_backup.destination /opt/backups is inside /opt, which it would back up",
+        ),
+        (
+            {"cutover_router": {"provider": "haproxy", "sticky": {"cookie": "a", "header": "b"}}},
+            "cutover_router.sticky needs exactly one of cookie and header",
+        ),
+        ({"routers": ()}, "the group cutover_router has no host; exactly one host is needed"),
+        ({"routers": ("r1", "r2")}, "the group cutover_router has r1, r2; exactly one host is needed"),
+        ({"applications": ()}, "the group cutover_app has no host; the hosts that the service runs on are needed"),
+        (
+            {"cutover_router": {"provider": "nftables", "port": 8000}},
+            "cutover_router.provider nftables moves a service on one host; cutover_app has app1, app2, and only router",
+        ),
+        (
+            {"hosts": {"app1": {"cutover_address": "10.0.0.1"}, "app2": {"cutover_address": "10.0.0.1"}}},
+            "app1, app2 are all reached at 10.0.0.1, so the same port is there twice; set cutover_address",
+        ),
+        (
+            {"hosts": {"app1": {"cutover_address": "a b"}}},
+            "cutover_address of app1 is 'a b'; a host name or an address",
+        ),
+        (
+            {"hosts": {"app1": {"cutover_adress": "app1"}}},
+            "cutover_adress: there is no such variable; did you mean cutover_address?",
+        ),
+        (
+            {"failed": {"cutover_front": "'nix' is undefined"}},
+            "cutover_front has no value: 'nix' is undefined; give it one",
+        ),
+    ],
+)
+def test_a_problem_is_named_with_its_place_and_a_remedy(changes: dict[str, Any], expected: str) -> None:
+    found = problems(**changes)
+    assert len(found) == 1, found
+    assert found[0].startswith(expected)
+
+
+def test_colours_need_units_and_ports_of_their_own() -> None:
+    same = {"unit": "shop.service", "port": 8001}
+    assert problems(cutover_colours={"blue": same, "green": same}) == [
+        "cutover_colours: shop.service is both blue and green; each colour needs a unit of its own",
+        "cutover_colours: both colours listen on port 8001; each needs a port of its own",
+    ]
+    assert problems(cutover_colours={"blue": same}) == [
+        "cutover_colours.green is missing; a mapping with unit, port is needed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("router", "front", "port"),
+    [
+        ({"provider": "nftables", "port": 8001}, "http://solo:8000", 8001),
+        ({"provider": "haproxy"}, "http://solo:8002", 8002),
+    ],
+)
+def test_a_router_beside_the_application_takes_a_port_of_it(router: dict[str, Any], front: str, port: int) -> None:
+    found = problems(routers=("solo",), applications=("solo",), cutover_router=router, cutover_front=front)
+    assert len(found) == 1
+    assert f"port is {port}, which the router listens on at the same host solo" in found[0]
+
+
+def test_every_problem_is_in_one_message() -> None:
+    with pytest.raises(InputError) as caught:
+        plan(cutover_to="red", cutover_front="x", cutover_colours={})
+    assert caught.value.message.startswith("The inventory of shop has 4 problems; nothing was touched:\n- ")
+    assert caught.value.message.count("\n- ") == 4
+
+
+def test_a_long_value_is_cut_in_its_message() -> None:
+    assert "…; one line of" in problems(cutover_reason="x" * 300)[0]
+
+
+def test_every_variable_is_described() -> None:
+    rows = {name: (needs, default, meaning) for name, needs, default, meaning in describe()}
+    assert set(SCHEMA) <= set(rows)
+    assert rows["cutover_steps[].share"] == ("a whole number 1…100", "required", "Percentage for the candidate.")
+    assert rows["cutover_router.port (nftables)"][1] == "required"
+    assert rows["cutover_health.timeout"][1] == "60"
+    assert all(needs and meaning for needs, _default, meaning in rows.values())

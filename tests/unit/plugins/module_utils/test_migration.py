@@ -1,0 +1,272 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lease, journal and router together, from the begin of a migration to its end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    CutoverError,
+    DriftError,
+    FencedError,
+    InputError,
+    LeaseHeldError,
+    RouterError,
+    StoreError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration, open_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.haproxy import HAProxy
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+
+ALICE = {"user": "alice", "host": "ops1", "pid": 1}
+BOB = {"user": "bob", "host": "ops1", "pid": 2}
+
+
+class Dial:
+    """A router that is set by hand."""
+
+    def __init__(self, weight: int | None = 0) -> None:
+        self.weight = self.persisted = weight
+        self.broken = False
+
+    def read(self) -> Reading:
+        if self.broken:
+            raise RouterError("the socket is gone")
+        return Reading(self.weight, self.persisted, {"blue": 2, "green": 2}, {"blue": 1, "green": None})
+
+    def turn(self, weight: int) -> None:
+        self.weight = self.persisted = weight
+
+    def apply(self, weight: int) -> list[str]:
+        raise NotImplementedError(weight)
+
+    def persist(self, weight: int) -> list[str]:
+        raise NotImplementedError(weight)
+
+
+class Desk:
+    """One state directory, one router, and as many runs as a test wants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.router = Dial()
+        self.folder = folder
+        self.store = FileStore(str(folder), "shop")
+        self.serving = ["blue"]
+
+    def plan(self, **changes: Any) -> dict[str, Any]:
+        variables = {
+            "cutover_service": "shop",
+            "cutover_front": "http://router",
+            "cutover_router": {"provider": "haproxy"},
+            "cutover_colours": {
+                "blue": {"unit": "blue.service", "port": 8001},
+                "green": {"unit": "green.service", "port": 8002},
+            },
+            "cutover_state_dir": str(self.folder),
+            **changes,
+        }
+        return make_plan(variables, routers=["router"], applications=["app1", "app2"], hosts={})
+
+    def run(self, now: float = 1000, *, check_mode: bool = False, **changes: Any) -> Migration:
+        return Migration(self.plan(**changes), self.store, self.router, now=now, check_mode=check_mode)
+
+    @property
+    def workloads(self) -> list[dict[str, Any]]:
+        return [
+            {"host": host, "colour": colour, "active": colour in self.serving, "enabled": colour in self.serving}
+            for host in ("app1", "app2")
+            for colour in ("blue", "green")
+        ]
+
+    def switch(self, token: int, weight: int, now: float = 1000) -> None:
+        self.store.record(token, now, "weight_intended", before=self.router.weight, weight=weight)
+        self.router.turn(weight)
+        self.store.record(token, now, "weight_set", weight=weight, commands=[], ms=1.0)
+        self.serving = ["green" if weight else "blue"]
+
+    def moved(self) -> int:
+        """Move it to green; return the token that did it."""
+        token: int = self.run().begin(self.workloads, ALICE)["token"]
+        self.switch(token, 100)
+        self.run().close(token, "finished")
+        return token
+
+    @property
+    def events(self) -> list[str]:
+        return [event["kind"] for one in self.store.read_journal()["migrations"] for event in one["events"]]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # nobody waits for a disk here
+    return Desk(tmp_path)
+
+
+def test_a_migration_from_begin_to_end(desk: Desk) -> None:
+    begun = desk.run(cutover_reason="release 7").begin(desk.workloads, ALICE)
+    assert begun["changed"] is True
+    assert begun["decision"]["kind"] == "begin"
+    assert (begun["from"], begun["to"], begun["weight"], begun["ready"]) == (
+        "blue",
+        "green",
+        0,
+        {"blue": 2, "green": 2},
+    )
+    assert begun["token"] == 1000
+    lease = desk.store.read_lease()
+    assert lease is not None
+    assert (lease["owner"], lease["reason"], lease["kind"]) == (ALICE, "release 7", "cutover")
+
+    assert desk.run().record(begun["token"], "started", {"colour": "green"}) == {"changed": True}
+    desk.switch(begun["token"], 100)
+    assert desk.run().close(begun["token"], "finished") == {"changed": True, "id": begun["id"]}
+    assert desk.store.read_lease() is None
+    assert desk.events == ["began", "started", "weight_intended", "weight_set", "finished"]
+
+    before = (desk.folder / "shop" / "journal.json").read_bytes()
+    again = desk.run(2000).begin(desk.workloads, ALICE)
+    assert (again["changed"], again["decision"]["kind"], again["token"]) == (False, "nothing", None)
+    assert (desk.folder / "shop" / "journal.json").read_bytes() == before
+    assert desk.store.read_lease() is None
+
+
+def test_check_mode_answers_the_same_and_writes_nothing(desk: Desk) -> None:
+    looked = desk.run(check_mode=True).begin(desk.workloads, ALICE)
+    assert not (desk.folder / "shop").exists()
+    begun = desk.run().begin(desk.workloads, ALICE)
+    assert {**begun, "token": None} == looked
+
+    checking = desk.run(check_mode=True)
+    assert checking.record(None, "started", {"colour": "green"})["changed"] is True
+    assert checking.close(None, "finished")["changed"] is True
+    assert checking.fail(None, {"reason": "probe"})["changed"] is True
+    assert checking.roll_back(None, BOB)["changed"] is True
+    assert desk.events == ["began"]
+
+
+def test_a_second_run_is_refused_until_the_first_is_known_dead(desk: Desk) -> None:
+    first = desk.run().begin(desk.workloads, ALICE)["token"]
+    with pytest.raises(LeaseHeldError, match=r"shop is being migrated by alice@ops1 \(pid 1\)"):
+        desk.run(1010).begin(desk.workloads, BOB)
+    second = desk.run(1010).begin(desk.workloads, BOB, takeover=first)
+    assert second["decision"]["kind"] == "resume"
+    assert second["token"] > first
+    with pytest.raises(FencedError):
+        desk.run(1020).record(first, "started", {"colour": "green"})
+    assert desk.events == ["began", "began"]
+
+
+def test_a_resumed_migration_keeps_its_name(desk: Desk) -> None:
+    first = desk.run().begin(desk.workloads, ALICE)
+    desk.run().fail(first["token"], {"reason": "probe", "message": "404\nnot found"})
+    assert desk.store.read_lease() is None
+    assert desk.store.read_journal()["migrations"][0]["events"][-1]["message"] == "404 not found"
+    assert desk.run(1100).begin(desk.workloads, ALICE)["id"] == first["id"]
+
+
+def test_drift_stops_a_cutover_before_anything_is_written(desk: Desk) -> None:
+    desk.moved()
+    desk.router.turn(30)
+    with pytest.raises(DriftError, match="the router sends 30 % to green") as caught:
+        desk.run(2000).begin(desk.workloads, ALICE)
+    assert caught.value.evidence["reality"]["weight"] == 30
+    assert desk.store.read_lease() is None
+
+    desk.serving = ["blue", "green"]
+    accepted = desk.run(2000, cutover_accept_reality=True).begin(desk.workloads, ALICE)
+    assert accepted["decision"]["steps"][0]["allowed"] == [30]
+    assert desk.events[-2:] == ["began", "reality_accepted"]
+
+
+def test_a_rollback_overtakes_a_living_cutover(desk: Desk) -> None:
+    first = desk.run().begin(desk.workloads, ALICE)["token"]
+    desk.switch(first, 50)
+    back = desk.run(1010).roll_back(None, BOB, reason="it\nburns")
+    assert (back["decision"]["kind"], back["from"], back["to"]) == ("roll_back", "green", "blue")
+    with pytest.raises(FencedError, match="overtaken"):
+        desk.run(1011).record(first, "probed", {"colour": "green"})
+    with pytest.raises(LeaseHeldError, match=r"is being rolled back by bob@ops1 \(pid 2\).*because 'it burns'"):
+        desk.run(1012).roll_back(None, ALICE)
+
+    desk.switch(back["token"], 0, now=1012)
+    desk.run(1013).close(back["token"], "rolled_back")
+    assert desk.run(1014).roll_back(desk.workloads, BOB)["decision"]["kind"] == "nothing"
+    assert desk.run(1014).roll_back(None, BOB)["changed"] is False
+
+
+@pytest.mark.parametrize("name", ["journal.json", "lease.json", "fence.json"])
+def test_a_damaged_file_stops_a_cutover_and_never_a_rollback(desk: Desk, name: str) -> None:
+    desk.moved()
+    (desk.folder / "shop" / name).write_text("{")
+    with pytest.raises(StoreError, match=f"{name} is not JSON"):
+        desk.run(2000).begin(desk.workloads, ALICE)
+    assert desk.run(2000, check_mode=True).roll_back(None, ALICE)["changed"] is True
+    back = desk.run(2000).roll_back(None, ALICE)
+    assert back["decision"]["kind"] == "roll_back"
+    assert (desk.folder / "shop" / f"{name}.damaged").read_text() == "{"
+    told = desk.store.read_journal()["migrations"][-1]["events"][-1]["differences"][0]
+    assert f"{name} is not JSON" in told
+    assert told.endswith(f"it is now {desk.folder}/shop/{name}.damaged")
+
+
+def test_what_cannot_be_recorded_does_not_keep_the_lease(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_document: dict[str, Any]) -> None:
+        raise StoreError("journal.json: No space left on device")
+
+    monkeypatch.setattr(desk.store, "write_journal", full)
+    with pytest.raises(StoreError, match="No space"):
+        desk.run().begin(desk.workloads, ALICE)
+    assert desk.store.read_lease() is None
+    assert desk.events == []
+
+
+@pytest.mark.parametrize(("weight", "persisted"), [(50, 100), (100, 50)])
+def test_it_is_finished_only_when_the_router_says_so(desk: Desk, weight: int, persisted: int) -> None:
+    token = desk.run().begin(desk.workloads, ALICE)["token"]
+    desk.switch(token, 100)
+    desk.router.weight, desk.router.persisted = weight, persisted
+    with pytest.raises(RouterError, match=f"green gets {weight} %, and {persisted} % after a reboot, where 100 %"):
+        desk.run().close(token, "finished")
+    assert desk.store.read_lease() is not None
+
+
+def test_a_record_needs_a_token(desk: Desk) -> None:
+    with pytest.raises(InputError, match=r"the event 'probed' needs the token of the run; it is cutover_run\.token"):
+        desk.run().record(None, "probed", {"colour": "green"})
+
+
+def test_status_tells_all_and_that_it_agrees(desk: Desk) -> None:
+    desk.moved()
+    told = desk.run(2000).describe(desk.workloads)
+    assert (told["serving"], told["since"], told["phase"]) == ({"blue": 0, "green": 100}, 1000, "finished")
+    assert (told["agree"], told["differences"], told["lease"]) == (True, [], None)
+    assert told["in_flight"] == {"blue": 1, "green": None}
+    assert told["migration"]["events"][-1]["kind"] == "finished"
+
+
+def test_status_tells_what_it_cannot_read(desk: Desk) -> None:
+    desk.run().begin(desk.workloads, ALICE)
+    desk.router.broken = True
+    told = desk.run(9999).describe(None)
+    assert (told["agree"], told["differences"], told["serving"]) == (False, ["the socket is gone"], {})
+    assert told["lease"]["expired"] is True
+    (desk.folder / "shop" / "journal.json").write_text("{")
+    assert len(desk.run().describe(None)["differences"]) == 2
+
+
+def test_the_plan_names_store_and_router(desk: Desk) -> None:
+    store, router = open_plan(desk.plan())
+    assert store.folder == desk.folder / "shop"
+    assert isinstance(router, HAProxy)
+    with pytest.raises(InputError, match="the plan lacks 'state_dir'; make it with the action"):
+        open_plan({name: value for name, value in desk.plan().items() if name != "state_dir"})
+
+
+def test_every_error_is_ready_for_fail_json() -> None:
+    assert CutoverError("m", {"a": 1}).as_result() == {"msg": "m", "reason": "error", "evidence": {"a": 1}}
