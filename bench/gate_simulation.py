@@ -245,8 +245,8 @@ def figures(runs: int, seed: int) -> list[dict[str, object]]:
 def table(rows: list[dict[str, object]], runs: int) -> str:
     """The figures as Markdown."""
     made = (
-        f"Made by `python bench/gate_simulation.py --write --runs {runs}`: {runs} gates of one hour per cell and kind of "
-        "health, scrape 15 s, alpha 0.01. The first column of figures is the worse of the next two."
+        f"Made by `python bench/gate_simulation.py --write --runs {runs}`: {runs} gates of one hour per cell and kind "
+        "of health, scrape 15 s, alpha 0.01. The first column of figures is the worse of the next two."
     )
     heads = (
         "requests/s", "to green", "false rollback, worst kind of health", "`max: 0.01`", "`max_ratio: 1.5`",

@@ -78,7 +78,7 @@ class Action(action.ActionModule):  # type: ignore[misc]
         self._task = SimpleNamespace(args={**ARGUMENTS, **args}, check_mode=check_mode)
         self.answers, self.calls = answers, []
 
-    def _execute_module(self, module_name: str, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+    def _execute_module(self, module_name: str, module_args: dict[str, Any], **_more: Any) -> dict[str, Any]:
         assert module_name == "bluegreen.cutover.prometheus_gate"
         self.calls.append(dict(module_args))
         return {"invocation": {}, "progress": ["e 0"], **self.answers[len(self.calls) - 1]}
