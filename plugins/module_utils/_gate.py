@@ -194,7 +194,7 @@ class Gate:
             return verdict, None, None
         self.checked = True
         for judge in judges:
-            seconds = max(judge.batches, 1) * self.settings.scrape
+            seconds = max(judge.batches * self.settings.scrape, judge.clock.seconds + self.settings.scrape)
             rps, blue_rps = judge.sums[1] / seconds, judge.sums[3] / seconds
             short = judge.unreachable(rps if given is None else given, blue_rps)
             if short:

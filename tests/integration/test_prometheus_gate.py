@@ -496,7 +496,7 @@ def test_burn_rate(lab: tuple[RealPrometheus, Exporter]) -> None:
 
 def test_a_window_that_cannot_prove_anything_is_refused_with_the_number(lab: tuple[RealPrometheus, Exporter]) -> None:
     server, exporter = lab
-    green = exporter.target(ok=5)
+    green = exporter.target(ok=3)
     scraped(server.url, green)
     began = time.monotonic()
     result = judge(server.url, errors(green), window=60)

@@ -19,6 +19,8 @@ from typing import Any
 
 GREEN, BLUE = "green", "blue"
 TOTAL, BAD, GOOD = "total", "bad", "good"
+FORGET = 10
+"""After a gap of so many ``max_age`` a target is a new one."""
 
 
 @dataclass
@@ -107,7 +109,8 @@ class Counters:
     def _sample(self, state: dict[str, Any], when: float, values: Mapping[str, tuple[str, float]]) -> None:
         before, known = state["t"], state["v"]
         added = {TOTAL: 0.0, BAD: 0.0, GOOD: 0.0}
-        connected = before is not None and when - before <= self.max_age
+        # Counters count on while nobody looks, so what a gap hid is not lost; the clock stands still for it.
+        connected = before is not None and when - before <= FORGET * self.max_age
         # A restart resets every counter of the process, also those that have already grown past their old value.
         reset = any(value < known[key] for key, (_role, value) in values.items() if key in known)
         if connected:
@@ -132,7 +135,7 @@ class Counters:
         if not times:
             return []
         newest = max(times)
-        self.targets = {k: t for k, t in self.targets.items() if newest - t["t"] <= 10 * self.max_age}
+        self.targets = {k: t for k, t in self.targets.items() if newest - t["t"] <= FORGET * self.max_age}
         reached = math.floor(min(t for t in times if newest - t <= self.max_age) / self.scrape)
         out = []
         for slot in sorted(s for s in self.open if s <= reached):

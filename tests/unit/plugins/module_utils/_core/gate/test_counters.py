@@ -75,10 +75,11 @@ def test_a_restart_resets_every_series_of_the_target() -> None:
     assert sums(out) == (4, 100 + 50 + 4)
 
 
-def test_after_a_gap_counting_starts_anew() -> None:
-    c = counters()
-    out = c.feed([series(TOTAL, [(10, 0), (20, 10), (100, 5000), (110, 5010)])])
-    assert sums(out) == (0, 20)
+def test_what_a_gap_hid_is_counted_but_not_after_a_long_one() -> None:
+    points: Points = [(10, 0), (20, 10), (100, 50), (110, 60)]
+    assert sums(counters().feed([series(TOTAL, points), *both("500", [(100, 5), (110, 5)])])) == (5, 65)
+    points = [(10, 0), (20, 10), (1000, 5000), (1010, 5010)]
+    assert sums(counters().feed([series(TOTAL, points)])) == (0, 20)
 
 
 def test_what_was_before_the_start_is_not_counted() -> None:
