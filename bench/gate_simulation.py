@@ -246,7 +246,7 @@ def table(rows: list[dict[str, object]], runs: int) -> str:
     """The figures as Markdown."""
     made = (
         f"Made by `python bench/gate_simulation.py --write --runs {runs}`: {runs} gates of one hour per cell and kind "
-        "of health, scrape 15 s, alpha 0.01. The first column of figures is the worse of the next two."
+        "of health, scrape 15 s, alpha 0.01. The first column of figures is either criterion."
     )
     heads = (
         "requests/s", "to green", "false rollback, worst kind of health", "`max: 0.01`", "`max_ratio: 1.5`",
@@ -258,18 +258,19 @@ def table(rows: list[dict[str, object]], runs: int) -> str:
     for row in rows:
         wrong: dict[str, dict[str, float]] = row["false"]  # type: ignore[assignment]
         top = {rule: max(one[rule] for one in wrong.values()) for rule in ("errors", "than blue", "for 1m")}
-        top["rule"] = max(top["errors"], top["than blue"])
+        top["gate"] = max(one["gate"] for one in wrong.values())
+        top["for 1m, below the limit"] = max(one["for 1m"] for name, one in wrong.items() if name != "at the limit")
         for key, value in top.items():
             worst[key] = max(worst.get(key, 0.0), value)
         slow: dict[str, float] = row["detect_15s"]  # type: ignore[assignment]
         fast: dict[str, float] = row["detect_1s"]  # type: ignore[assignment]
         cells = [
-            f"{row['rps']:,}", f"{row['green']} %", f"{top['rule']:.3f}", f"{top['errors']:.3f}",
+            f"{row['rps']:,}", f"{row['green']} %", f"{top['gate']:.3f}", f"{top['errors']:.3f}",
             f"{top['than blue']:.3f}", f"{top['for 1m']:.3f}", f"{row['shock']:.3f}",
             seconds(slow["gate"]), seconds(slow["for 1m"]), seconds(fast["gate"]), seconds(fast["for 1m"]),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "Worst of all cells: " + ", ".join(f"{rule} {worst[rule]:.3f}" for rule in RULES) + "."]
+    lines += ["", "Worst of all cells: " + ", ".join(f"{rule} {part:.3f}" for rule, part in worst.items()) + "."]
     return "\n".join(lines)
 
 
