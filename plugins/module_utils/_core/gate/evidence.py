@@ -30,6 +30,8 @@ MARGIN = 1.3
 """How much more scatter than measured a likelihood ratio allows for, where there is more than chance."""
 KNOWN_BAD = 10
 """Bad requests in the history from which its scatter is taken as known."""
+LOOKS = 5.0
+"""How often "is green worse than blue?" is asked during one shock; its error is shared out among them."""
 UNKNOWN_CAP = 10.0
 """With a scatter that is not known, one scrape may multiply the evidence by (scrapes of history / this) at most: a
 burst that the history could have missed cannot roll back alone."""
@@ -227,4 +229,4 @@ def green_is_worse(e_g: float, n_g: float, e_b: float, n_b: float, alpha: float,
     deviance = e_g * math.log(e_g / (e * theta))
     if e_b > 0:
         deviance += e_b * math.log(e_b / (e * (1.0 - theta)))
-    return deviance / d >= -math.log(alpha)
+    return deviance / d >= -math.log(alpha / LOOKS)
