@@ -1,0 +1,242 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small client of Prometheus' HTTP API (and of Thanos, Mimir, VictoriaMetrics). Standard library only.
+
+What an answer means is decided here once: answered (with warnings or not), not answered (down: try again later), or
+refused (a mistake in the configuration: trying again would not help). No secret leaves this file.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import math
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+from ._core.circuit import Circuit
+from ._core.errors import CutoverError, InputError
+
+RETRIES = (0.3,)
+"""Pauses (s) before each further try of a request."""
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer that are read at most."""
+
+
+class SourceDownError(CutoverError):
+    """Prometheus did not answer, or not with an answer: nothing is known."""
+
+    reason = "unreachable"
+
+
+class SourceRefusedError(CutoverError):
+    """Prometheus answered that the request, or who makes it, is wrong."""
+
+    reason = "config"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where Prometheus is and who we are. ``timeout`` in s; files are on the host that asks."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_path: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    timeout: float = 4.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The data of an answer, and what an evaluation records of it. ``ms``: milliseconds."""
+
+    data: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    status: int
+    ms: float
+
+    def series(self) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """(labels, [(time in s, value)]) of every series, whatever the type of the result."""
+        rows = self.data.get("result", [])
+        if self.data.get("resultType") == "scalar":
+            rows = [{"metric": {}, "value": rows}]
+        try:
+            return [
+                (
+                    {str(k): str(v) for k, v in row["metric"].items()},
+                    [(float(t), float(v)) for t, v in (row["values"] if "values" in row else [row["value"]])],
+                )
+                for row in rows
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise SourceDownError("Prometheus answered with data that cannot be read.") from None
+
+
+class Prometheus:
+    """Asks, through a circuit breaker. ``clock`` gives wall-clock seconds, ``pause`` sleeps."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        circuit: Circuit,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.connection, self.circuit, self.clock, self.pause = connection, circuit, clock, pause
+        parts = _checked(connection)
+        self.host, self.path, self.secure = parts.hostname or "", parts.path.rstrip("/"), parts.scheme == "https"
+        self.port = parts.port or (443 if self.secure else 80)
+        self.where = f"{parts.scheme}://{self.host}:{self.port}{self.path}"
+        self._headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        self._secrets = [s for s in (connection.token, connection.password) if s]
+        if connection.token:
+            self._headers["Authorization"] = "Bearer " + connection.token
+        elif connection.username:
+            pair = base64.b64encode(f"{connection.username}:{connection.password or ''}".encode()).decode()
+            self._headers["Authorization"] = "Basic " + pair
+            self._secrets.append(pair)
+        self._tls = self._context() if self.secure else None
+
+    def _context(self) -> ssl.SSLContext:
+        c = self.connection
+        try:
+            context = ssl.create_default_context(cafile=c.ca_path)
+            if c.client_cert:
+                context.load_cert_chain(c.client_cert, c.client_key)
+        except (OSError, ssl.SSLError) as e:
+            raise InputError(
+                f"The certificate files cannot be used: {e}. Look at ca_path, client_cert, client_key."
+            ) from e
+        return context
+
+    def now(self) -> float:
+        """The server's time (s): the only clock that samples are compared with."""
+        return self.query("time()").series()[0][1][0][1]
+
+    def query(self, text: str) -> Answer:
+        """An instant query at the server's own time."""
+        return self._ask("/api/v1/query", {"query": text})
+
+    def query_range(self, text: str, start: float, end: float, step: float) -> Answer:
+        """Values from ``start`` to ``end`` (server time, s), one each ``step`` s."""
+        fields = {"query": text, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{max(step, 0.001):.3f}"}
+        return self._ask("/api/v1/query_range", fields)
+
+    def _ask(self, path: str, fields: Mapping[str, str]) -> Answer:
+        rest = self.circuit.rest(self.clock())
+        if rest:
+            raise SourceDownError(f"{self.where} failed too often; it is asked again in {rest:.0f} s (circuit open).")
+        for wait in (*RETRIES, None):
+            try:
+                answer = self._once(path, fields)
+            except SourceDownError:
+                if wait is None:
+                    self.circuit.failed(self.clock())
+                    raise
+                self.pause(wait)
+            except SourceRefusedError:
+                self.circuit.succeeded()
+                raise
+            else:
+                break
+        self.circuit.succeeded()
+        return answer
+
+    def _once(self, path: str, fields: Mapping[str, str]) -> Answer:
+        began = time.monotonic()
+        timeout = self.connection.timeout
+        link = (
+            http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=self._tls)
+            if self.secure
+            else http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        )
+        try:
+            link.request("POST", self.path + path, urlencode(fields), self._headers)
+            response = link.getresponse()
+            status, body = response.status, response.read(MAX_ANSWER + 1)
+        except ssl.SSLCertVerificationError as e:
+            raise SourceRefusedError(f"{self.where}: the certificate is not accepted: {e.verify_message}.") from None
+        except ssl.SSLError as e:
+            if "alert" in str(e).lower():
+                raise SourceRefusedError(f"{self.where}: the TLS handshake was refused: {self._clean(e)}.") from None
+            raise SourceDownError(f"{self.where}: {self._clean(e)}.") from None
+        except (OSError, http.client.HTTPException) as e:
+            raise SourceDownError(f"{self.where} did not answer: {self._clean(e) or type(e).__name__}.") from None
+        finally:
+            link.close()
+        return self._read(status, body, (time.monotonic() - began) * 1000)
+
+    def _read(self, status: int, body: bytes, ms: float) -> Answer:
+        evidence = {"http_status": status, "ms": round(ms, 1)}
+        try:
+            content = json.loads(body)
+        except ValueError:
+            content = None
+        said = self._clean(content.get("error", "")) if isinstance(content, dict) else ""
+        if 300 <= status < 400:
+            raise SourceRefusedError(
+                f"{self.where} redirects; that is not followed, for it would send the credentials elsewhere. "
+                "Give the final address.", evidence,
+            )  # fmt: skip
+        if status in (401, 403):
+            raise SourceRefusedError(
+                f"{self.where} refuses us ({status}). Look at token, username, client_cert.", evidence
+            )
+        if 400 <= status < 500 and status not in (408, 429):
+            raise SourceRefusedError(
+                f"{self.where} refuses the query ({status}): {said or 'no reason given'}.", evidence
+            )
+        if status != 200:
+            raise SourceDownError(f"{self.where} failed ({status}): {said or 'no reason given'}.", evidence)
+        data = content.get("data") if isinstance(content, dict) and content.get("status") == "success" else None
+        if not isinstance(data, dict) or len(body) > MAX_ANSWER:
+            raise SourceDownError(
+                f"{self.where} answered 200 with something that is not a result of Prometheus.", evidence
+            )
+        warnings = tuple(self._clean(w) for w in content.get("warnings") or ())
+        return Answer(data, warnings, status, round(ms, 1))
+
+    def _clean(self, text: object) -> str:
+        """Text from outside, short and without our secrets."""
+        out = str(text)
+        for secret in self._secrets:
+            out = out.replace(secret, "***")
+        return out[:500]
+
+
+def _checked(connection: Connection) -> SplitResult:
+    """The parts of the address, when everything given makes sense together. Never shows a value."""
+    try:
+        parts = urlsplit(connection.url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = None
+    if not usable:
+        raise InputError("url: give http://host:port or https://host:port, with a path if there is one.")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("url: has a user or password in it; give username and password, which are never shown.")
+    if parts.query or parts.fragment:
+        raise InputError("url: has a query or fragment; give the address only.")
+    if connection.token and connection.username:
+        raise InputError("token and username exclude each other.")
+    for name in ("token", "username", "password"):
+        if not (getattr(connection, name) or "").isprintable():
+            raise InputError(f"{name}: has a line break or another character in it that cannot be sent.")
+    if (connection.client_cert or connection.ca_path) and parts.scheme != "https":
+        raise InputError("client_cert and ca_path need an https url.")
+    return parts
+
+
+def jsonable(value: float | None, digits: int = 6) -> float | None:
+    """A number for a result: rounded to significant ``digits``; what is not finite becomes None."""
+    return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
