@@ -26,6 +26,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal im
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
 
+STOP = 120
+"""Seconds that a workload may take to stop once it is drained."""
+
 LOCAL = "127.0.0.1"
 
 PREFIX = "cutover_"
@@ -675,6 +678,7 @@ def _longest_stretch(values: Mapping[str, Any]) -> int:
         (backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"],
         sum(test["timeout"] for test in values["cutover_tests"]) + budgets["cutover_probes"],
         max(step["settle"] for step in values["cutover_steps"]) + budgets["cutover_verify"],
-        values["cutover_drain"]["timeout"],
+        # Nothing is recorded between the last step's weight and the end of the draining.
+        values["cutover_steps"][-1]["settle"] + budgets["cutover_verify"] + values["cutover_drain"]["timeout"] + STOP,
     ]
     return max(stretches)
