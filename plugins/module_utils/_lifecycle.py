@@ -58,12 +58,12 @@ def start(hands: Hands, targets: Sequence[Target], timeout: float, resume_signal
     deadline = began + timeout
     looks: deque[dict[str, Any]] = deque(maxlen=KEPT_LOOKS)
     note = ""
+    # Also where nothing is to be done: from here on, a run that was overtaken cannot stop this colour.
+    hands.fence()
     try:
         if not before.running:
-            hands.fence()
             workload.start(timeout)
         elif resume_signal:
-            hands.fence()
             workload.signal(resume_signal)
         if not hands.check_mode:
             _await_ready(hands, targets, began, deadline, looks)
@@ -108,7 +108,10 @@ def stop(
         if drain_signal and before.running:
             hands.fence()
             workload.signal(drain_signal)
-        if not hands.check_mode:
+        if not before.running and before.pid is None:
+            # Between two starts of Restart=: there is no process that could serve anybody, or tell its metrics.
+            note = f"nothing to drain: it was {before.state}"
+        elif not hands.check_mode:
             note = _drain(hands, connections, began, began + timeout, before, in_flight, cut, looks)
         else:
             _note_look(looks, began, clock, _look(connections(), in_flight))

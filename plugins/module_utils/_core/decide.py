@@ -199,7 +199,8 @@ def _remaining(plan: Mapping[str, Any], reality: Reality, check_mode: bool) -> t
     """The steps to come. The share that is applied now is held again: nobody knows that it was proven."""
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
-    allowed = sorted({one for one in (weight, reality.persisted) if one is not None})
+    # What is on disk and cannot be told was accepted as it is: then anything may be found.
+    allowed = [] if reality.persisted is None else sorted({weight, reality.persisted})
     steps = []
     for step in plan["steps"]:
         if step["share"] >= share:

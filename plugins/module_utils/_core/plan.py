@@ -31,6 +31,9 @@ GUARD_MARGIN = 30
 ready, some tasks, and the first ones of a rollback.
 """
 
+STOP = 120
+"""Seconds that a workload may take to stop once it is drained."""
+
 LOCAL = "127.0.0.1"
 
 PREFIX = "cutover_"
@@ -747,6 +750,10 @@ def _longest_stretch(values: Mapping[str, Any]) -> int:
         (backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"],
         sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"]),
         max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
-        values["cutover_drain"]["timeout"],
+        # Nothing is recorded between the last step's weight and the end of the draining.
+        values["cutover_steps"][-1]["settle"]
+        + _budget(values["cutover_verify"])
+        + values["cutover_drain"]["timeout"]
+        + STOP,
     ]
     return max(stretches)

@@ -236,6 +236,14 @@ def test_a_run_that_is_overtaken_starts_nothing(answers: list[Answer]) -> None:
     assert unit.commands == []
 
 
+def test_a_colour_that_serves_is_kept_from_runs_that_were_overtaken(answers: list[Answer]) -> None:
+    del answers
+    unit = Unit(SERVING)
+    fence = Fence()
+    _lifecycle.start(hands(unit, fence), [READY], 60)
+    assert (unit.commands, fence.asked) == ([], 1)
+
+
 def test_check_mode_starts_nothing(answers: list[Answer]) -> None:
     answers[:] = refused(1)
     unit = Unit(DEAD, check_mode=True)
@@ -349,6 +357,14 @@ def test_only_what_is_missing_is_done(state: State, commands: list[str], changed
     unit = Unit(state)
     result = _lifecycle.stop(hands(unit), counts(0), 60, "SIGUSR1")
     assert (unit.commands, result["changed"]) == (commands, changed)
+
+
+def test_one_that_crashes_again_and_again_is_stopped(answers: list[Answer]) -> None:
+    answers[:] = refused(1)
+    unit = Unit(replace(RUNNING, running=False, pid=None, enabled=True, state="activating (auto-restart)"))
+    result = _lifecycle.stop(hands(unit), counts(0), 60, "SIGUSR1", in_flight=METRICS)
+    assert unit.commands == ["stop", "disable"]
+    assert result["note"] == "nothing to drain: it was activating (auto-restart)"
 
 
 @pytest.mark.parametrize(("left", "commands"), [(0, []), (1, ["SIGUSR1"]), (2, ["SIGUSR1", "stop"])])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -307,6 +307,13 @@ def test_an_edit_in_the_middle_of_a_migration_is_refused() -> None:
     decision = decide.decide(make_plan(), world.state, world.reality)
     assert decision.kind == "refuse"
     assert "(moving) left it at" in decision.differences[0]
+
+
+def test_what_is_on_disk_and_cannot_be_told_may_be_there_once_it_is_accepted() -> None:
+    reality = replace(World().reality, persisted=None)
+    assert decide.decide(make_plan(), World().state, reality).kind == "refuse"
+    decision = decide.decide(make_plan(accept_reality=True), World().state, reality)
+    assert [step["allowed"] for step in decision.steps] == [[], [10], [50]]
 
 
 def test_an_open_migration_is_not_turned_around() -> None:

@@ -14,9 +14,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan impor
     GUARD_MARGIN,
     MARGIN,
     SCHEMA,
+    STOP,
     describe,
     make_plan,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import systemd
 
 SHOP: dict[str, Any] = {
     "cutover_service": "shop",
@@ -66,7 +68,7 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert made["colours"]["blue"]["stop"] == stop
     assert made["steps"] == [{"share": 100, "settle": 0, "weight": 100}]
     assert made["min_ready"] == 2
-    assert made["lease"] == {"ttl": 60 + MARGIN, "wait": 0}
+    assert made["lease"] == {"ttl": 60 + STOP + MARGIN, "wait": 0}
     assert made["hosts"] == {"router": "router", "app": ["app1", "app2"]}
     assert made["one_host"] is False
     assert json.loads(json.dumps(made, allow_nan=False)) == made
@@ -111,13 +113,13 @@ def test_an_address_of_its_own_goes_before_the_name() -> None:
 
 
 def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
-    assert plan(cutover_drain={"timeout": 900})["lease"]["ttl"] == 900 + MARGIN
-    assert (
-        plan(cutover_steps=[{"share": 100, "settle": 300}], cutover_verify=[{"path": "/", "budget_ms": 1500}])["lease"][
-            "ttl"
-        ]
-        == 302 + MARGIN
-    )
+    assert systemd.STOP == STOP
+    # From the last step's weight to the end of the draining nothing is recorded.
+    verify = [{"path": "/", "budget_ms": 1500}]
+    last = plan(cutover_steps=[{"share": 100, "settle": 300}], cutover_verify=verify, cutover_drain={"timeout": 900})
+    assert last["lease"]["ttl"] == 302 + 900 + STOP + MARGIN
+    first = plan(cutover_steps=[{"share": 9, "settle": 300}, {"share": 100}], cutover_verify=verify)
+    assert first["lease"]["ttl"] == 302 + MARGIN
     tests = [{"name": "unit", "command": ["true"], "timeout": 400}, {"name": "more", "command": ["true"]}]
     made = plan(cutover_tests=tests)
     assert made["lease"]["ttl"] == 700 + MARGIN

@@ -1,0 +1,351 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runner, on a Prometheus made of functions of time; its clock advances when the gate pauses."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _gate
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import Settings
+from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import (
+    Gate,
+    Options,
+    as_result,
+    make_connection,
+    make_options,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
+    Answer,
+    Connection,
+    SourceDownError,
+    SourceRefusedError,
+)
+
+START = 1_700_000_000.0
+RAW = re.compile(r"(?P<selector>\w+\{.*\})\[(?P<span>\d+)s\](?: offset (?P<offset>\d+)s)?$")
+Counter = Callable[[float], float]
+
+
+class Source:
+    """Answers like Prometheus: ``counters`` by selector and labels, ``values`` by query; scraped each ``scrape`` s."""
+
+    def __init__(self, counters: Mapping[str, Mapping[str, Counter]], values: Mapping[str, Any] | None = None) -> None:
+        self.counters, self.values, self.time, self.scrape = counters, dict(values or {}), START, 10.0
+        self.circuit = Circuit()
+        self.warnings: tuple[str, ...] = ()
+        self.down = False
+        self.asked: list[str] = []
+
+    def pause(self, seconds: float) -> None:
+        self.time += seconds
+
+    def now(self) -> float:
+        if self.down:
+            raise SourceDownError("p did not answer")
+        return self.time
+
+    def _answer(self, kind: str, rows: list[dict[str, Any]]) -> Answer:
+        return Answer({"resultType": kind, "result": rows}, self.warnings, 200, 0.5)
+
+    def query(self, text: str) -> Answer:
+        self.asked.append(text)
+        found = RAW.match(text)
+        assert found, text
+        end = self.time - float(found["offset"] or 0)
+        first = int((end - float(found["span"])) // self.scrape) + 1
+        times = [n * self.scrape for n in range(first, int(end // self.scrape) + 1)]
+        rows = []
+        for labels, count in self.counters.get(found["selector"], {}).items():
+            metric = dict(pair.split("=") for pair in labels.split(","))
+            rows.append({"metric": metric, "values": [[t, str(count(t))] for t in times]})
+        return self._answer("matrix", rows)
+
+    def query_range(self, text: str, start: float, end: float, step: float) -> Answer:
+        self.asked.append(text)
+        count = int((end - start) / step) + 1
+        times = [round(start + n * step, 3) for n in range(count)]
+        if text.startswith("timestamp("):
+            rows = [{"metric": {}, "values": [[t, str(t // self.scrape * self.scrape)] for t in times]}]
+        else:
+            series = self.values[text]
+            rows = [{"metric": {}, "values": [[t, str(f(t))] for t in times]} for f in series]
+        return self._answer("matrix", rows)
+
+
+def rate(per_second: float, since: float = 0.0) -> Counter:
+    return lambda t: int(max(0.0, t - since) * per_second)
+
+
+HEALTHY = {"n{}": {"instance=a,code=200": rate(100)}, "m{}": {"instance=b,code=200": rate(100)}}
+ERRORS = {"name": "e", "kind": "ratio", "total": "n", "bad": 'code="500"', "max": 0.01}
+VALUE = {"name": "v", "kind": "query", "query": "up", "min": 1}
+
+
+def make(source: Source, *criteria: dict[str, Any], state: Any = None, window: float = 60, **more: Any) -> Gate:
+    options = Options(criteria, Settings(window, 10.0, 30.0, 60.0), history=more.pop("history", 600), **more)
+    gate = Gate(options, Connection("http://p"), state, clock=lambda: source.time, pause=source.pause)
+    gate.prometheus = source  # type: ignore[assignment]
+    return gate
+
+
+def test_a_healthy_green_passes_when_the_window_is_over() -> None:
+    source = Source(HEALTHY, {"up": [lambda _t: 1.0]})
+    result = make(source, ERRORS, VALUE).run(None)
+    assert result.verdict.verdict == "pass"
+    assert 60 <= source.time - START <= 90
+    assert result.left == 0
+    assert json.loads(json.dumps(as_result(result), allow_nan=False))["criteria"][0]["bad"] == 0
+
+
+def test_errors_from_a_moment_on_fail_with_their_action() -> None:
+    counters = {
+        "n{}": {"instance=a,code=200": rate(100), "instance=a,code=500": rate(20, START + 30)},
+        'n{code="500"}': {"instance=a,code=500": rate(20, START + 30)},
+        **{k: v for k, v in HEALTHY.items() if k == "m{}"},
+    }
+    source = Source(counters)
+    result = make(source, {**ERRORS, "baseline": "m", "action": "rollback_progressive"}, window=600).run(None)
+    assert (result.verdict.verdict, result.verdict.action) == ("fail", "rollback_progressive")
+    assert source.time - START <= 80
+    assert [e["status"] for e in result.evaluations][-1] == "breach"
+    assert result.evaluations[-1]["http_status"] == 200
+
+
+def test_an_open_window_goes_on_elsewhere_and_reads_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gate, "CHUNK", 300.0)
+    source = Source(HEALTHY, {"up": [lambda _t: 1.0]})
+    first = make(source, ERRORS, VALUE, window=800).run(0)
+    assert (first.verdict.verdict, first.verdict.reason) == ("open", "window")
+    source.time += 820
+    second = make(source, ERRORS, VALUE, window=800, state=json.loads(json.dumps(first.state))).run(0)
+    assert second.verdict.verdict == "pass", second.verdict.message
+    assert any("offset" in text for text in source.asked)
+    assert second.readings[0].n == pytest.approx(82000, rel=0.01)
+
+
+def test_a_rehearsal_judges_the_window_that_has_gone_by() -> None:
+    source = Source(HEALTHY, {"up": [lambda _t: 1.0]})
+    result = make(source, ERRORS, VALUE, window=1000).run(None, rehearse=True)
+    assert result.verdict.verdict == "pass"
+    assert result.covered > 950
+    assert source.time == START
+
+
+def test_a_state_of_another_gate_is_refused() -> None:
+    state = make(Source(HEALTHY), ERRORS).run(0).state
+    with pytest.raises(InputError, match="belongs to another gate"):
+        make(Source(HEALTHY), {**ERRORS, "max": 0.02}, state=state)
+    with pytest.raises(InputError, match="belongs to another gate"):
+        make(Source(HEALTHY), ERRORS, state={**state, "version": 0})
+
+
+def test_nobody_answers_until_the_hold_ends() -> None:
+    source = Source(HEALTHY)
+    source.down = True
+    result = make(source, ERRORS).run(None)
+    assert (result.verdict.verdict, result.verdict.reason) == ("inconclusive", "unreachable")
+    assert source.time - START >= 60
+    assert len(result.evaluations) == 1
+
+
+def test_the_hold_goes_on_between_runs_and_begins_anew_after_an_answer() -> None:
+    source = Source(HEALTHY)
+    state = make(source, ERRORS).run(0).state
+    source.down = True
+    state = make(source, ERRORS, state=state).run(0).state
+    source.time += 50
+    source.down = False
+    state = make(source, ERRORS, state=state).run(0).state
+    assert state["unknown_since"] is None
+    source.down = True
+    state = make(source, ERRORS, state=state).run(0).state
+    source.time += 61
+    assert make(source, ERRORS, state=state).run(0).verdict.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "reason"),
+    [
+        ([lambda _t: float("nan")], {}, "not_finite"),
+        ([lambda _t: float("-inf")], {}, "not_finite"),
+        ([], {}, "no_data"),
+        ([lambda _t: 1.0, lambda _t: 5.0], {}, "several_series"),
+        ([lambda _t: 1.0, lambda _t: 5.0], {"reducer": "min"}, None),
+        ([lambda _t: 1.0, lambda _t: 5.0], {"reducer": "avg", "min": 4}, "breach"),
+        ([lambda _t: 0.0], {"baseline": "base"}, "common_mode"),
+        ([lambda _t: 0.0], {"baseline": "none"}, "no_data"),
+    ],
+)
+def test_values(value: list[Any], more: dict[str, Any], reason: str | None) -> None:
+    source = Source({}, {"up": value, "base": [lambda _t: 0.5], "none": []})
+    result = make(source, {**VALUE, **more}).run(None)
+    assert result.verdict.reason == reason
+    assert result.verdict.verdict == {None: "pass", "breach": "fail"}.get(reason, "inconclusive")
+    json.dumps(as_result(result), allow_nan=False)
+
+
+def test_a_value_whose_samples_are_old_is_stale() -> None:
+    source = Source({}, {"up": [lambda _t: 1.0]})
+    source.scrape = 100.0
+    result = make(source, VALUE).run(None)
+    assert result.verdict.reason == "stale"
+
+
+def test_a_burn_rate_needs_both_windows() -> None:
+    criterion = {"name": "b", "kind": "burn_rate", "total": "n", "bad": 'code="500"', "objective": 0.99,
+                 "windows": [{"long": "60s", "short": "10s", "factor": 10}]}  # fmt: skip
+    text = '(sum(rate(n{code="500"}[%ds])) or 0*sum(rate(n{}[%ds]))) / sum(rate(n{}[%ds]))'
+    long, short = (text % (w, w, w) for w in (60, 10))
+    assert (
+        make(Source({}, {long: [lambda _t: 0.2], short: [lambda _t: 0.05]}), criterion).run(None).verdict.verdict
+        == "pass"
+    )
+    result = make(Source({}, {long: [lambda _t: 0.2], short: [lambda _t: 0.15]}), criterion).run(None)
+    assert result.verdict.verdict == "fail"
+    assert result.readings[0].value == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "counters", "reason"),
+    [
+        (ERRORS, {}, "no_data"),
+        ({**ERRORS, "bad": "errors_total{}"}, HEALTHY, "no_data"),
+        ({**ERRORS, "max": None, "max_ratio": 1.5, "baseline": "nobody"}, HEALTHY, "no_data"),
+        (ERRORS, {"n{}": {"instance=a,code=200": lambda _t: float("nan")}}, "not_finite"),
+    ],
+)
+def test_counters_without_data(criterion: dict[str, Any], counters: Any, reason: str) -> None:
+    result = make(Source(counters), criterion).run(None)
+    assert (result.verdict.verdict, result.verdict.reason) == ("inconclusive", reason)
+
+
+def test_samples_that_end_are_stale() -> None:
+    source = Source(HEALTHY)
+    gate = make(source, ERRORS, window=600)
+    gate.look()
+    real = source.query
+
+    def frozen(text: str) -> Answer:
+        late, source.time = source.time, START
+        answer = real(text)
+        source.time = late
+        return answer
+
+    source.query = frozen  # type: ignore[method-assign]
+    result = gate.run(None)
+    assert (result.verdict.verdict, result.verdict.reason) == ("inconclusive", "stale")
+
+
+def test_a_label_that_no_series_has_is_a_mistake() -> None:
+    with pytest.raises(SourceRefusedError, match="no series of green has the label 'cod'"):
+        make(Source(HEALTHY), {**ERRORS, "bad": 'cod="500"'}).run(None)
+
+
+def test_warnings_are_no_answer_unless_allowed() -> None:
+    source = Source(HEALTHY)
+    source.warnings = ("store 7 is away",)
+    assert make(source, ERRORS).run(None).verdict.reason == "warnings"
+    result = make(source, ERRORS, warnings_allowed=["^store"]).run(None)
+    assert result.verdict.verdict == "pass"
+    assert result.evaluations[0]["warnings"] == ["store 7 is away"]
+
+
+def test_a_window_without_enough_requests_is_refused_with_the_number() -> None:
+    slow = {"n{}": {"instance=a,code=200": rate(1)}}
+    source = Source(slow)
+    result = make(source, ERRORS).run(None)
+    assert (result.verdict.reason, result.required_requests, result.expected_requests) == ("low_traffic", 368, 60)
+    assert "the window would have to be 368 s" in result.verdict.message
+    source = Source(slow)
+    assert make(source, ERRORS, expected_rps=2.0).run(None).expected_requests == 120
+    assert source.time == START
+
+
+def bucket(arm: str, slow: float, speed: float = 100.0) -> dict[str, Counter]:
+    shares = {"0.05": (1 - slow) * 0.6, "0.1": 1 - slow, "0.2": 1 - slow / 4, "+Inf": 1.0}
+    return {f"instance={arm},le={le}": rate(speed * share) for le, share in shares.items()}
+
+
+def test_a_latency_is_judged_at_its_bound() -> None:
+    criterion = {"name": "p95", "kind": "latency", "histogram": "s_bucket", "max": 0.1}
+    assert make(Source({"s_bucket{}": bucket("a", 0.01)}), criterion).run(None).verdict.verdict == "pass"
+    assert make(Source({"s_bucket{}": bucket("a", 0.2)}), criterion, window=600).run(None).verdict.verdict == "fail"
+    with pytest.raises(SourceRefusedError, match=r"0\.3 is not a bound of the histogram"):
+        make(Source({"s_bucket{}": bucket("a", 0.2)}), {**criterion, "max": 0.3}).run(None)
+    relative = {"name": "l", "kind": "latency", "histogram": "s_bucket", "baseline": "t_bucket", "max_increase": 0.1}
+    gate = make(Source({"s_bucket{}": bucket("a", 0.2), "t_bucket{}": bucket("b", 0.2)}), {**relative, "le": 0.7})
+    with pytest.raises(SourceRefusedError, match=r"0\.7 is not a bound"):
+        gate.run(None)
+
+
+def test_slower_than_blue_is_judged_at_a_bound_of_blue() -> None:
+    criterion = {"name": "l", "kind": "latency", "histogram": "s_bucket", "baseline": "t_bucket", "max_increase": 0.1}
+    source = Source({"s_bucket{}": bucket("a", 0.2), "t_bucket{}": bucket("b", 0.08)})
+    result = make(source, criterion, window=6000).run(None)
+    assert result.verdict.verdict == "fail"
+    judge = result.state["criteria"]["l"]["judge"]
+    # Four times fewer at twice the time: slope 2.
+    assert judge["le"] == 0.1
+    assert judge["rho"] == pytest.approx(1.21, rel=0.01)
+    idle = Source({"s_bucket{}": bucket("a", 0.2), "t_bucket{}": bucket("b", 0.0, 0.0)})
+    assert make(idle, criterion).run(None).verdict.reason == "no_data"
+    fast = Source({"s_bucket{}": bucket("a", 0.2), "t_bucket{}": bucket("b", 0.0)})
+    assert make(fast, {**criterion, "le": 0.1}).run(None).verdict.reason == "no_data"
+
+
+def test_the_oldest_evaluations_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gate, "KEEP", 3)
+    result = make(Source(HEALTHY), ERRORS).run(None)
+    assert len(result.evaluations) == 3
+    assert result.dropped > 2
+
+
+def test_progress_tells_what_is_left() -> None:
+    result = make(Source(HEALTHY), {**ERRORS, "baseline": "m"}, window=100).run(0)
+    (line,) = as_result(result)["progress"]
+    assert line.startswith("e ? (limit 0.01) · 0 bad of 0 · against 0%, for 0%")
+    assert line.endswith("· 100 s left")
+
+
+GIVEN = {
+    "criteria": [ERRORS], "window": "1h", "scrape_interval": "15s", "max_age": None, "hold": "2m", "history": "1h",
+    "alpha": 0.01, "beta": 0.05, "dispersion": None, "expected_rps": None, "warnings_allowed": [],
+}  # fmt: skip
+
+
+def test_options_have_units() -> None:
+    options = make_options(GIVEN)
+    assert options.settings == Settings(3600, 15, 45, 120, 0.01, 0.05)
+    assert options.settings.horizon == 240
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"window": "1s"}, "window must be at least scrape_interval"),
+        ({"max_age": "1s"}, "max_age must be at least scrape_interval"),
+        ({"alpha": 0.0}, "alpha: is a probability"),
+        ({"beta": 0.9}, "beta: is a probability"),
+        ({"dispersion": 0.5}, "dispersion: give a number of at least 1"),
+        ({"expected_rps": float("nan")}, "expected_rps: give a number of at least 0"),
+        ({"warnings_allowed": ["("]}, "is not a regular expression"),
+    ],
+)
+def test_options_that_cannot_be_meant(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_options({**GIVEN, **given})
+
+
+def test_a_connection() -> None:
+    given = {"url": "http://p", "timeout": 4.0}
+    keys = ("token", "username", "password", "ca_path", "client_cert", "client_key")
+    assert make_connection({**dict.fromkeys(keys), **given}) == Connection("http://p")
+    with pytest.raises(InputError, match="timeout"):
+        make_connection({**dict.fromkeys(keys), **given, "timeout": 0})
