@@ -244,7 +244,8 @@ ARMED = {
 }
 
 
-def test_the_guard_is_disarmed_before_the_old_colour_goes(sections: Sections, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("sections")
+def test_the_guard_is_disarmed_before_the_old_colour_goes(tmp_path: Path) -> None:
     store = begun(tmp_path, 7)
     store.write_guard(ARMED)
     switch(params(tmp_path, token=7), check_mode=True)

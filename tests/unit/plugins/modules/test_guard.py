@@ -46,7 +46,8 @@ def plan(folder: Path, **settings: Any) -> dict[str, Any]:
     return make_plan(variables, routers=["router"], applications=["app1"], hosts={})
 
 
-def test_armed_renewed_confirmed(run_module: RunModule, tmp_path: Path, started: list[bool]) -> None:
+@pytest.mark.usefixtures("started")
+def test_armed_renewed_confirmed(run_module: RunModule, tmp_path: Path) -> None:
     made = plan(tmp_path)
     armed = run_module(guard, state="armed", plan=made, token=5)
     assert (armed["rc"], armed["changed"], armed["guard"]["state"], armed["guard"]["alive"]) == (
@@ -64,8 +65,9 @@ def test_armed_renewed_confirmed(run_module: RunModule, tmp_path: Path, started:
     assert run_module(guard, state="disarmed", plan=made, token=5)["changed"] is False
 
 
+@pytest.mark.usefixtures("started")
 def test_triggers_stay_armed_when_confirmed(
-    run_module: RunModule, tmp_path: Path, started: list[bool], monkeypatch: pytest.MonkeyPatch
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
     monkeypatch.setattr(_guardian, "ask", lambda source, query: asked.append((source["url"], query)))
@@ -78,8 +80,9 @@ def test_triggers_stay_armed_when_confirmed(
     assert (confirmed["state"], confirmed["left"], confirmed["triggers"]) == ("watching", None, ["ill"])
 
 
+@pytest.mark.usefixtures("started")
 def test_a_trigger_that_cannot_be_asked_arms_nothing(
-    run_module: RunModule, tmp_path: Path, started: list[bool], monkeypatch: pytest.MonkeyPatch
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_source: Any, _query: str) -> list[float]:
         raise InputError("the query is wrong")
@@ -99,21 +102,24 @@ def test_check_mode_says_what_it_would_do(run_module: RunModule, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_token_no_guard(run_module: RunModule, tmp_path: Path, started: list[bool]) -> None:
+@pytest.mark.usefixtures("started")
+def test_no_token_no_guard(run_module: RunModule, tmp_path: Path) -> None:
     refused = run_module(guard, state="armed", plan=plan(tmp_path))
     assert (refused["rc"], refused["reason"]) == (1, "input")
     assert "cutover_run.token" in refused["msg"]
 
 
-def test_an_older_run_is_fenced(run_module: RunModule, tmp_path: Path, started: list[bool]) -> None:
+@pytest.mark.usefixtures("started")
+def test_an_older_run_is_fenced(run_module: RunModule, tmp_path: Path) -> None:
     made = plan(tmp_path)
     run_module(guard, state="armed", plan=made, token=6)
     for state in ("armed", "confirmed", "disarmed"):
         assert run_module(guard, state=state, plan=made, token=5)["reason"] == "fenced"
 
 
+@pytest.mark.usefixtures("started")
 def test_a_process_that_does_not_start_stops_the_run(
-    run_module: RunModule, tmp_path: Path, started: list[bool], monkeypatch: pytest.MonkeyPatch
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_given: Any, **_named: Any) -> None:
         raise WorkloadError("it does not run", {"journal": []})
