@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-STAGES := lint sanity unit integration molecule
+STAGES := lint sanity unit simulation integration molecule
 
 # Ansible finds this collection under collections/, whatever the directory of the checkout is called.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
@@ -42,6 +42,10 @@ sanity: setup ## ansible-test sanity, on a copy of the tracked files
 .PHONY: unit
 unit: setup ## unit tests, with the coverage they must reach
 	scripts/unit.sh
+
+.PHONY: simulation
+simulation: setup ## that the gate's error is what it says, by thousands of simulated gates
+	$(BIN)/python -m pytest tests/simulation --junit-xml=.build/results/simulation.xml
 
 # Labs of their own: the tests leave alone the one that somebody looks at.
 .PHONY: integration

@@ -599,13 +599,16 @@ def main(arguments: Sequence[str]) -> int:
 async def _run(plan: Plan) -> tuple[dict[str, Any], list[Record]]:
     load, ready = Load(plan), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    stops = (signal.SIGTERM, signal.SIGINT)
+    for number in stops:
         loop.add_signal_handler(number, load.stop)
     start = time.monotonic()
     running = asyncio.create_task(load.run(ready))
     await ready.wait()
     print("ready", flush=True)
     await running
+    # The end of the loop takes the handlers away; a stop that comes now must not cost the results.
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     elapsed = time.monotonic() - start
     summary = summarise(load.records) | {
         "plan": asdict(plan),

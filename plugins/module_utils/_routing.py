@@ -228,7 +228,7 @@ def _wait_ready(
         if clock.monotonic() >= deadline:
             raise NotReadyError(
                 f"{problem}, for {ready_wait:.0f} s. No traffic was moved. See why {service.ready_path} does not "
-                "answer 200 there, and run again",
+                "answer 200 there, and run again; or make do with fewer by -e cutover_min_ready=1",
                 {"reading": dataclasses.asdict(reading), "min_ready": min_ready},
             )
         clock.sleep(_POLL)

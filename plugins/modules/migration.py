@@ -138,6 +138,10 @@ decision:
       type: list
       elements: str
       returned: success
+    min_ready:
+      description: How many instances of C(to) must be ready; on the way back no more than the colour that is left has.
+      type: int
+      returned: success
     sentence:
       description: The same for a person.
       type: str

@@ -307,6 +307,24 @@ def test_green_that_dies_later_is_told_and_rolled_back(shop: Shop) -> None:
     shop.still()
 
 
+def test_rollback_with_a_host_that_is_lost(shop: Shop) -> None:
+    """One application host of two is gone: the other one's old colour gets the traffic all the same."""
+    shop.moved(shop.run())
+    side = {"blue": 0, "green": 100}[shop.old]
+    try:
+        shop.lab.command("kill", "app2")
+        run = shop.run("rollback")
+        assert run.rc != 0
+        assert "app2" in run.stdout
+        assert (shop.weight(), shop.disk()) == (side, side)
+    finally:
+        shop.lab.command("up")
+    # The host came back with the new colour, as its reboot does; the next rollback finishes.
+    wait_until("app2 answers", lambda: shop.on("app2", "echo yes") == ["yes"], 60)
+    shop.run("rollback").ok()
+    shop.still()
+
+
 def test_router_socket_gone(shop: Shop) -> None:
     missing = f"haproxy's control socket {SOCKET} does not exist"
     with shop.load() as running:

@@ -37,7 +37,8 @@ class Decision:
     """``kind`` says what to do; traffic leaves ``from_colour`` and goes to ``to_colour``, alone at ``weight``.
 
     ``steps`` are those that remain, each with ``allowed``: the weights that may be found before it. ``differences``
-    are what does not agree, one sentence each. ``sentence`` is for the person at the terminal.
+    are what does not agree, one sentence each. ``sentence`` is for the person at the terminal. ``min_ready`` is how
+    many instances of ``to_colour`` must be ready.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Decision:
     to_colour: str
     weight: int
     sentence: str
+    min_ready: int
     steps: tuple[dict[str, Any], ...] = ()
     differences: tuple[str, ...] = ()
 
@@ -58,6 +60,7 @@ class Decision:
             "steps": list(self.steps),
             "differences": list(self.differences),
             "sentence": self.sentence,
+            "min_ready": self.min_ready,
         }
 
 
@@ -73,7 +76,7 @@ def decide(plan: Mapping[str, Any], state: State, reality: Reality, *, check_mod
     arrived = closed and reality.weight == reality.persisted == goal
 
     def decision(kind: str, sentence: str, steps: tuple[dict[str, Any], ...] = ()) -> Decision:
-        return Decision(kind, old, new, goal, sentence, steps, tuple(found))
+        return Decision(kind, old, new, goal, sentence, plan["min_ready"], steps, tuple(found))
 
     if not closed and state.to_colour != new:
         return decision(REFUSE, _conflict(service, state, new))
@@ -87,6 +90,8 @@ def decide(plan: Mapping[str, Any], state: State, reality: Reality, *, check_mod
     if closed:
         return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
     left = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
+    if state.phase == journal.ROLLING_BACK:
+        left = f"on its way back to {old}"
     fired = f" ({state.fired['reason']})" if state.fired else ""
     return decision(
         RESUME,
@@ -103,16 +108,17 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality) -> 
     goal = side(back)
     found = differences(plan, state, reality)
     at_rest = state.phase in journal.CLOSED and reality.weight == reality.persisted == goal
+    # As many as there are on the side that is left are enough: from a broken colour any instance is a way out.
+    needed = max(1, min(plan["min_ready"], reality.ready.get(left, 0)))
     if at_rest and _whole(plan, back, reality):
-        return Decision(
-            NOTHING, left, back, goal, f"Nothing to do: {back} serves {service} alone.", differences=tuple(found)
-        )
+        sentence = f"Nothing to do: {back} serves {service} alone."
+        return Decision(NOTHING, left, back, goal, sentence, needed, differences=tuple(found))
     sentence = f"{service} goes back to {back}, from {_percent(reality.weight)} of the traffic on green."
     if state.fired:
         sentence += f" Before, {state.fired['reason']}."
     if found:
         sentence += f" Found on the way: {'; '.join(found)}."
-    return Decision(ROLL_BACK, left, back, goal, sentence, differences=tuple(found))
+    return Decision(ROLL_BACK, left, back, goal, sentence, needed, differences=tuple(found))
 
 
 def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list[str]:

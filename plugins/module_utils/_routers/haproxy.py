@@ -57,11 +57,19 @@ class HAProxy:
         ready, in_flight, servers = parse_stat(self._ask("show stat -1 6 -1"), self.backends)
         return Reading(
             weight=self._runtime_weight(),
-            persisted=parse_map(read_file(self.map), f"the map file {self.map}"),
+            persisted=self._on_disk(),
             ready=ready,
             in_flight=dict(in_flight),
             detail={"servers": servers},
         )
+
+    def _on_disk(self) -> int | None:
+        """None where the file does not tell; it can be written anew."""
+        text = read_file(self.map)
+        try:
+            return parse_map(text, f"the map file {self.map}")
+        except RouterError:
+            return None
 
     def apply(self, weight: int) -> list[str]:
         """``set map``; HAProxy tells errors in the answer, and swallows some, hence the reading back."""

@@ -34,11 +34,19 @@ class NginxLua:
         ready, said = count_ready(self.service)
         return Reading(
             weight=ask_weight(self.socket),
-            persisted=to_weight(read_file(self.file).strip(), self.file),
+            persisted=self._on_disk(),
             ready=ready,
             in_flight=dict.fromkeys(self.service.instances),
             detail={"instances": said, "file": self.file},
         )
+
+    def _on_disk(self) -> int | None:
+        """None where the file does not tell; it can be written anew."""
+        text = read_file(self.file).strip()
+        try:
+            return to_weight(text, self.file)
+        except RouterError:
+            return None
 
     def apply(self, weight: int) -> list[str]:
         """POST the weight; all workers share the memory, so one answer speaks for all."""

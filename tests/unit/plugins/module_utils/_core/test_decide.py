@@ -30,6 +30,7 @@ def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
             {"share": share, "weight": share if to == "green" else 100 - share, "settle": 0} for share in (10, 50, 100)
         ],
         "accept_reality": False,
+        "min_ready": 2,
         **changes,
     }
 
@@ -173,6 +174,7 @@ def test_the_first_migration_begins_and_the_second_run_has_nothing_to_do() -> No
         ],
         "differences": [],
         "sentence": "shop moves from blue to green, which gets 10 %, 50 %, 100 %.",
+        "min_ready": 2,
     }
     run(world.cutover(make_plan()))
     again = decide.decide(make_plan(), world.state, world.reality)
@@ -351,3 +353,10 @@ def test_a_rollback_says_what_it_found() -> None:
 def test_shares() -> None:
     assert decide.shares(30) == {"blue": 70, "green": 30}
     assert decide.shares(None) == {}
+
+
+@pytest.mark.parametrize(("green", "needed"), [(2, 2), (1, 1), (0, 1)])
+def test_the_way_back_needs_no_more_than_what_is_left_has(green: int, needed: int) -> None:
+    """R-A5: from a broken green, one instance of blue is a way out."""
+    reality = Reality(100, 100, {"blue": 1, "green": green})
+    assert decide.decide_rollback(make_plan(), World().state, reality).min_ready == needed

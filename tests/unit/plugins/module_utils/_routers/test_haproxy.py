@@ -177,3 +177,11 @@ def test_names_cannot_carry_another_command(name: str) -> None:
 def test_each_colour_has_a_backend() -> None:
     with pytest.raises(InputError, match=r"router.backends names"):
         HAProxy(SERVICE, socket="/x", map="/x.map", backends={"blue": "shop-blue"})
+
+
+def test_a_map_file_that_tells_nothing_is_read_all_the_same(fake: FakeHAProxy, tmp_path: Path) -> None:
+    """A rollback must not end at a damaged file that it will write anew."""
+    (tmp_path / "shop.map").write_text("weight many\n")
+    fake.weight = "50"
+    reading = haproxy(tmp_path).read()
+    assert (reading.weight, reading.persisted) == (50, None)
