@@ -24,13 +24,14 @@ KEPT = 50
 NONE = "none"
 MOVING = "moving"
 ROLLING_BACK = "rolling_back"
+HELD = "held"
 FAILED = "failed"
 FINISHED = "finished"
 ROLLED_BACK = "rolled_back"
 
 _OPEN = frozenset({MOVING, ROLLING_BACK})
 CLOSED = frozenset({NONE, FINISHED, ROLLED_BACK})
-_EVERY = _OPEN | CLOSED | {FAILED}
+_EVERY = _OPEN | CLOSED | {HELD, FAILED}
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,14 @@ _RULES: dict[str, _Rule] = {
     "weight_set": _Rule(_OPEN, ("weight", "commands", "ms")),
     "drained": _Rule(_OPEN, ("colour",)),
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
+    "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
+    "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "message", "criteria")),
+    "hook_called": _Rule(_OPEN, ("hook", "message")),
+    "held": _Rule(frozenset({MOVING}), ("message",)),
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
     "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "persisted", "differences")),
     "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
-    "guard_fired": _Rule(_OPEN | {FAILED}, ("cause", "reason", "late")),
+    "guard_fired": _Rule(_OPEN | {HELD, FAILED}, ("cause", "reason", "late")),
     "guard_waits": _Rule(frozenset({ROLLING_BACK}), ("message",)),
     "failed": _Rule(_OPEN, ("reason", "message")),
 }
@@ -63,7 +68,9 @@ class State:
     ``weight`` is green's percentage as recorded last. ``possible`` holds every weight that the data plane or the disk
     may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
     ``since`` is when ``weight`` got its value. ``fired`` is what the guard recorded when it sent the traffic back,
-    until a run goes on from there. ``token`` is the highest one in the whole journal.
+    until a run goes on from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since",
+    "seconds", "verdict"}``, where the verdict is the gate's last one, None before there was one. ``token`` is the
+    highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -76,6 +83,7 @@ class State:
     since: float | None = None
     failure: dict[str, str] | None = None
     fired: dict[str, Any] | None = None
+    hold: dict[str, Any] | None = None
     token: int = 0
 
 
@@ -167,6 +175,13 @@ def _problem(state: State, event: Mapping[str, Any]) -> str | None:
 def _advance(state: State, event: Mapping[str, Any]) -> State:
     """The state after one more event."""
     kind = event["kind"]
+    if kind == "hold_began":
+        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"], "verdict": None}
+        return replace(state, hold=hold)
+    if kind == "gate_seen" and state.hold is not None:
+        return replace(state, hold={**state.hold, "verdict": event["verdict"]})
+    if kind == "held":
+        return replace(state, phase=HELD)
     if kind in ("began", "rollback_began"):
         # The weight read now does not close an open intention: the disk may still hold another one.
         return replace(
@@ -203,7 +218,7 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
 
 
 def _weigh(state: State, weight: int | None, at: float) -> State:
-    return state if weight == state.weight else replace(state, weight=weight, since=at)
+    return state if weight == state.weight else replace(state, weight=weight, since=at, hold=None)
 
 
 def _known(*weights: int | None) -> frozenset[int]:
