@@ -135,7 +135,11 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guardian, _guarding
+from ansible_collections.bluegreen.cutover.plugins.module_utils import (
+    _guard_service,
+    _guarding,
+    _triggers,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
@@ -146,10 +150,9 @@ def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:
     """Arm or renew, and wait until the guard's process has seen it."""
     armed = store.read_guard()
     settings = plan["guard"]
-    if armed is None or armed["triggers"] != settings["triggers"]:
+    if settings["triggers"] and (armed is None or armed["triggers"] != settings["triggers"]):
         # A mistake in a query would never fire: better told before any traffic moves.
-        for trigger in settings["triggers"]:
-            _guardian.ask(settings["prometheus"], trigger["query"])
+        _triggers.check(settings["triggers"], settings["prometheus"])
     with store.locked():
         document = guard.arm(store.read_guard(), plan, token, _guarding.moment())
         store.fence(token, time.time())

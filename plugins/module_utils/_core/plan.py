@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
 
 MARGIN = 60
@@ -256,15 +257,32 @@ SCHEMA: dict[str, Spec] = {
                 86_400,
             ),
             "triggers": _list(
-                "What makes it act at once.",
+                "What makes it act at once: criteria of a gate, of the kind query.",
                 _keys(
                     "One condition.",
                     {
                         "name": _text("What it says of the service.", r"\S[^\n]*", "one line", required=True),
-                        "query": _text("PromQL; every series is compared.", r"\S(?s:.*)", "a text", required=True),
-                        "op": _choice("How it is compared.", ">", ">=", "<", "<=", default=">"),
-                        "value": Spec("number", "With what.", "a number", required=True),
-                        "for": _whole("Seconds that it must hold.", 0, 86_400, default=0),
+                        "kind": _choice("What it is.", "query", default="query"),
+                        "query": _text("Any PromQL.", r"\S(?s:.*)", "a text", required=True),
+                        "max": Spec("number", "It acts above that.", "a number"),
+                        "min": Spec("number", "It acts below that.", "a number"),
+                        "for": Spec(
+                            "duration",
+                            "How long it must be past them, in the time of the samples.",
+                            "seconds, or a time like 90s or 5m",
+                            default=0,
+                        ),
+                        "reducer": _choice("What makes one value of several series.", *criteria.REDUCERS),
+                        "fresh": _text(
+                            "A selector whose samples show that the data lives; needed unless the query is a selector.",
+                            r"\S(?s:.*)",
+                            "a text",
+                        ),
+                        "baseline": _text(
+                            "The same query for the old colour: what is as bad there is not the new one's fault.",
+                            r"\S(?s:.*)",
+                            "a text",
+                        ),
                     },
                 ),
                 default=[],
@@ -275,6 +293,12 @@ SCHEMA: dict[str, Spec] = {
                     "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090"),
                     "token_file": _file_path("A file on the router host that holds a bearer token."),
                     "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+                    "scrape_interval": Spec(
+                        "duration",
+                        "How often it scrapes the service; a sample three times as old tells nothing.",
+                        "seconds, or a time like 90s or 5m",
+                        default=15,
+                    ),
                 },
                 default={},
             ),
@@ -425,6 +449,13 @@ def _read_number(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     return _wrong(spec, value, path, problems)
 
 
+def _read_duration(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    try:
+        return criteria.duration(value, path)
+    except InputError:
+        return _wrong(spec, value, path, problems)
+
+
 def _read_url(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     try:
         parts = urlsplit(value)
@@ -507,6 +538,7 @@ _READERS: dict[str, Callable[[Spec, Any, str, _Problems], Any]] = {
     "whole": _read_whole,
     "flag": _read_flag,
     "number": _read_number,
+    "duration": _read_duration,
     "url": _read_url,
     "list": _read_list,
     "keys": _read_keys,
@@ -604,6 +636,11 @@ def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
         )
     if guard.get("triggers") and not (guard.get("prometheus") or {}).get("url"):
         problems.append("cutover_guard.prometheus.url is missing; the triggers are asked there")
+    if guard.get("triggers") and None not in guard["triggers"]:
+        try:
+            criteria.parse(guard["triggers"])
+        except InputError as error:
+            problems.append(f"cutover_guard.triggers: {error.message}")
 
 
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
@@ -724,7 +761,12 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
     """Its time covers all from one renewal to the next, which is a step."""
     given = values["cutover_guard"]
     longest = max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"])
-    return {**given, "time": given["time"] or longest + GUARD_MARGIN, "prometheus": _given(given["prometheus"])}
+    return {
+        **given,
+        "time": given["time"] or longest + GUARD_MARGIN,
+        "triggers": [_given(trigger) for trigger in given["triggers"]],
+        "prometheus": _given(given["prometheus"]),
+    }
 
 
 def _fill(value: Any, service: str) -> Any:
