@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,16 +17,13 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal, lease
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     FencedError,
-    InputError,
     NotReadyError,
     StoreError,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause, Held, Moment
-from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import Connection, Prometheus
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause, Moment
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import (
     Clock,
@@ -36,14 +32,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import 
     make_service,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore, LockedError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._triggers import Watch
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run as run_command
 
 TICK = 0.1
 """Seconds between two looks at what is armed."""
 BEAT = 1.0
 """Seconds between two signs of life."""
-EVERY = 1.0
-"""Seconds between two questions to Prometheus."""
 RETRY = (0.5, 30.0)
 """Seconds until a failed attempt is made again: the first, doubled each time, up to the second."""
 
@@ -67,7 +62,7 @@ class Guardian:
         self.clock = clock
         self.routed = routed or _routed
         self.tell = tell or _tell
-        self.watch = Watch(moment, self.tell)
+        self.watch = Watch(self.tell)
         self.problem = ""
         self._beaten: tuple[int, int, float] = (0, 0, 0.0)
         self._retry_at = 0.0
@@ -147,7 +142,7 @@ class Guardian:
             if document is None:
                 return None
             still = guard.due(document, now)
-            if still is None and cause.kind != "trigger":
+            if still is None and (cause.kind != "trigger" or not document["triggers"]):
                 return None
             cause = still or cause
             held = self.store.read_lease()
@@ -244,69 +239,6 @@ class Guardian:
         scratch = self.runtime / "seen.tmp"
         scratch.write_text(json.dumps({**seen, "at": now.boottime, "problem": self.problem}), encoding="utf-8")
         scratch.replace(self.runtime / "seen.json")
-
-
-class Watch:
-    """Asks Prometheus, beside the loop, so that a slow answer delays nothing."""
-
-    def __init__(self, moment: Callable[[], Moment], tell: Callable[[str], object]) -> None:
-        self.moment = moment
-        self.tell = tell
-        self._asked: list[Any] | None = None
-        self._stop = threading.Event()
-        self._cause: Cause | None = None
-
-    def set(self, document: Mapping[str, Any] | None) -> None:
-        """Watch the triggers of ``document``, as long as they are the same."""
-        wanted = (
-            [document["triggers"], document["prometheus"]] if document is not None and document["triggers"] else None
-        )
-        if wanted == self._asked:
-            return
-        self._stop.set()
-        self._stop, self._asked, self._cause = threading.Event(), wanted, None
-        if wanted is not None:
-            threading.Thread(target=self._watch, args=(*wanted, self._stop), daemon=True).start()
-
-    def pulled(self) -> Cause | None:
-        """Why to fire."""
-        return self._cause
-
-    def _watch(self, triggers: Sequence[Mapping[str, Any]], source: Mapping[str, Any], stop: threading.Event) -> None:
-        held = [Held() for _one in triggers]
-        problem = ""
-        while not stop.is_set():
-            cause = None
-            for number, trigger in enumerate(triggers):
-                try:
-                    values, wrong = ask(source, trigger["query"]), ""
-                except CutoverError as error:
-                    values, wrong = None, f"trigger {trigger['name']!r}: {error.message}"
-                held[number] = guard.observe(trigger, held[number], values, self.moment().boottime)
-                cause = cause or guard.pulled(trigger, held[number])
-                if wrong and wrong != problem:
-                    self.tell(wrong)
-                problem = wrong or problem
-            if not stop.is_set():
-                self._cause = cause
-            stop.wait(EVERY)
-
-
-def ask(source: Mapping[str, Any], query: str) -> list[float]:
-    """The values of all series that ``query`` finds now."""
-    token = None
-    if source.get("token_file"):
-        try:
-            token = Path(source["token_file"]).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise InputError(
-                f"cutover_guard.prometheus.token_file: {source['token_file']} cannot be read on the router host: "
-                f"{error.strerror}"
-            ) from error
-    connection = Connection(source["url"], token=token, ca_path=source.get("ca_path"))
-    # A circuit of its own each time: a guard must not rest for a minute.
-    answer = Prometheus(connection, Circuit(), pause=lambda _seconds: None).query(query)
-    return [value for _labels, samples in answer.series() for _at, value in samples[-1:]]
 
 
 def _routed(target: Mapping[str, Any]) -> tuple[Service, Router]:

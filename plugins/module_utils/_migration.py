@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, holding, journal, lease
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import WATCH
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
@@ -28,6 +27,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import DamagedError, FileStore
 
 _T = TypeVar("_T")
+
+WATCH = 20
+"""Seconds that one look at a hold lasts at most: between two of them guard and lease are renewed."""
 
 REASON_LENGTH = 500
 """Characters of a reason that are kept: it is shown in one line, and may be some module's whole message."""
@@ -177,14 +179,16 @@ class Migration:
             saved = self.store.read_gate() or {}
             held = self.store.read_lease()
             hold = journal.fold(self.store.read_journal()).hold
-        outcome = holding.judge(
-            {**(hold or {}), "seconds": step["hold"]},
-            gate=gate,
-            gated=self.plan["gate"] is not None,
-            now=self.now,
-            run_left=self.plan["run_limit"] - (self.now - held["since"] if held else 0),
-            slice_=min(WATCH, self.plan["guard"]["time"] / 2),
-        )
+            outcome = holding.judge(
+                {**(hold or {}), "seconds": step["hold"]},
+                gate=gate,
+                gated=self.plan["gate"] is not None,
+                now=self.now,
+                run_left=self.plan["run_limit"] - (self.now - held["since"] if held else 0),
+                slice_=min(WATCH, self.plan["guard"]["time"] / 2),
+            )
+            if outcome.kind == holding.PASSED and self.plan["gate"] is None:
+                self._write(token, "gate_seen", **_seen({"verdict": "pass", "message": outcome.sentence}))
         state_ = saved.get("state") if saved.get("asked") == asked and not began else None
         return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state_}}
 

@@ -135,9 +135,14 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guardian, _guarding
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard
+from ansible_collections.bluegreen.cutover.plugins.module_utils import (
+    _guard_service,
+    _guarding,
+    _triggers,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
 
@@ -145,11 +150,14 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.syste
 def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:
     """Arm or renew, and wait until the guard's process has seen it."""
     armed = store.read_guard()
+    if journal.fold(store.read_journal()).phase == journal.ROLLING_BACK:
+        # Triggers would say no more than what is done about them already.
+        time_ = max(plan["guard"]["time"], plan["back_steps"]["settle"] + GUARD_MARGIN)
+        plan = {**plan, "guard": {**plan["guard"], "triggers": [], "time": time_}}
     settings = plan["guard"]
-    if armed is None or armed["triggers"] != settings["triggers"]:
+    if settings["triggers"] and (armed is None or armed["triggers"] != settings["triggers"]):
         # A mistake in a query would never fire: better told before any traffic moves.
-        for trigger in settings["triggers"]:
-            _guardian.ask(settings["prometheus"], trigger["query"])
+        _triggers.check(settings["triggers"], settings["prometheus"])
     with store.locked():
         document = guard.arm(store.read_guard(), plan, token, _guarding.moment())
         store.fence(token, time.time())

@@ -256,8 +256,16 @@ def main() -> None:
                 "type": "str",
                 "required": True,
                 "choices": [
-                    "awaited", "begun", "advancing", "recorded", "holding", "held", "finished", "rolling_back",
-                    "rolled_back", "failed",
+                    "awaited",
+                    "begun",
+                    "advancing",
+                    "recorded",
+                    "holding",
+                    "held",
+                    "finished",
+                    "rolling_back",
+                    "rolled_back",
+                    "failed",
                 ],  # fmt: skip
             },
             "plan": {"type": "dict", "required": True},
@@ -287,9 +295,7 @@ def main() -> None:
         states = {
             "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
             "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
-            "advancing": lambda: migration.begin(
-                given["workloads"], given["owner"], given["takeover"], advance=True
-            ),
+            "advancing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], advance=True),
             "holding": lambda: migration.look(given["token"], given["step"], given["gate"]),
             "held": lambda: migration.stay(
                 given["token"], str(given["data"].get("message")), unknown=bool(given["data"].get("unknown"))

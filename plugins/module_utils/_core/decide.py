@@ -112,9 +112,7 @@ def decide(
     )
 
 
-def decide_rollback(
-    plan: Mapping[str, Any], state: State, reality: Reality, *, progressive: bool = False
-) -> Decision:
+def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, progressive: bool = False) -> Decision:
     """What ``rollback.yml`` has to do: ``roll_back``, or ``nothing``. A difference never stops it.
 
     ``steps`` are the shares on a progressive way, without the last one, which is none.
@@ -230,9 +228,7 @@ def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
     return expected <= set(_units(reality.workloads)) and not _unsettled(plan, colour, reality.workloads)
 
 
-def _remaining(
-    plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool
-) -> tuple[dict[str, Any], ...]:
+def _remaining(plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool) -> tuple[dict[str, Any], ...]:
     """The steps to come, ``held`` where their hold has begun. The share that is applied now comes again, because nobody
     knows that it was proven, unless its hold has passed.
     """

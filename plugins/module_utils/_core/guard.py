@@ -17,10 +17,8 @@ Whoever writes one holds the store's lock, so that a confirmation and a firing c
 from __future__ import annotations
 
 import datetime
-import math
-import operator
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError
@@ -34,11 +32,6 @@ FIRING = "firing"
 
 ROLLBACK_TIME = 15
 """Seconds that a rollback has at least to bring the traffic back itself, before the guard does."""
-
-GAP = 15.0
-"""Seconds without an answer after which it is not known any more that a trigger has held all the time."""
-
-_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 @dataclass(frozen=True)
@@ -59,15 +52,6 @@ class Cause:
     kind: str
     sentence: str
     late: float | None = None
-
-
-@dataclass(frozen=True)
-class Held:
-    """How long a trigger has held: ``since`` when, ``seen`` last; in seconds since boot. ``value`` is what was seen."""
-
-    since: float | None = None
-    seen: float | None = None
-    value: float | None = None
 
 
 def is_guard(document: Mapping[str, Any]) -> bool:
@@ -199,34 +183,6 @@ def took(guard: Mapping[str, Any], at: float, cause: Cause) -> str:
 def clock(at: float) -> str:
     """Date and time of day in UTC."""
     return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def observe(trigger: Mapping[str, Any], held: Held, values: Sequence[float] | None, now: float) -> Held:
-    """``held`` after one more look at ``now``, in seconds since boot. ``values`` are those of all series.
-
-    None, no series and NaN tell nothing: a trigger never begins to hold by them, and does not end in a short gap.
-    """
-    known = [value for value in values or () if not math.isnan(value)]
-    if not known:
-        return Held() if held.seen is None or now - held.seen > GAP else held
-    compare = _COMPARISONS[trigger["op"]]
-    beyond = [value for value in known if compare(value, trigger["value"])]
-    if not beyond:
-        return Held(seen=now, value=known[0])
-    if held.seen is None or now - held.seen > GAP:
-        held = Held()
-    return replace(held, since=now if held.since is None else held.since, seen=now, value=beyond[0])
-
-
-def pulled(trigger: Mapping[str, Any], held: Held) -> Cause | None:
-    """Why the guard must fire, where ``trigger`` has held for its time."""
-    if held.since is None or held.seen is None or held.seen - held.since < trigger["for"]:
-        return None
-    told_value = "unknown" if held.value is None else f"{held.value:g}"
-    return Cause(
-        "trigger",
-        f"'{trigger['name']}' was {told_value} ({trigger['op']} {trigger['value']:g}), for {trigger['for']:g} s",
-    )
 
 
 def _must_be_ours(current: Mapping[str, Any] | None, token: int) -> None:

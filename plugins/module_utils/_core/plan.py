@@ -32,9 +32,6 @@ GUARD_MARGIN = 30
 ready, some tasks, and the first ones of a rollback.
 """
 
-WATCH = 20
-"""Seconds that one look at a hold lasts at most: between two of them guard and lease are renewed."""
-
 STOP = 120
 """Seconds that a workload may take to stop once it is drained."""
 
@@ -231,9 +228,10 @@ SCHEMA: dict[str, Spec] = {
             "criteria": _list(
                 "As in the module bluegreen.cutover.prometheus_gate.", Spec("map", "One.", "a mapping"), required=True
             ),
-            "scrape_interval": _duration("How often Prometheus scrapes the service.", default=15),
             "no_data": _duration("How long nothing may be known before the gate is inconclusive.", default=120),
-            "alpha": Spec("number", "Probability of failing a good candidate, per criterion.", "a number", default=0.01),
+            "alpha": Spec(
+                "number", "Probability of failing a good candidate, per criterion.", "a number", default=0.01
+            ),
             "beta": Spec("number", "Probability of passing a bad one.", "a number", default=0.05),
             "dispersion": Spec("number", "How errors cluster, where that is known; 1: not at all.", "a number"),
             "expected_rps": Spec("number", "Requests a second that the candidate will get.", "a number"),
@@ -245,6 +243,9 @@ SCHEMA: dict[str, Spec] = {
             "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090", required=True),
             "token_file": _file_path("A file on the router host that holds a bearer token."),
             "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+            "scrape_interval": _duration(
+                "How often it scrapes the service; a sample three times as old tells nothing.", default=15
+            ),
         },
     ),
     "cutover_run_limit": _duration(
@@ -320,15 +321,27 @@ SCHEMA: dict[str, Spec] = {
                 86_400,
             ),
             "triggers": _list(
-                "What makes it act at once.",
+                "What makes it act at once: criteria of a gate, of the kind query.",
                 _keys(
                     "One condition.",
                     {
                         "name": _text("What it says of the service.", r"\S[^\n]*", "one line", required=True),
-                        "query": _text("PromQL; every series is compared.", r"\S(?s:.*)", "a text", required=True),
-                        "op": _choice("How it is compared.", ">", ">=", "<", "<=", default=">"),
-                        "value": Spec("number", "With what.", "a number", required=True),
-                        "for": _whole("Seconds that it must hold.", 0, 86_400, default=0),
+                        "kind": _choice("What it is.", "query", default="query"),
+                        "query": _text("Any PromQL.", r"\S(?s:.*)", "a text", required=True),
+                        "max": Spec("number", "It acts above that.", "a number"),
+                        "min": Spec("number", "It acts below that.", "a number"),
+                        "for": _duration("How long it must be past them, in the time of the samples.", default=0),
+                        "reducer": _choice("What makes one value of several series.", *criteria.REDUCERS),
+                        "fresh": _text(
+                            "A selector whose samples show that the data lives; needed unless the query is a selector.",
+                            r"\S(?s:.*)",
+                            "a text",
+                        ),
+                        "baseline": _text(
+                            "The same query for the old colour: what is as bad there is not the new one's fault.",
+                            r"\S(?s:.*)",
+                            "a text",
+                        ),
                     },
                 ),
                 default=[],
@@ -668,6 +681,11 @@ def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
         )
     if guard.get("triggers") and not values.get("cutover_prometheus"):
         problems.append("cutover_prometheus is missing; the triggers of cutover_guard are asked there")
+    if guard.get("triggers") and None not in guard["triggers"]:
+        try:
+            criteria.parse(guard["triggers"])
+        except InputError as error:
+            problems.append(f"cutover_guard.triggers: {error.message}")
 
 
 def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
@@ -679,7 +697,7 @@ def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
     holds = [step["hold"] for step in values.get("cutover_steps") or [] if step and step["hold"]]
     if not holds:
         problems.append("cutover_gate is never asked: no step of cutover_steps has a hold")
-    scrape = gate["scrape_interval"]
+    scrape = (values.get("cutover_prometheus") or {}).get("scrape_interval")
     if scrape is not None and holds and min(holds) < 2 * scrape:
         problems.append(
             f"cutover_steps has a hold of {min(holds)} s, and Prometheus scrapes each {scrape} s; "
@@ -822,10 +840,11 @@ def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[s
 def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
     """Its time covers all from one renewal to the next, which is a step."""
     given = values["cutover_guard"]
-    longest = max(*(step["settle"] for step in values["cutover_steps"]), values["cutover_back_steps"]["settle"], WATCH)
+    longest = max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"])
     return {
         **given,
-        "time": given["time"] or longest + _budget(values["cutover_verify"]) + GUARD_MARGIN,
+        "time": given["time"] or longest + GUARD_MARGIN,
+        "triggers": [_given(trigger) for trigger in given["triggers"]],
         "prometheus": _given(values["cutover_prometheus"] or {}),
     }
 

@@ -17,7 +17,6 @@ import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guardian, _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
-    CutoverError,
     FencedError,
     LeaseHeldError,
     RouterError,
@@ -25,11 +24,12 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause, Moment
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
-from ansible_collections.bluegreen.cutover.plugins.module_utils._guardian import Guardian, Watch
+from ansible_collections.bluegreen.cutover.plugins.module_utils._guardian import Guardian
 from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Router, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import change_weight, make_service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._triggers import Watch
 
 ALICE = {"user": "alice", "host": "ops1", "pid": 1}
 BOB = {"user": "bob", "host": "ops1", "pid": 2}
@@ -79,7 +79,7 @@ class Desk:
         self.plan = self.make_plan()
         self.token = 0
 
-    def make_plan(self, **settings: Any) -> dict[str, Any]:
+    def make_plan(self, source: str = "", **settings: Any) -> dict[str, Any]:
         variables = {
             "cutover_service": "shop",
             "cutover_front": "http://router",
@@ -90,6 +90,7 @@ class Desk:
             },
             "cutover_state_dir": str(self.folder),
             "cutover_guard": {"time": 10, **settings},
+            "cutover_prometheus": {"url": source} if source else None,
         }
         return make_plan(variables, routers=["router"], applications=["app1", "app2"], hosts={})
 
@@ -470,44 +471,29 @@ def test_a_sign_of_life_is_given_at_once_for_what_is_new(desk: Desk) -> None:
 
 
 def test_a_trigger_that_holds_fires_a_confirmed_guard(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    trigger = {"name": "errors of green", "query": "q", "op": ">", "value": 0.05, "for": 0}
-    desk.plan = desk.make_plan(triggers=[trigger], prometheus={"url": "http://prometheus:9090"})
+    trigger = {"name": "errors of green", "query": "q", "max": 0.05}
+    desk.plan = desk.make_plan(triggers=[trigger], source="http://prometheus:9090")
     desk.arm(desk.token)
     assert desk.confirm(desk.token)
     monkeypatch.setattr(Watch, "set", lambda _self, _document: None)
     desk.wait(100_000)
     desk.guardian.look()
     assert desk.router.weight == 50
-    monkeypatch.setattr(Watch, "pulled", lambda _self: Cause("trigger", "'errors of green' was 0.2 (> 0.05), for 0 s"))
+    monkeypatch.setattr(Watch, "pulled", lambda _self: Cause("trigger", "'errors of green' was 0.2 (limit 0.05)"))
     # The lease of the run that confirmed has ended long ago.
     desk.guardian.look()
     assert desk.router.weight == 0
     assert "'errors of green' was 0.2" in (desk.state.failure or {})["message"]
 
 
-def test_triggers_are_asked_beside_the_loop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    trigger = {"name": "errors", "query": "q", "op": ">", "value": 0.05, "for": 0}
-    answers: list[Any] = [StoreError("down"), [0.01], [0.2]]
-
-    def ask(_source: Any, _query: str) -> list[float]:
-        answer = answers.pop(0)
-        if isinstance(answer, CutoverError):
-            raise answer
-        return list(answer)
-
-    class Stop:
-        def is_set(self) -> bool:
-            return not answers
-
-        def wait(self, _seconds: float) -> None:
-            causes.append(watch.pulled())
-
-    monkeypatch.setattr(_guardian, "ask", ask)
-    causes: list[Cause | None] = []
-    watch = Watch(desk.moment, desk.said.append)
-    watch._watch([trigger], {}, Stop())  # type: ignore[arg-type]  # what it needs of an Event
-    assert causes[:2] == [None, None]
-    assert desk.said[-1] == "trigger 'errors': down"
+def test_a_trigger_that_a_rollback_has_taken_over_from_fires_nothing(desk: Desk) -> None:
+    trigger = {"name": "errors of green", "query": "q", "max": 0.05}
+    desk.plan = desk.make_plan(triggers=[trigger], source="http://prometheus:9090")
+    desk.arm(desk.token)
+    token = desk.run().roll_back(None, BOB)["token"]
+    desk.guardian._fire(Cause("trigger", "'errors of green' was 0.2"))
+    assert desk.state.fired is None
+    assert (desk.store.read_lease() or {})["token"] == token
 
 
 def test_status_tells_of_it(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guardian
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _triggers
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, WorkloadError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
@@ -18,7 +18,7 @@ from ansible_collections.bluegreen.cutover.plugins.modules import guard
 
 RunModule = Callable[..., dict[str, Any]]
 
-TRIGGER = {"name": "ill", "query": "up", "value": 0.5}
+TRIGGER = {"name": "ill", "query": "up", "min": 1}
 
 
 @pytest.fixture(name="started")
@@ -31,7 +31,7 @@ def _started(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return starts
 
 
-def plan(folder: Path, **settings: Any) -> dict[str, Any]:
+def plan(folder: Path, source: str = "", **settings: Any) -> dict[str, Any]:
     variables = {
         "cutover_service": "guarded",
         "cutover_front": "http://router",
@@ -42,6 +42,7 @@ def plan(folder: Path, **settings: Any) -> dict[str, Any]:
         },
         "cutover_state_dir": str(folder),
         "cutover_guard": {"time": 10, **settings},
+        "cutover_prometheus": {"url": source} if source else None,
     }
     return make_plan(variables, routers=["router"], applications=["app1"], hosts={})
 
@@ -70,12 +71,12 @@ def test_triggers_stay_armed_when_confirmed(
     run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(_guardian, "ask", lambda source, query: asked.append((source["url"], query)))
-    made = plan(tmp_path, triggers=[TRIGGER], prometheus={"url": "http://127.0.0.1:9090"})
+    monkeypatch.setattr(_triggers, "check", lambda triggers, source: asked.append((source["url"], triggers)))
+    made = plan(tmp_path, triggers=[TRIGGER], source="http://127.0.0.1:9090")
     run_module(guard, state="armed", plan=made, token=5)
     run_module(guard, state="armed", plan=made, token=5)
     # Once: a Prometheus that is away for a moment must not undo a step.
-    assert asked == [("http://127.0.0.1:9090", "up")]
+    assert asked == [("http://127.0.0.1:9090", made["guard"]["triggers"])]
     confirmed = run_module(guard, state="confirmed", plan=made, token=5)["guard"]
     assert (confirmed["state"], confirmed["left"], confirmed["triggers"]) == ("watching", None, ["ill"])
 
@@ -84,11 +85,11 @@ def test_triggers_stay_armed_when_confirmed(
 def test_a_trigger_that_cannot_be_asked_arms_nothing(
     run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_source: Any, _query: str) -> list[float]:
+    def refuse(_triggers: Any, _source: Any) -> None:
         raise InputError("the query is wrong")
 
-    monkeypatch.setattr(_guardian, "ask", refuse)
-    made = plan(tmp_path, triggers=[TRIGGER], prometheus={"url": "http://127.0.0.1:9090"})
+    monkeypatch.setattr(_triggers, "check", refuse)
+    made = plan(tmp_path, triggers=[TRIGGER], source="http://127.0.0.1:9090")
     refused = run_module(guard, state="armed", plan=made, token=5)
     assert (refused["rc"], refused["reason"], refused["msg"]) == (1, "input", "the query is wrong")
     assert FileStore(str(tmp_path), "guarded").read_guard() is None

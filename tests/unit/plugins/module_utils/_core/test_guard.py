@@ -5,17 +5,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause, Held, Moment
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause, Moment
 
 NOW = Moment(boottime=100.0, boot_id="one", wall=1_785_412_870.0)
-TRIGGER = {"name": "errors", "query": "q", "op": ">", "value": 0.05, "for": 10}
+TRIGGER = {"name": "errors", "kind": "query", "query": "q", "max": 0.05, "for": 10.0}
 PLAN: dict[str, Any] = {
     "service": "shop",
     "from": "blue",
@@ -166,34 +165,3 @@ def test_who_has_done_its_work_needs_it_no_more() -> None:
 )
 def test_a_guard_that_lacks_something_is_none(damage: dict[str, Any]) -> None:
     assert not guard.is_guard({**guard.arm(None, PLAN, 7, NOW), **damage})
-
-
-def looks(*seen: tuple[float, list[float] | None], trigger: dict[str, Any] = TRIGGER) -> Held:
-    held = Held()
-    for at, values in seen:
-        held = guard.observe(trigger, held, values, at)
-    return held
-
-
-def test_a_trigger_pulls_when_it_has_held_for_its_time() -> None:
-    assert guard.pulled(TRIGGER, looks((0, [0.06]), (9, [0.06]))) is None
-    cause = guard.pulled(TRIGGER, looks((0, [0.06]), (5, [0.07]), (10, [0.08])))
-    assert cause == Cause("trigger", "'errors' was 0.08 (> 0.05), for 10 s")
-    assert guard.pulled({**TRIGGER, "for": 0}, looks((0, [0.06]))) is not None
-    assert guard.pulled(TRIGGER, looks((0, [0.06]), (5, [0.01]), (10, [0.06]))) is None
-
-
-def test_any_series_beyond_counts() -> None:
-    assert looks((0, [0.0, 0.06])).since == 0
-    assert looks((0, [3.0]), trigger={**TRIGGER, "op": "<", "value": 4}).since == 0
-    assert looks((0, [4.0]), trigger={**TRIGGER, "op": "<=", "value": 4}).since == 0
-    assert looks((0, [4.0]), trigger={**TRIGGER, "op": ">=", "value": 4}).since == 0
-
-
-@pytest.mark.parametrize("nothing", [None, [], [math.nan]])
-def test_no_answer_neither_begins_nor_ends_it_but_for_a_long_one(nothing: list[float] | None) -> None:
-    assert looks((0, nothing)) == Held()
-    assert guard.pulled(TRIGGER, looks((0, [1.0]), (5, nothing), (10, [1.0]))) is not None
-    assert guard.pulled(TRIGGER, looks((0, [1.0]), (30, nothing))) is None
-    assert guard.pulled(TRIGGER, looks((0, [1.0]), (20, [1.0]))) is None
-    assert guard.pulled(TRIGGER, looks((0, [1.0]), (5, nothing))) is None

@@ -66,7 +66,7 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert made["colours"]["blue"]["start"]["ready"] == "http://127.0.0.1:8001/health/ready"
     stop = {"unit": "shop-blue.service", "port": 8001, "timeout": 60, "on_timeout": "fail"}
     assert made["colours"]["blue"]["stop"] == stop
-    assert made["steps"] == [{"share": 100, "settle": 0, "weight": 100}]
+    assert made["steps"] == [{"share": 100, "settle": 0, "hold": 0, "weight": 100}]
     assert made["min_ready"] == 2
     assert made["lease"] == {"ttl": 60 + STOP + MARGIN, "wait": 0}
     assert made["hosts"] == {"router": "router", "app": ["app1", "app2"]}
@@ -139,17 +139,34 @@ def test_the_guard_outlives_the_longest_step() -> None:
 def test_a_guard_that_makes_no_sense_is_refused() -> None:
     settles = [{"share": 100, "settle": 9}]
     assert "a step settles for 9 s" in problems(cutover_guard={"time": 9}, cutover_steps=settles)[0]
-    trigger = {"name": "ill", "query": "up", "value": 0.5}
+    trigger = {"name": "ill", "query": "up", "min": 1}
     assert problems(cutover_guard={"triggers": [trigger]}) == [
-        "cutover_guard.prometheus.url is missing; the triggers are asked there"
+        "cutover_prometheus is missing; the triggers of cutover_guard are asked there"
     ]
-    source = {"url": "http://127.0.0.1:9090"}
-    made = plan(cutover_guard={"triggers": [trigger], "prometheus": source})["guard"]
-    assert made["triggers"] == [{**trigger, "op": ">", "for": 0}]
-    assert made["prometheus"] == source
+    source = {"url": "http://127.0.0.1:9090", "scrape_interval": "1s"}
+    made = plan(cutover_guard={"triggers": [{**trigger, "for": "2m"}]}, cutover_prometheus=source)["guard"]
+    assert made["triggers"] == [{**trigger, "kind": "query", "for": 120.0}]
+    assert made["prometheus"] == {**source, "scrape_interval": 1.0}
     for wrong in ("much", True, float("nan")):
-        found = problems(cutover_guard={"triggers": [{**trigger, "value": wrong}], "prometheus": source})
-        assert "cutover_guard.triggers[0].value" in found[0]
+        found = problems(cutover_guard={"triggers": [{**trigger, "max": wrong}]}, cutover_prometheus=source)
+        assert "cutover_guard.triggers[0].max" in found[0]
+    assert "cutover_guard.triggers[0].for" in problems(cutover_guard={"triggers": [{**trigger, "for": "long"}]})[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"min": None}, "give max, min or both"),
+        ({"query": "sum(up)"}, "fresh missing"),
+        ({"query": "sum(x) or vector(0)", "fresh": "x"}, "turns a label typing error into a pass"),
+    ],
+)
+def test_a_trigger_is_refused_for_what_a_gates_criterion_is(change: dict[str, Any], says: str) -> None:
+    trigger = {"name": "ill", "query": "up", "min": 1, **change}
+    source = {"url": "http://127.0.0.1:9090"}
+    (found,) = problems(cutover_guard={"triggers": [trigger]}, cutover_prometheus=source)
+    assert found.startswith("cutover_guard.triggers: criteria[1] (ill): ")
+    assert says in found
 
 
 def test_drain_and_stickiness_reach_those_who_act() -> None:
@@ -191,7 +208,7 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         ({"cutover_steps": [{"share": 100, "settle": -1}]}, "cutover_steps[0].settle is -1; a whole number 0…86400"),
         ({"cutover_steps": []}, "cutover_steps is empty; at least the step with share 100 is needed"),
         ({"cutover_steps": 100}, "cutover_steps is 100; a list is needed"),
-        ({"cutover_steps": [None]}, "cutover_steps[0] is None; a mapping with share, settle is needed"),
+        ({"cutover_steps": [None]}, "cutover_steps[0] is None; a mapping with share, settle, hold is needed"),
         ({"cutover_steps": [{"share": 10}, {"share": 50}]}, "cutover_steps ends at share 50; the last step needs 100"),
         (
             {"cutover_steps": [{"share": 50}, {"share": 50}, {"share": 100}]},
