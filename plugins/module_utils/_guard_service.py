@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from types import FunctionType
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError, WorkloadError
@@ -28,7 +29,7 @@ ANSWER_WAIT = 3.0
 """The same for one that runs already, in seconds; then it is started anew."""
 _POLL = 0.05
 _PACKAGE = "ansible_collections.bluegreen.cutover.plugins.module_utils"
-_MAIN = f"import sys\nfrom {_PACKAGE} import _guardian\n\nsys.exit(_guardian.main(sys.argv[1:]))\n"
+_MAIN = "import sys\nfrom {module} import {name}\n\nsys.exit({name}(sys.argv[1:]))\n"
 
 _SERVICE = """\
 # Written by bluegreen.cutover, which removes it again.
@@ -75,19 +76,19 @@ WantedBy=sysinit.target
 """
 
 
-def program() -> bytes:
-    """The guard as one file that Python runs: every module of this collection that is loaded now, which is what the
-    guard imports; the same bytes for the same sources.
+def program(main: FunctionType) -> bytes:
+    """``main``, which takes arguments and returns an exit status, as one file that Python runs: with every module of
+    this collection that is loaded now, which is all that it imports; the same bytes for the same sources.
     """
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        for name, text in sorted(_sources().items()):
+        for name, text in sorted(_sources(main).items()):
             packed.writestr(zipfile.ZipInfo(name), text)
     return archive.getvalue()
 
 
-def _sources() -> dict[str, bytes]:
-    sources = {"__main__.py": _MAIN.encode()}
+def _sources(main: FunctionType) -> dict[str, bytes]:
+    sources = {"__main__.py": _MAIN.format(module=main.__module__, name=main.__name__).encode()}
     parts = _PACKAGE.split(".")
     for depth in range(1, len(parts) + 1):
         sources["/".join([*parts[:depth], "__init__.py"])] = b""
@@ -99,8 +100,8 @@ def _sources() -> dict[str, bytes]:
     return sources
 
 
-def install(store: FileStore, units: str = UNITS, python: str = sys.executable) -> bool:
-    """Write the program and its units where they are not there yet; whether something was written.
+def install(store: FileStore, main: FunctionType, units: str = UNITS, python: str = sys.executable) -> bool:
+    """Write the program, which is ``main``, and its units where they are not there yet; whether something was written.
 
     Call it inside ``store.locked()``, and write the guard there, too: a process that ends removes what nobody needs.
     """
@@ -116,7 +117,7 @@ def install(store: FileStore, units: str = UNITS, python: str = sys.executable) 
         "runtime": Path(RUNTIME.format(service=store.service)).name,
     }
     wanted = {
-        path: program(),
+        path: program(main),
         Path(units, run): _SERVICE.format(**words).encode(),
         Path(units, boot): _BOOT.format(**words).encode(),
     }

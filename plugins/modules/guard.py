@@ -137,6 +137,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils import (
     _guard_service,
+    _guardian,
     _guarding,
     _triggers,
 )
@@ -161,7 +162,7 @@ def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:
     with store.locked():
         document = guard.arm(store.read_guard(), plan, token, _guarding.moment())
         store.fence(token, time.time())
-        written = _guard_service.install(store)
+        written = _guard_service.install(store, _guardian.main)
         store.write_guard(document)
     anew = written or _guarding.heard(store.service) is None
     _guard_service.start(store, run, time, anew=anew)

@@ -30,7 +30,7 @@ def main(plan: dict[str, Any], rounds: int) -> None:
     run = importlib.import_module(f"{package}._workloads.systemd").run
     store = importlib.import_module(f"{package}._stores.files").FileStore(plan["state_dir"], plan["service"])
     shop, router = guardian._routed(guard.target(plan))
-    short = {**plan, "guard": {**plan["guard"], "time": 2.0}}
+    short = {**plan, "guard": {**plan["guard"], "time": 0.5}}
     for number in range(rounds):
         with store.locked():
             state, now = journal.fold(store.read_journal()), time.time()
@@ -45,7 +45,7 @@ def main(plan: dict[str, Any], rounds: int) -> None:
             store.record(token, now, "began", weight=router.read().weight, **told)
         with store.locked():
             document = guard.arm(store.read_guard(), plan, token, guarding.moment())
-            service.install(store, python=sys.executable)
+            service.install(store, guardian.main, python=sys.executable)
             store.write_guard(document)
         service.start(store, run, time, anew=guarding.heard("shop") is None)
         routing.change_weight(router, shop, 50, store=store, token=token)

@@ -54,11 +54,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
 
 
 def test_the_program_is_what_the_guard_imports_and_always_the_same() -> None:
-    program = _guard_service.program()
-    assert program == _guard_service.program()
+    program = _guard_service.program(_guardian.main)
+    assert program == _guard_service.program(_guardian.main)
     with zipfile.ZipFile(io.BytesIO(program)) as archive:
         names = set(archive.namelist())
         source = archive.read(f"{PACKAGE}/_guardian.py")
+        assert b"module_utils._guardian import main\n" in archive.read("__main__.py")
     assert {"__main__.py", f"{PACKAGE}/__init__.py", f"{PACKAGE}/_core/__init__.py"} <= names
     assert {f"{PACKAGE}/{name}.py" for name in ("_routing", "_stores/files", "_core/guard", "_routers/nginx")} <= names
     assert source == Path(_guardian.__file__).read_bytes()
@@ -67,8 +68,8 @@ def test_the_program_is_what_the_guard_imports_and_always_the_same() -> None:
 def test_installed_once_and_removed_whole(store: FileStore, tmp_path: Path) -> None:
     units = tmp_path / "units"
     with store.locked():
-        assert _guard_service.install(store, str(units))
-        assert not _guard_service.install(store, str(units))
+        assert _guard_service.install(store, _guardian.main, str(units))
+        assert not _guard_service.install(store, _guardian.main, str(units))
         store.write_guard(ARMED)
     unit = (units / "bluegreen-guard-shop.service").read_text()
     assert f'-I "{tmp_path}/a%%b/shop/guard.pyz" run "{tmp_path}/a%%b" shop' in unit
@@ -88,7 +89,7 @@ def test_installed_once_and_removed_whole(store: FileStore, tmp_path: Path) -> N
 
 def test_a_place_that_cannot_be_written_is_named(store: FileStore) -> None:
     with store.locked(), pytest.raises(StoreError, match="No such file or directory. The guard needs it"):
-        _guard_service.install(store, "/nowhere")
+        _guard_service.install(store, _guardian.main, "/nowhere")
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, clock: Clock, at: float) -> None:

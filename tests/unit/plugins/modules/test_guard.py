@@ -26,7 +26,7 @@ def _started(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Stands for systemd: whether each start was a new one."""
     starts: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
-    monkeypatch.setattr(_guard_service, "install", lambda _store: not starts)
+    monkeypatch.setattr(_guard_service, "install", lambda _store, _main: not starts)
     monkeypatch.setattr(_guard_service, "start", lambda _store, _run, _clock, anew: starts.append(anew))
     return starts
 
