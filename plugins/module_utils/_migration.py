@@ -12,13 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, holding, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import (
+    decide,
+    guard,
+    holding,
+    journal,
+    lease,
+    rehearsal,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     DriftError,
     HeldError,
     InputError,
+    RehearsalError,
     RouterError,
     StoreError,
 )
@@ -68,11 +76,13 @@ class Migration:
         takeover: int | None = None,
         *,
         advance: bool = False,
+        rehearse: bool = False,
     ) -> dict[str, Any]:
-        """Take the lease and begin or resume, unless there is nothing to do; to ``advance`` is to begin nothing.
+        """Take the lease and begin or resume, unless there is nothing to do; to ``advance`` is to begin nothing, to
+        ``rehearse`` is to come back in the end.
 
         ``takeover`` is the token of a lease whose holder is known to be dead. Raises ``DriftError``,
-        ``LeaseHeldError``, ``RouterError`` or ``StoreError``.
+        ``LeaseHeldError``, ``RehearsalError``, ``RouterError`` or ``StoreError``.
         """
         with self._locked():
             held = self.store.read_lease()
@@ -80,7 +90,9 @@ class Migration:
             highest = max(self.store.read_fence(), state.token)
             taken = self._acquire(held, "cutover", self.plan["reason"], owner, takeover, highest)
             reality = self._read(workloads)
-            decision = decide.decide(self.plan, state, reality, check_mode=self.check_mode, advance=advance)
+            decision = decide.decide(
+                self.plan, state, reality, check_mode=self.check_mode, advance=advance, rehearse=rehearse
+            )
             if decision.kind == decide.REFUSE:
                 raise DriftError(
                     decision.sentence,
@@ -88,8 +100,11 @@ class Migration:
                 )
             if decision.kind == decide.NOTHING:
                 return self._result(decision, state, reality, None)
+            lacks = None if rehearse else rehearsal.missing(self.plan, state.rehearsal, self.now)
+            if decision.kind == decide.BEGIN and lacks:
+                raise RehearsalError(lacks, {"rehearsal": state.rehearsal, "digest": self.plan["digest"]})
             with self._holding(taken):
-                self._record(taken, "began", reality, digest=self.plan["digest"])
+                self._record(taken, "began", reality, digest=self.plan["digest"], rehearsal=rehearse)
                 if decision.differences:
                     self._write(
                         taken["token"],
@@ -206,7 +221,10 @@ class Migration:
         return {"changed": True}
 
     def close(self, token: int | None, kind: str) -> dict[str, Any]:
-        """Record ``finished`` or ``rolled_back``, provided that the router says so too, and release the lease."""
+        """Record ``finished`` or ``rolled_back``, provided that the router says so too, and release the lease.
+
+        After a rehearsal the result has what came of it.
+        """
         if self.check_mode:
             return {"changed": True}
         with self.store.locked():
@@ -224,7 +242,9 @@ class Migration:
             self.store.write_guard(None)
             self.store.write_gate(None)
             self.store.write_lease(None)
-        return {"changed": True, "id": state.id}
+            rehearsed = journal.fold(self.store.read_journal()).rehearsal
+        told = {} if rehearsed is None else {"rehearsal": {**rehearsed, "sentence": rehearsal.tell(rehearsed)}}
+        return {"changed": True, "id": state.id, **told}
 
     def fail(self, token: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
         """Record why this run ends here, and release its lease; the migration stays open for the next run."""
@@ -259,6 +279,7 @@ class Migration:
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
             "hold": state.hold,
+            "rehearsal": state.rehearsal,
             "lease": {**held, "expired": self.now >= held["expires"]} if held else None,
             "guard": _guarding.describe(armed, problems) if armed else None,
             "agree": not problems,

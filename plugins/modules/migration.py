@@ -38,6 +38,7 @@ options:
         read after that.
       - V(begun) begins a migration, or resumes the one that is open.
       - V(advancing) is V(begun) for a migration that is held; it begins none, and takes one new step at most.
+      - V(rehearsing) is V(begun) for a migration that is a rehearsal, which V(rolled_back) ends.
       - V(recorded) appends O(event) with O(data).
       - V(holding) begins the hold of O(step), or says where it is, with what O(gate) has found.
       - V(held) ends this run in the middle of a hold, with C(message) and C(unknown) of O(data), and releases the
@@ -48,7 +49,8 @@ options:
       - V(failed) records O(data) and releases the lease; the migration stays open for the next run.
     type: str
     required: true
-    choices: [awaited, begun, advancing, recorded, holding, held, finished, rolling_back, rolled_back, failed]
+    choices:
+      [awaited, begun, advancing, rehearsing, recorded, holding, held, finished, rolling_back, rolled_back, failed]
   token:
     description:
       - The token that V(begun) or V(rolling_back) returned.
@@ -59,7 +61,7 @@ options:
   event:
     description: What happened.
     type: str
-    choices: [started, probed, drained, hook_called]
+    choices: [started, probed, rehearsed, drained, hook_called]
   data:
     description:
       - What the event tells, such as C(colour).
@@ -123,7 +125,7 @@ EXAMPLES = r"""
 RETURN = r"""
 decision:
   description: What comes next.
-  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: dict
   contains:
     kind:
@@ -202,34 +204,40 @@ hold:
       type: dict
       returned: always
   sample: {kind: waiting, left: 3412.0, watch: 20.0, action: null, sentence: 56.9 minutes of its hold are left}
+rehearsal:
+  description:
+    - What came of a rehearsal, with C(switch) and C(back), how many seconds each took, C(passed), when it did in unix
+      seconds, null where it did not, and a C(sentence).
+  returned: when O(state) is V(rolled_back) after a rehearsal
+  type: dict
 id:
   description: The migration's name; the same when it is resumed.
-  returned: when O(state) is V(begun), V(advancing), V(rolling_back), V(finished) or V(rolled_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing), V(rolling_back), V(finished) or V(rolled_back)
   type: str
   sample: 20260730T120110Z
 token:
   description: The fencing token of this run; null in check mode, and when there is nothing to do.
-  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: int
 from:
   description: As in RV(decision).
-  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: str
 to:
   description: As in RV(decision).
-  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: str
 weight:
   description: Green's percentage of the traffic, as the router applies it.
-  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: int
 persisted:
   description: Green's percentage after a reload or a reboot.
-  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: int
 ready:
   description: How many instances of each colour are ready, as the router sees them.
-  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: dict
 reason:
   description: A stable word for the kind of failure.
@@ -259,6 +267,7 @@ def main() -> None:
                     "awaited",
                     "begun",
                     "advancing",
+                    "rehearsing",
                     "recorded",
                     "holding",
                     "held",
@@ -271,7 +280,7 @@ def main() -> None:
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
             "token": {"type": "int", "no_log": False},
-            "event": {"type": "str", "choices": ["started", "probed", "drained", "hook_called"]},
+            "event": {"type": "str", "choices": ["started", "probed", "rehearsed", "drained", "hook_called"]},
             "data": {"type": "dict", "default": {}},
             "step": {"type": "dict"},
             "gate": {"type": "dict"},
@@ -283,6 +292,7 @@ def main() -> None:
         required_if=[
             ("state", "begun", ("workloads",)),
             ("state", "advancing", ("workloads",)),
+            ("state", "rehearsing", ("workloads",)),
             ("state", "recorded", ("event",)),
             ("state", "holding", ("step",)),
         ],
@@ -296,6 +306,7 @@ def main() -> None:
             "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
             "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
             "advancing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], advance=True),
+            "rehearsing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], rehearse=True),
             "holding": lambda: migration.look(given["token"], given["step"], given["gate"]),
             "held": lambda: migration.stay(
                 given["token"], str(given["data"].get("message")), unknown=bool(given["data"].get("unknown"))

@@ -80,6 +80,12 @@ hold:
       has begun.
   returned: success
   type: dict
+rehearsal:
+  description:
+    - Where the last migration was a rehearsal, its plan's C(digest), the seconds that it took to C(switch) and to go
+      C(back), and when it C(passed); null otherwise.
+  returned: success
+  type: dict
 migration:
   description: The last migration, with its C(id) and C(events); null when there was none.
   returned: success

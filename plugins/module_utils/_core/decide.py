@@ -65,12 +65,18 @@ class Decision:
 
 
 def decide(
-    plan: Mapping[str, Any], state: State, reality: Reality, *, check_mode: bool = False, advance: bool = False
+    plan: Mapping[str, Any],
+    state: State,
+    reality: Reality,
+    *,
+    check_mode: bool = False,
+    advance: bool = False,
+    rehearse: bool = False,
 ) -> Decision:
     """What ``cutover.yml`` has to do: ``nothing``, ``begin``, ``resume``, or ``refuse`` because of differences.
 
     In check mode every step will find what is there now, because the one before it moves nothing. ``advance.yml``
-    begins nothing, and takes one new step at most.
+    begins nothing, and takes one new step at most; a rehearsal holds no step.
     """
     service, old, new = plan["service"], plan["from"], plan["to"]
     goal = side(new)
@@ -83,6 +89,8 @@ def decide(
 
     if not closed and state.to_colour != new:
         return decision(REFUSE, _conflict(service, state, new))
+    if not closed and (state.rehearsal is not None) != rehearse:
+        return decision(REFUSE, _other_kind(service, state))
     if closed and advance:
         return decision(NOTHING, f"Nothing to advance: no migration of {service} is open.")
     if arrived and not found:
@@ -93,10 +101,13 @@ def decide(
     if advance and not going:
         return decision(REFUSE, _not_to_advance(service, state))
     steps = _remaining(plan, state, reality, check_mode, at_most=1 if advance else None)
+    if rehearse:
+        steps = tuple({**step, "hold": 0} for step in steps)
     ahead = ", ".join(f"{step['share']} %" for step in steps)
     accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
     if closed:
-        return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
+        how = "is rehearsed" if rehearse else "moves"
+        return decision(BEGIN, f"{service} {how} from {old} to {new}, which gets {ahead}.{accepted}", steps)
     return decision(
         RESUME,
         f"{service}: the migration {state.id} to {new} was left {_left(state)}, with {_percent(reality.weight)} of the "
@@ -259,6 +270,14 @@ def _conflict(service: str, state: State, new: str) -> str:
     return (
         f"{service}: the migration {state.id} to {state.to_colour} is still open, and this one would go to {new}; "
         f"nothing was changed. Finish it with -e cutover_to={state.to_colour}, or go back with rollback.yml"
+    )
+
+
+def _other_kind(service: str, state: State) -> str:
+    what, how = ("a rehearsal", "rehearse.yml") if state.rehearsal is not None else ("no rehearsal", "cutover.yml")
+    return (
+        f"{service}: the migration {state.id} is still open, and is {what}; nothing was changed. Go on with it by "
+        f"{how}, or go back with rollback.yml"
     )
 
 

@@ -41,6 +41,12 @@ class DriftError(CutoverError):
     reason = "drift"
 
 
+class RehearsalError(CutoverError):
+    """A rehearsal is asked for before this migration, and there is none that counts."""
+
+    reason = "rehearsal"
+
+
 class LeaseHeldError(CutoverError):
     """Another run is acting on this service."""
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rehearsal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError
 
 FORMAT = 1
@@ -52,6 +53,7 @@ _RULES: dict[str, _Rule] = {
     "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "message", "criteria")),
     "hook_called": _Rule(_OPEN, ("hook", "message")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
+    "rehearsed": _Rule(frozenset({MOVING})),
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
     "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "persisted", "differences")),
     "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
@@ -69,8 +71,8 @@ class State:
     may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
     ``since`` is when ``weight`` got its value. ``fired`` is what the guard recorded when it sent the traffic back,
     until a run goes on from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since",
-    "seconds", "verdict"}``, where the verdict is the gate's last one, None before there was one. ``token`` is the
-    highest one in the whole journal.
+    "seconds", "verdict"}``, where the verdict is the gate's last one, None before there was one. ``rehearsal`` is what
+    is known of a migration that is one (see ``rehearsal.advance``). ``token`` is the highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -84,6 +86,7 @@ class State:
     failure: dict[str, str] | None = None
     fired: dict[str, Any] | None = None
     hold: dict[str, Any] | None = None
+    rehearsal: dict[str, Any] | None = None
     token: int = 0
 
 
@@ -118,7 +121,7 @@ def fold(document: Mapping[str, Any]) -> State:
     for migration in document["migrations"]:
         state = State(id=migration["id"], weight=state.weight, since=state.since, token=state.token)
         for event in migration["events"]:
-            state = _advance(state, event)
+            state = replace(_advance(state, event), rehearsal=rehearsal.advance(state.rehearsal, event))
             if event["token"] > state.token:
                 state = replace(state, token=event["token"])
     return state
@@ -164,6 +167,8 @@ def _problem(state: State, event: Mapping[str, Any]) -> str | None:
         return f"the last migration is in the phase {state.phase!r}"
     if kind == "began" and state.phase not in CLOSED and event["to"] != state.to_colour:
         return f"the migration {state.id} to {state.to_colour} is still open"
+    if kind == "rehearsed" and state.rehearsal is None:
+        return f"the migration {state.id} is no rehearsal"
     if kind == "weight_set" and event["weight"] != (state.intent or {}).get("weight"):
         return "no intention to set that weight was recorded before"
     goal = {"finished": state.to_colour, "rolled_back": state.from_colour}.get(kind)

@@ -310,6 +310,14 @@ SCHEMA: dict[str, Spec] = {
             "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
         },
     ),
+    "cutover_rehearsal": _keys(
+        "Whether the way there and back must have been taken before cutover.yml may begin.",
+        {
+            "required": _flag("Whether it must: the last migration is then a rehearsal that passed, by the same plan."),
+            "age": _duration("How long a rehearsal counts.", default=7 * 86_400),
+        },
+        default={},
+    ),
     "cutover_guard": _keys(
         "What takes the traffic back by itself, on the router host, when a run dies before a step is confirmed.",
         {
@@ -368,7 +376,7 @@ FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watch
 HOST_VARIABLES = frozenset({"cutover_address"})
 """Of one application host: how the router reaches it, when not by its inventory name."""
 
-_RUN_ONLY = ("lease", "reason", "accept_reality", "run_limit", "back")
+_RUN_ONLY = ("lease", "reason", "accept_reality", "run_limit", "back", "rehearsal")
 
 
 class _Problems(list[str]):
@@ -807,6 +815,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         "run_limit": values["cutover_run_limit"],
         "back": values["cutover_back"],
         "back_steps": values["cutover_back_steps"],
+        "rehearsal": values["cutover_rehearsal"],
         "hooks": {name: _given(hook) for name, hook in values["cutover_hooks"].items() if hook},
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],

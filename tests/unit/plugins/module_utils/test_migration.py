@@ -15,6 +15,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     FencedError,
     InputError,
     LeaseHeldError,
+    RehearsalError,
     RouterError,
     StoreError,
 )
@@ -134,6 +135,29 @@ def test_a_migration_from_begin_to_end(desk: Desk) -> None:
     assert (again["changed"], again["decision"]["kind"], again["token"]) == (False, "nothing", None)
     assert (desk.folder / "shop" / "journal.json").read_bytes() == before
     assert desk.store.read_lease() is None
+
+
+def test_a_rehearsal_comes_before_the_migration_that_asks_for_it(desk: Desk) -> None:
+    asked = {"cutover_rehearsal": {"required": True}}
+    for check_mode in (True, False):
+        with pytest.raises(RehearsalError, match="Run rehearse.yml first"):
+            desk.run(check_mode=check_mode, **asked).begin(desk.workloads, ALICE)
+    assert not (desk.folder / "shop" / "journal.json").exists()
+    assert desk.store.read_lease() is None
+
+    token = desk.run(1000, **asked).begin(desk.workloads, ALICE, rehearse=True)["token"]
+    desk.switch(token, 100)
+    desk.run(1001, **asked).record(token, "rehearsed", {})
+    desk.run(1002, **asked).roll_back(None, ALICE, token=token)
+    token = desk.store.read_fence()
+    desk.switch(token, 0)
+    closed = desk.run(1004, **asked).close(token, "rolled_back")
+    assert closed["rehearsal"]["passed"] == 1004
+    assert "it passed" in closed["rehearsal"]["sentence"]
+    assert desk.run(1005, **asked).describe(None)["rehearsal"]["passed"] == 1004
+    with pytest.raises(RehearsalError, match="the inventory has changed"):
+        desk.run(1006, **asked, cutover_steps=[{"share": 5}, {"share": 100}]).begin(desk.workloads, ALICE)
+    assert desk.run(1007, **asked).begin(desk.workloads, ALICE)["decision"]["kind"] == "begin"
 
 
 def test_check_mode_answers_the_same_and_writes_nothing(desk: Desk) -> None:
