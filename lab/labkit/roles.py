@@ -130,11 +130,23 @@ def _router(root: Path) -> list[str]:
     jobs.append({"job_name": "node", "static_configs": [{"targets": ["localhost:9100"]}]})
     document = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["/etc/prometheus/rules/*.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["localhost:9093"]}]}]},
         "scrape_configs": jobs,
     }
     # JSON is YAML: no library needed.
     _write(root / "etc/prometheus/prometheus.yml", json.dumps(document, indent=2) + "\n")
-    return ["haproxy.service", "nginx.service", "prometheus.service", "prometheus-node-exporter.service"]
+    # It tells nobody: what it was sent is seen in its API. And it has no peers to look for.
+    silent = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
+    _write(root / "etc/prometheus/alertmanager.yml", json.dumps(silent, indent=2) + "\n")
+    _write(root / "etc/default/prometheus-alertmanager", 'ARGS="--cluster.listen-address="\n')
+    return [
+        "haproxy.service",
+        "nginx.service",
+        "prometheus.service",
+        "prometheus-alertmanager.service",
+        "prometheus-node-exporter.service",
+    ]
 
 
 def _data(lab: Lab, root: Path) -> list[str]:

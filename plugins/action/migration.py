@@ -17,7 +17,7 @@ from typing import Any
 from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import identity
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import checkpoints, identity
 
 MODULE = "bluegreen.cutover.migration"
 OPENING = ("awaited", "begun", "advancing", "rehearsing", "rolling_back")
@@ -32,6 +32,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
+        if arguments.get("state") == "probed":
+            data = dict(arguments.get("data") or {})
+            arguments["data"] = {"colour": data.get("colour"), "checkpoints": checkpoints.judge(data.get("seen") or {})}
         if arguments.get("state") not in OPENING:
             answer = self._ask(arguments, task_vars)
             if "hold" in answer:

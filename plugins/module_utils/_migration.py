@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import (
+    checkpoints,
     decide,
     guard,
     holding,
@@ -22,6 +23,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import (
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    CheckpointError,
     CutoverError,
     DriftError,
     HeldError,
@@ -171,6 +173,22 @@ class Migration:
         self._write(token, kind, **data)
         return {"changed": True}
 
+    def probe(self, token: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Record ``checkpoints`` of ``data``; ``CheckpointError`` where the candidate did not pass one."""
+        if self.check_mode:
+            return {"changed": True}
+        with self.store.locked():
+            rehearsed = journal.fold(self.store.read_journal()).rehearsed
+            shown = [*(data.get("checkpoints") or ()), *checkpoints.rehearsal(rehearsed)]
+            self._write(token, "probed", colour=data.get("colour"), checkpoints=shown)
+        lacks = checkpoints.failed(shown)
+        if lacks:
+            raise CheckpointError(
+                f"{self.plan['to']} may not get traffic: {lacks}. Repair what that shows, then run again",
+                {"checkpoints": shown},
+            )
+        return {"changed": True, "checkpoints": shown}
+
     def look(self, token: int | None, step: Mapping[str, Any], gate: Mapping[str, Any] | None) -> dict[str, Any]:
         """Begin the hold of ``step``, or judge where it is; ``gate`` is what the gate said since the last look.
 
@@ -220,10 +238,10 @@ class Migration:
             )
         return {"changed": True}
 
-    def close(self, token: int | None, kind: str) -> dict[str, Any]:
+    def close(self, token: int | None, kind: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Record ``finished`` or ``rolled_back``, provided that the router says so too, and release the lease.
 
-        After a rehearsal the result has what came of it.
+        ``data`` is recorded with it. After a rehearsal the result has what came of it.
         """
         if self.check_mode:
             return {"changed": True}
@@ -238,7 +256,7 @@ class Migration:
                     "Look for whoever else changes this router, then run again",
                     {"reading": dataclasses.asdict(reading), "goal": goal},
                 )
-            self._write(token, kind, weight=goal)
+            self._write(token, kind, **{**(data or {}), "weight": goal})
             self.store.write_guard(None)
             self.store.write_gate(None)
             self.store.write_lease(None)

@@ -21,6 +21,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes imp
     SAFE_METHODS,
     Answer,
     Target,
+    mismatches,
     observe,
 )
 
@@ -98,6 +99,26 @@ def ask_all(targets: Sequence[Target]) -> list[Answer]:
     """Ask all ``targets`` at the same time; return their answers in the same order."""
     with ThreadPoolExecutor(max_workers=max(1, min(THREADS, len(targets)))) as pool:
         return list(pool.map(ask, targets))
+
+
+def ask_in_pairs(
+    baseline: Sequence[Target], candidate: Sequence[Target], requests: int, ask: Callable[[Target], Answer] = ask
+) -> list[tuple[float | None, float | None]]:
+    """Ask ``requests`` pairs, one after the other; milliseconds of each, None where the answer was not as it must be.
+
+    The two take turns at being first, so that what warms up or gets in the way strikes both alike.
+    """
+    pairs = []
+    for index in range(requests):
+        old, new = baseline[index % len(baseline)], candidate[index % len(candidate)]
+        turn = (old, new) if index % 2 else (new, old)
+        times = {target.url: _time_of(target, ask(target)) for target in turn}
+        pairs.append((times[old.url], times[new.url]))
+    return pairs
+
+
+def _time_of(target: Target, answer: Answer) -> float | None:
+    return None if mismatches(target, answer) else answer.ms
 
 
 def probe(

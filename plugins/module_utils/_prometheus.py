@@ -141,7 +141,16 @@ class Prometheus:
         fields = {"query": text, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{max(step, 0.001):.3f}"}
         return self._ask("/api/v1/query_range", fields)
 
-    def _ask(self, path: str, fields: Mapping[str, str]) -> Answer:
+    def alertmanagers(self) -> list[str]:
+        """The addresses that alerts are sent to."""
+        active = self._ask("/api/v1/alertmanagers", None).data.get("activeAlertmanagers") or ()
+        return [str(one.get("url")) for one in active]
+
+    def rule_groups(self) -> list[dict[str, Any]]:
+        """Every group of rules, with ``name`` and ``rules``, each of those with its ``name`` and ``health``."""
+        return [dict(one) for one in self._ask("/api/v1/rules", None).data.get("groups") or ()]
+
+    def _ask(self, path: str, fields: Mapping[str, str] | None) -> Answer:
         rest = self.circuit.rest(self.clock())
         if rest:
             raise SourceDownError(f"{self.where} failed too often; it is asked again in {rest:.0f} s (circuit open).")
@@ -161,7 +170,8 @@ class Prometheus:
         self.circuit.succeeded()
         return answer
 
-    def _once(self, path: str, fields: Mapping[str, str]) -> Answer:
+    def _once(self, path: str, fields: Mapping[str, str] | None) -> Answer:
+        """One request; what has no ``fields`` can only be got."""
         began = time.monotonic()
         timeout = self.connection.timeout
         link = (
@@ -170,9 +180,10 @@ class Prometheus:
             else http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         )
         try:
-            link.request("POST", self.path + path, urlencode(fields), self._headers)
+            method, body = ("GET", None) if fields is None else ("POST", urlencode(fields))
+            link.request(method, self.path + path, body, self._headers)
             response = link.getresponse()
-            status, body = response.status, response.read(MAX_ANSWER + 1)
+            status, content = response.status, response.read(MAX_ANSWER + 1)
         except ssl.SSLCertVerificationError as e:
             raise SourceRefusedError(f"{self.where}: the certificate is not accepted: {e.verify_message}.") from None
         except ssl.SSLError as e:
@@ -183,7 +194,7 @@ class Prometheus:
             raise SourceDownError(f"{self.where} did not answer: {self._clean(e) or type(e).__name__}.") from None
         finally:
             link.close()
-        return self._read(status, body, (time.monotonic() - began) * 1000)
+        return self._read(status, content, (time.monotonic() - began) * 1000)
 
     def _read(self, status: int, body: bytes, ms: float) -> Answer:
         evidence = {"http_status": status, "ms": round(ms, 1)}

@@ -39,6 +39,9 @@ options:
       - V(begun) begins a migration, or resumes the one that is open.
       - V(advancing) is V(begun) for a migration that is held; it begins none, and takes one new step at most.
       - V(rehearsing) is V(begun) for a migration that is a rehearsal, which V(rolled_back) ends.
+      - V(probed) records what the candidate has shown, and fails with RV(reason=checkpoint) where that is not enough.
+        O(data) has C(colour) and what was C(seen), of C(tests) by host, C(health), C(performance) and C(metrics) what
+        their tasks registered; the action plugin judges it.
       - V(recorded) appends O(event) with O(data).
       - V(holding) begins the hold of O(step), or says where it is, with what O(gate) has found.
       - V(held) ends this run in the middle of a hold, with C(message) and C(unknown) of O(data), and releases the
@@ -50,7 +53,18 @@ options:
     type: str
     required: true
     choices:
-      [awaited, begun, advancing, rehearsing, recorded, holding, held, finished, rolling_back, rolled_back, failed]
+      - awaited
+      - begun
+      - advancing
+      - rehearsing
+      - probed
+      - recorded
+      - holding
+      - held
+      - finished
+      - rolling_back
+      - rolled_back
+      - failed
   token:
     description:
       - The token that V(begun) or V(rolling_back) returned.
@@ -61,10 +75,10 @@ options:
   event:
     description: What happened.
     type: str
-    choices: [started, probed, rehearsed, drained, hook_called]
+    choices: [started, rehearsed, drained, hook_called]
   data:
     description:
-      - What the event tells, such as C(colour).
+      - What the event tells, such as C(colour); with O(state=finished) what is recorded of the whole.
       - With O(state=failed) C(reason), a word, and C(message).
     type: dict
     default: {}
@@ -102,12 +116,12 @@ EXAMPLES = r"""
   run_once: true
   delegate_to: "{{ cutover_plan.hosts.router }}"
 
-- name: Record that the candidate passed its probes
+- name: Record that the candidate has been started
   bluegreen.cutover.migration:
     state: recorded
     plan: "{{ cutover_plan }}"
     token: "{{ cutover_run.token | default(omit) }}"
-    event: probed
+    event: started
     data:
       colour: "{{ cutover_plan.to }}"
   run_once: true
@@ -174,6 +188,13 @@ decision:
       - {share: 100, weight: 100, settle: 0, hold: 600, held: false, allowed: [50]}
     differences: []
     sentence: shop moves from blue to green, which gets 50 %, 100 %.
+checkpoints:
+  description: What the candidate has shown, each with C(name), whether it C(passed), and what was C(seen).
+  returned: when O(state) is V(probed)
+  type: list
+  elements: dict
+  sample:
+    - {name: tests, passed: true, seen: 1 of 1 passed}
 hold:
   description: Where the hold is; also the fact C(cutover_hold).
   returned: when O(state) is V(holding)
@@ -268,6 +289,7 @@ def main() -> None:
                     "begun",
                     "advancing",
                     "rehearsing",
+                    "probed",
                     "recorded",
                     "holding",
                     "held",
@@ -280,7 +302,7 @@ def main() -> None:
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
             "token": {"type": "int", "no_log": False},
-            "event": {"type": "str", "choices": ["started", "probed", "rehearsed", "drained", "hook_called"]},
+            "event": {"type": "str", "choices": ["started", "rehearsed", "drained", "hook_called"]},
             "data": {"type": "dict", "default": {}},
             "step": {"type": "dict"},
             "gate": {"type": "dict"},
@@ -307,12 +329,13 @@ def main() -> None:
             "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
             "advancing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], advance=True),
             "rehearsing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], rehearse=True),
+            "probed": lambda: migration.probe(given["token"], given["data"]),
             "holding": lambda: migration.look(given["token"], given["step"], given["gate"]),
             "held": lambda: migration.stay(
                 given["token"], str(given["data"].get("message")), unknown=bool(given["data"].get("unknown"))
             ),
             "recorded": lambda: migration.record(given["token"], given["event"], given["data"]),
-            "finished": lambda: migration.close(given["token"], "finished"),
+            "finished": lambda: migration.close(given["token"], "finished", given["data"]),
             "rolling_back": lambda: migration.roll_back(
                 given["workloads"],
                 given["owner"],

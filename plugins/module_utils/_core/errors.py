@@ -47,6 +47,12 @@ class RehearsalError(CutoverError):
     reason = "rehearsal"
 
 
+class CheckpointError(CutoverError):
+    """The candidate has not shown what it must before it gets traffic."""
+
+    reason = "checkpoint"
+
+
 class LeaseHeldError(CutoverError):
     """Another run is acting on this service."""
 

@@ -72,7 +72,8 @@ class State:
     ``since`` is when ``weight`` got its value. ``fired`` is what the guard recorded when it sent the traffic back,
     until a run goes on from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since",
     "seconds", "verdict"}``, where the verdict is the gate's last one, None before there was one. ``rehearsal`` is what
-    is known of a migration that is one (see ``rehearsal.advance``). ``token`` is the highest one in the whole journal.
+    is known of a migration that is one (see ``rehearsal.advance``), ``rehearsed`` what the one just before this
+    migration came to, where it passed. ``token`` is the highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -87,6 +88,7 @@ class State:
     fired: dict[str, Any] | None = None
     hold: dict[str, Any] | None = None
     rehearsal: dict[str, Any] | None = None
+    rehearsed: dict[str, Any] | None = None
     token: int = 0
 
 
@@ -119,7 +121,8 @@ def fold(document: Mapping[str, Any]) -> State:
     """The state of the last migration; ``weight`` and ``since`` come from earlier ones where it has not changed."""
     state = State()
     for migration in document["migrations"]:
-        state = State(id=migration["id"], weight=state.weight, since=state.since, token=state.token)
+        passed = state.rehearsal if state.rehearsal is not None and state.rehearsal["passed"] is not None else None
+        state = State(id=migration["id"], weight=state.weight, since=state.since, rehearsed=passed, token=state.token)
         for event in migration["events"]:
             state = replace(_advance(state, event), rehearsal=rehearsal.advance(state.rehearsal, event))
             if event["token"] > state.token:

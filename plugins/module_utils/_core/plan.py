@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import comparison
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
@@ -36,6 +37,8 @@ STOP = 120
 """Seconds that a workload may take to stop once it is drained."""
 
 LOCAL = "127.0.0.1"
+
+_METRIC = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 
 PREFIX = "cutover_"
 """Of every variable in an inventory."""
@@ -248,6 +251,44 @@ SCHEMA: dict[str, Spec] = {
             ),
         },
     ),
+    "cutover_metrics": _keys(
+        "What the service tells Prometheus: for a checkpoint, the dashboard, alerts, and the measure of success.",
+        {
+            "selector": _text(
+                "Label matchers of one colour's series.",
+                r"\S[^\n]*",
+                'matchers like job="{service}-{colour}"',
+                default='job="{service}-{colour}"',
+            ),
+            "requests": _text("The counter of requests.", _METRIC, "a metric's name", default="http_requests_total"),
+            "bad": _text("Matchers of those that fail.", r"[^\n{}]+", "matchers", default='status=~"5.."'),
+            "latency": _text(
+                "The histogram of their times in seconds.",
+                _METRIC,
+                "a metric's name without _bucket",
+                default="http_request_duration_seconds",
+            ),
+            "errors": _text("A gauge that must be 0.", _METRIC, "a metric's name", default="migration_errors"),
+            "title": _text("The dashboard's title.", r"\S[^\n]*", "one line", default="{service} migration"),
+        },
+    ),
+    "cutover_performance": _keys(
+        "Requests to both colours beside each other, before the candidate gets traffic: it must be as fast.",
+        {
+            "path": _url_path("What is asked for.", required=True),
+            "requests": _whole("How many of each colour.", comparison.LEAST, 10_000, default=100),
+            "tolerance": Spec("number", "How much longer it may take, as a share.", "a number", default=0.1),
+            "floor_ms": Spec("number", "Milliseconds longer that do not count.", "a number", default=5),
+        },
+    ),
+    "cutover_success": _keys(
+        "What makes a migration a success, measured in cutover_metrics when it ends, and told by status.yml.",
+        {
+            "availability": Spec("number", "Share of the requests that must not fail.", "a number", default=0.999),
+            "increase": Spec("number", "How much longer the candidate may take, as a share.", "a number", default=0.1),
+        },
+        default={},
+    ),
     "cutover_run_limit": _duration(
         "How long one run may last when it comes to waiting in a hold; advance.yml goes on from there.", default=900
     ),
@@ -370,7 +411,7 @@ SCHEMA: dict[str, Spec] = {
     "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
 }
 
-FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watched"})
+FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watched", "cutover_measured"})
 """Set while a playbook runs; not for an inventory."""
 
 HOST_VARIABLES = frozenset({"cutover_address"})
@@ -717,6 +758,17 @@ def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append(f"cutover_gate.criteria: {error.message}")
 
 
+def _check_metrics(values: Mapping[str, Any], problems: _Problems) -> None:
+    if values.get("cutover_metrics") and not values.get("cutover_prometheus"):
+        problems.append("cutover_prometheus is missing; cutover_metrics are asked for there")
+    performance = values.get("cutover_performance")
+    if performance and None not in performance.values():
+        try:
+            comparison.check(performance["requests"], performance["tolerance"], performance["floor_ms"])
+        except InputError as error:
+            problems.append(f"cutover_performance.{error.message}")
+
+
 def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
     for name, hook in (values.get("cutover_hooks") or {}).items():
         if hook and (hook["tasks"] is None) == (hook["url"] is None):
@@ -731,6 +783,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_backup,
     _check_guard,
     _check_gate,
+    _check_metrics,
     _check_hooks,
 )
 
@@ -816,6 +869,9 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         "back": values["cutover_back"],
         "back_steps": values["cutover_back_steps"],
         "rehearsal": values["cutover_rehearsal"],
+        "metrics": _metrics(values["cutover_metrics"], service),
+        "performance": values["cutover_performance"],
+        "success": values["cutover_success"],
         "hooks": {name: _given(hook) for name, hook in values["cutover_hooks"].items() if hook},
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
@@ -856,6 +912,24 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
         "triggers": [_given(trigger) for trigger in given["triggers"]],
         "prometheus": _given(values["cutover_prometheus"] or {}),
     }
+
+
+def _metrics(given: Mapping[str, Any] | None, service: str) -> dict[str, Any] | None:
+    """The selectors of each colour's series."""
+    if given is None:
+        return None
+    its = _fill(given, service)
+    made: dict[str, Any] = {"title": its["title"]}
+    for colour in ("blue", "green"):
+        of = its["selector"].replace("{colour}", colour)
+        made[colour] = {
+            "up": f"up{{{of}}}",
+            "requests": f"{its['requests']}{{{of}}}",
+            "bad": f"{its['requests']}{{{of},{its['bad']}}}",
+            "latency": f"{its['latency']}_bucket{{{of}}}",
+            "errors": f"{its['errors']}{{{of}}}",
+        }
+    return made
 
 
 def _fill(value: Any, service: str) -> Any:

@@ -1,0 +1,78 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a migration was a success, from what Prometheus has of it. What cannot be known is unknown, never passed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Finding = dict[str, Any]
+"""``{"name", "passed", "seen"}``; ``passed`` is None where it cannot be known."""
+
+LEAST = 100
+"""Requests of a colour below which its share of slow ones says nothing."""
+
+_WORDS = {True: "passed", False: "failed", None: "unknown"}
+
+
+def availability(bad: float, total: float, wanted: float) -> Finding:
+    """``bad`` of ``total`` requests to both colours, against the ``wanted`` share of good ones."""
+    if total <= 0:
+        return _finding("availability", None, "Prometheus has no requests of this time")
+    good = 1 - bad / total
+    return _finding(
+        "availability", good > wanted, f"{good:.4%} of {total:.0f} requests, more than {wanted:.2%} are wanted"
+    )
+
+
+def response(old: float | None, new: float | None, counts: Sequence[float], increase: float) -> Finding:
+    """The 95th percentiles (s) of the old version and the candidate; ``counts``: requests that each is made of."""
+    if old is None or new is None or min(counts) < LEAST or not math.isfinite(old + new):
+        told = " and ".join(f"{count:.0f}" for count in counts)
+        return _finding("response time", None, f"{told} requests; {LEAST} of each colour are needed")
+    return _finding(
+        "response time",
+        new <= old * (1 + increase),
+        f"p95 {new * 1000:.1f} ms against {old * 1000:.1f} ms, at most {increase:.0%} more are wanted",
+    )
+
+
+def features(observations: Sequence[Mapping[str, Any]], where: str) -> Finding:
+    """What was asked at the front in the end."""
+    if not observations:
+        return _finding("features", None, "cutover_verify asks for nothing")
+    wrong = [one for one in observations if one["mismatches"]]
+    told = "; ".join(f"{one['name']}: {', '.join(one['mismatches'])}" for one in wrong)
+    count = f"{len(observations) - len(wrong)} of {len(observations)} answers at {where} are right"
+    return _finding("features", not wrong, f"{count}; {told}" if wrong else count)
+
+
+def alerting(alertmanagers: Sequence[str], groups: Sequence[Mapping[str, Any]], wanted: str) -> Finding:
+    """``alertmanagers`` that Prometheus sends to, and its rule ``groups``; ``wanted`` is the name of this service's."""
+    rules = [rule for group in groups if group.get("name") == wanted for rule in group.get("rules") or ()]
+    ill = [str(rule.get("name")) for rule in rules if rule.get("health") != "ok"]
+    if not rules:
+        return _finding("alerting", False, f"Prometheus has no rules of the group {wanted}; run observability.yml")
+    if ill:
+        return _finding("alerting", False, f"rules that Prometheus cannot evaluate: {', '.join(ill)}")
+    if not alertmanagers:
+        return _finding("alerting", False, "Prometheus has no Alertmanager to send to")
+    return _finding("alerting", True, f"{len(rules)} rules are evaluated, and sent to {', '.join(alertmanagers)}")
+
+
+def unknown(name: str, why: str) -> Finding:
+    """What could not be asked."""
+    return _finding(name, None, why)
+
+
+def tell(findings: Sequence[Finding]) -> list[str]:
+    """A line each, for a person."""
+    return [f"{one['name']}: {_WORDS[one['passed']]}; {one['seen']}" for one in findings]
+
+
+def _finding(name: str, passed: bool | None, seen: str) -> Finding:
+    return {"name": name, "passed": passed, "seen": seen}
