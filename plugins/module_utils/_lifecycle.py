@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._connections import Connection, summarize
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import Look, is_drained, sum_metric
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP, Look, is_drained, sum_metric
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     DrainError,
@@ -29,16 +30,22 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks.
 INTERVAL = 0.2
+#: Seconds between two looks at one that was told to stop.
+STOP_INTERVAL = 0.05
 #: A look that saw something else than the one before is kept; only this many of them, the latest.
 KEPT_LOOKS = 100
 
 
 @dataclass(frozen=True)
 class Hands:
-    """What a section acts with. ``fence`` raises FencedError when this run may not write any more."""
+    """What a section acts with.
+
+    ``fence`` raises FencedError when this run may not write any more, and keeps others from overtaking it while it is
+    held: what is changed inside was allowed when it was changed. Never hold it across a wait.
+    """
 
     workload: Workload
-    fence: Callable[[], None]
+    fence: Callable[[], AbstractContextManager[None]]
     check_mode: bool = False
     clock: Clock = time
 
@@ -54,12 +61,13 @@ def start(hands: Hands, targets: Sequence[Target], timeout: float, resume_signal
     """
     workload, clock = hands.workload, hands.clock
     began = clock.monotonic()
-    before = workload.read()
+    # Also where nothing is to be done: a run that was overtaken cannot stop this colour any more, and where it just has
+    # told it to stop, that is seen here.
+    with hands.fence():
+        before = workload.read()
     deadline = began + timeout
     looks: deque[dict[str, Any]] = deque(maxlen=KEPT_LOOKS)
     note = ""
-    # Also where nothing is to be done: from here on, a run that was overtaken cannot stop this colour.
-    hands.fence()
     try:
         if not before.running:
             workload.start(timeout)
@@ -77,8 +85,8 @@ def start(hands: Hands, targets: Sequence[Target], timeout: float, resume_signal
         raise
     if not before.enabled:
         # Only now: a reboot must never bring up a colour that has not been ready once.
-        hands.fence()
-        workload.enable()
+        with hands.fence():
+            workload.enable()
     return _section(hands, began, before, looks, note, running=True, enabled=True)
 
 
@@ -106,8 +114,8 @@ def stop(
     note = ""
     if not before.stopped:
         if drain_signal and before.running:
-            hands.fence()
-            workload.signal(drain_signal)
+            with hands.fence():
+                workload.signal(drain_signal)
         if not before.running and before.pid is None:
             # Between two starts of Restart=: there is no process that could serve anybody, or tell its metrics.
             note = f"nothing to drain: it was {before.state}"
@@ -115,11 +123,10 @@ def stop(
             note = _drain(hands, connections, began, began + timeout, before, in_flight, cut, looks)
         else:
             _note_look(looks, began, clock, _look(connections(), in_flight))
-        hands.fence()
-        workload.stop()
+        _end(hands)
     if before.enabled:
-        hands.fence()
-        workload.disable()
+        with hands.fence():
+            workload.disable()
     return _section(hands, began, before, looks, note, running=False, enabled=False)
 
 
@@ -195,11 +202,29 @@ def _await_ready(
         clock.sleep(INTERVAL)
 
 
+def _end(hands: Hands) -> None:
+    """Stop the colour and wait until nothing of it runs. Raises WorkloadError, FencedError."""
+    workload, clock = hands.workload, hands.clock
+    deadline = clock.monotonic() + STOP
+    with hands.fence():
+        workload.stop()
+    while not hands.check_mode and not workload.read().stopped:
+        if clock.monotonic() >= deadline:
+            raise WorkloadError(
+                f"{workload.name} was told to stop {STOP:.0f} s ago, and still runs. See what holds it with "
+                f"'systemctl status {workload.name}', then run again.",
+                workload.evidence(),
+            )
+        clock.sleep(STOP_INTERVAL)
+        # A run that has overtaken this one may have started it again.
+        with hands.fence():
+            pass
+
+
 def _undo(hands: Hands, error: CutoverError) -> None:
     """Stop what this run started; what hinders that is added to ``error``, which stays the first cause."""
     try:
-        hands.fence()
-        hands.workload.stop()
+        _end(hands)
         error.evidence["undone"] = f"{hands.workload.name} was stopped again"
     except CutoverError as hindrance:
         error.evidence["undone"] = f"{hands.workload.name} was not stopped again: {hindrance.message}"

@@ -20,14 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
 
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
-
-STOP = 120
-"""Seconds that a workload may take to stop once it is drained."""
 
 LOCAL = "127.0.0.1"
 

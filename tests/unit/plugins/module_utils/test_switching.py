@@ -78,7 +78,8 @@ class Sections:
             self.order.append(name)
             self.given[name] = (given, named)
             if name in ("start", "stop"):
-                given[0].fence()
+                with given[0].fence():
+                    pass
             if name == "stop" and self.error:
                 raise self.error
             return {"changed": self.changed, "before": f"{name} before", "after": f"{name} after"}

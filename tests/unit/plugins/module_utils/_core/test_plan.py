@@ -17,7 +17,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan impor
     describe,
     make_plan,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import systemd
 
 SHOP: dict[str, Any] = {
     "cutover_service": "shop",
@@ -112,7 +111,6 @@ def test_an_address_of_its_own_goes_before_the_name() -> None:
 
 
 def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
-    assert systemd.STOP == STOP
     # From the last step's weight to the end of the draining nothing is recorded.
     verify = [{"path": "/", "budget_ms": 1500}]
     last = plan(cutover_steps=[{"share": 100, "settle": 300}], cutover_verify=verify, cutover_drain={"timeout": 900})
