@@ -266,8 +266,12 @@ def test_r_a1_green_whose_tests_fail_gets_no_traffic(story: Story) -> None:
     story.lab.ssh("solo", f"mv /root/proof {proof}")
     assert run.rc != 0
     assert "nextgeneration was not moved: all traffic is on blue again" in run.stdout
-    assert "Run the candidate's own tests on its host" in run.stdout
-    assert "green is not fit" in run.stdout
+    said = " ".join(run.stdout.split())
+    failed = """The cause, at "Run the candidate's own tests on its host" on solo: green's own test suite: non-zero"""
+    ends = "AssertionError: green is not fit"
+    assert re.search(
+        rf"{failed} return code \(exit status 1\); the end of its output: .*{ends}.* FAILED \(failures=1\)", said
+    )
     result = running.result()
     assert result.outcomes() == {"ok": result.count}
     assert {record.colour for record in result.records} == {"blue"}
