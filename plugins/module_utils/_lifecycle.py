@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 INTERVAL = 0.2
 #: Seconds between two looks at one that was told to stop.
 STOP_INTERVAL = 0.05
+#: One that its provider has started again so few seconds ago is taken to crash again and again.
+LATELY = 60.0
 #: A look that saw something else than the one before is kept; only this many of them, the latest.
 KEPT_LOOKS = 100
 
@@ -102,7 +104,8 @@ def stop(
 
     ``drain_signal`` tells the service to let its clients go. ``in_flight`` is where the service tells its metrics, and
     the name of the one that counts its requests. With ``cut`` what is left when the time ends is cut off; without it
-    that raises DrainError, and the colour goes on serving it.
+    that raises DrainError, and the colour goes on serving it. One that ends by itself while it is drained raises
+    DrainError too; one that crashes again and again, and so did before, is stopped.
 
     Returns ``changed``, ``before``, ``after``, ``commands``, ``ms``, ``observations`` and ``note``.
     Raises DrainError, WorkloadError, FencedError.
@@ -113,14 +116,14 @@ def stop(
     looks: deque[dict[str, Any]] = deque(maxlen=KEPT_LOOKS)
     note = ""
     if not before.stopped:
+        crashing = _is_crashing(before, clock)
         if drain_signal and before.running:
-            with hands.fence():
-                workload.signal(drain_signal)
-        if not before.running and before.pid is None:
+            _tell_to_drain(hands, drain_signal, crashing)
+        if not _lives(before):
             # Between two starts of Restart=: there is no process that could serve anybody, or tell its metrics.
             note = f"nothing to drain: it was {before.state}"
         elif not hands.check_mode:
-            note = _drain(hands, connections, began, began + timeout, before, in_flight, cut, looks)
+            note = _drain(hands, connections, began, began + timeout, before, crashing, in_flight, cut, looks)
         else:
             _note_look(looks, began, clock, _look(connections(), in_flight))
         _end(hands)
@@ -202,6 +205,25 @@ def _await_ready(
         clock.sleep(INTERVAL)
 
 
+def _lives(state: State) -> bool:
+    """Is there a process?"""
+    return state.running or state.pid is not None
+
+
+def _is_crashing(state: State, clock: Clock) -> bool:
+    return state.restarts > 0 and (state.since is None or clock.time() - state.since < LATELY)
+
+
+def _tell_to_drain(hands: Hands, drain_signal: str, crashing: bool) -> None:
+    with hands.fence():
+        try:
+            hands.workload.signal(drain_signal)
+        except WorkloadError:
+            # It may not have come so far yet that it handles the signal, or has ended again.
+            if not crashing:
+                raise
+
+
 def _end(hands: Hands) -> None:
     """Stop the colour and wait until nothing of it runs. Raises WorkloadError, FencedError."""
     workload, clock = hands.workload, hands.clock
@@ -260,6 +282,7 @@ def _drain(
     began: float,
     deadline: float,
     before: State,
+    crashing: bool,
     in_flight: tuple[Target, str] | None,
     cut: bool,
     kept: deque[dict[str, Any]],
@@ -272,7 +295,9 @@ def _drain(
         open_now = connections()
         look = _look(open_now, in_flight)
         state = workload.read()
-        if state.stopped or state.restarts != before.restarts:
+        if not _lives(state) or state.restarts != before.restarts:
+            if crashing:
+                return f"not drained to the end: it crashes again and again, and was {state.state}"
             # It cannot be told from here whether it had finished with its last clients.
             last = _many(looks[-1].connections, "connection") if looks else "an unknown number of connections"
             raise DrainError(

@@ -374,6 +374,43 @@ def test_one_that_crashes_again_and_again_is_stopped(answers: list[Answer]) -> N
     assert result["note"] == "nothing to drain: it was activating (auto-restart)"
 
 
+@pytest.mark.parametrize("end", [FAILED, replace(FAILED, stopped=False), replace(SERVING, restarts=8)])
+def test_one_that_crashed_before_and_does_again_is_stopped(end: State) -> None:
+    unit = Unit(replace(SERVING, restarts=7, since=990))
+    readings = 0
+
+    def die(state: State) -> State:
+        nonlocal readings
+        readings += 1
+        return replace(end, enabled=True) if readings == 3 else state
+
+    unit.fate = die
+    # It has only just begun, and does not handle the signal yet.
+    unit.refuses = {"SIGUSR1"}
+    result = _lifecycle.stop(hands(unit), counts(4), 60, "SIGUSR1")
+    assert unit.commands == ["SIGUSR1", "stop", "disable"]
+    assert result["note"] == f"not drained to the end: it crashes again and again, and was {end.state}"
+
+
+def test_one_that_crashed_long_ago_is_drained_like_any_other() -> None:
+    unit = Unit(replace(SERVING, restarts=7, since=900))
+    unit.refuses = {"SIGUSR1"}
+    with pytest.raises(WorkloadError, match="SIGUSR1 failed"):
+        _lifecycle.stop(hands(unit), counts(4), 60, "SIGUSR1")
+    unit = Unit(unit.state)
+    restarts = iter([7, 7, 8])
+    unit.fate = lambda state: replace(state, restarts=next(restarts))
+    with pytest.raises(DrainError, match="ended by itself"):
+        _lifecycle.stop(hands(unit), counts(4), 60)
+
+
+def test_one_that_crashed_and_serves_again_is_drained() -> None:
+    unit = Unit(replace(SERVING, restarts=7, since=990))
+    result = _lifecycle.stop(hands(unit), counts(4, 2, 0, 0), 60, "SIGUSR1")
+    assert unit.commands == ["SIGUSR1", "stop", "disable"]
+    assert [look["connections"] for look in result["observations"]] == [4, 2, 0]
+
+
 @pytest.mark.parametrize(("left", "commands"), [(0, []), (1, ["SIGUSR1"]), (2, ["SIGUSR1", "stop"])])
 def test_a_run_that_is_overtaken_changes_nothing_more(left: int, commands: list[str]) -> None:
     unit = Unit(SERVING)
