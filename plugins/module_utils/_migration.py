@@ -89,7 +89,7 @@ class Migration:
             if decision.kind == decide.NOTHING:
                 return self._result(decision, state, reality, None)
             with self._holding(taken):
-                self._record(taken, "began", reality, digest=self.plan["digest"])
+                self._record(taken, "began", reality, subject=decide.subject(self.plan))
                 if decision.differences:
                     self._write(
                         taken["token"],

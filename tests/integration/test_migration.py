@@ -104,7 +104,7 @@ owner = {"user": "test", "host": "router", "pid": os.getpid()}
 lease = {"owner": owner, "kind": "cutover", "reason": "r", "since": now, "expires": now + 60, "ttl": 60, "token": 1}
 with store.locked():
     store.write_lease(lease)
-    began = {"from": "blue", "to": "green", "digest": "", "owner": owner, "reason": "r", "weight": 0}
+    began = {"from": "blue", "to": "green", "subject": {}, "owner": owner, "reason": "r", "weight": 0}
     store.record(1, now, "began", **began)
 """
 EVENTS = 'events = [event for one in store.read_journal()["migrations"] for event in one["events"]]\n'

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import math
 import re
@@ -255,8 +254,6 @@ FACTS = frozenset({"cutover_plan", "cutover_run"})
 
 HOST_VARIABLES = frozenset({"cutover_address"})
 """Of one application host: how the router reaches it, when not by its inventory name."""
-
-_RUN_ONLY = ("lease", "reason", "accept_reality")
 
 
 class _Problems(list[str]):
@@ -596,7 +593,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
     service = values["cutover_service"]
     candidate = values["cutover_to"]
     drain = values["cutover_drain"]
-    plan: dict[str, Any] = {
+    return {
         "service": service,
         "from": "blue" if candidate == "green" else "green",
         "to": candidate,
@@ -633,9 +630,6 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
-    lasting = {name: value for name, value in plan.items() if name not in _RUN_ONLY}
-    canonical = json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return {**plan, "digest": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def begun(state: Path, token: int) -> FileStore:
     with store.locked():
         lease = {"owner": {}, "kind": "cutover", "reason": "", "since": 0, "expires": 2e9 + 60, "ttl": 60}
         store.write_lease({**lease, "token": token})
-    began = {"from": "blue", "to": "green", "digest": "", "owner": {}, "reason": "", "weight": 0}
+    began = {"from": "blue", "to": "green", "subject": {}, "owner": {}, "reason": "", "weight": 0}
     store.record(token, 2e9, "began", **began)
     return store
 

@@ -82,12 +82,6 @@ def test_weight_is_always_greens_share() -> None:
     assert (back["from"], back["to"]) == ("green", "blue")
 
 
-def test_the_digest_is_of_what_lasts_longer_than_a_run() -> None:
-    digest = plan()["digest"]
-    assert plan(cutover_reason="release 7", cutover_lease_wait=9, cutover_accept_reality=True)["digest"] == digest
-    assert plan(cutover_steps=[{"share": 100, "settle": 1}])["digest"] != digest
-
-
 def test_text_from_the_command_line_is_understood() -> None:
     made = plan(cutover_lease_wait="120", cutover_accept_reality="true", cutover_min_ready="1")
     assert made["lease"]["wait"] == 120

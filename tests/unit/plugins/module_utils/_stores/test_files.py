@@ -25,7 +25,7 @@ LEASE = {
     "ttl": 60,
     "token": 5,
 }
-BEGAN = {"from": "blue", "to": "green", "digest": "d", "owner": {}, "reason": "r", "weight": 0}
+BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": {}, "reason": "r", "weight": 0}
 
 
 @pytest.fixture
