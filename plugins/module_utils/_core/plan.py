@@ -676,8 +676,8 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
     """
     backup = values["cutover_backup"]
     stretches: list[int] = [
-        # Packed, and compared.
-        batches * ((2 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
+        # Packed, compared and brought to the disk.
+        batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
         batches * sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"], hosts),
         max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
         # Nothing is recorded between the last step's weight and the end of the draining.

@@ -115,9 +115,9 @@ def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
     assert first["lease"]["ttl"] == 303 + MARGIN
     tests = [{"name": "unit", "command": ["true"], "timeout": 400}, {"name": "more", "command": ["true"]}]
     assert plan(cutover_tests=tests)["lease"]["ttl"] == 700 + MARGIN
-    # Packed, compared with the files, and the candidate started.
+    # Packed, compared and brought to the disk; then the candidate is started.
     backup = {"paths": ["/opt/shop"], "destination": "/var/backups/shop"}
-    assert plan(cutover_backup=backup)["lease"]["ttl"] == 2 * 600 + 60 + MARGIN
+    assert plan(cutover_backup=backup)["lease"]["ttl"] == 3 * 600 + 60 + MARGIN
 
 
 @pytest.mark.parametrize(("forks", "batches"), [(None, 1), (80, 1), (40, 2), (7, 12)])
