@@ -12,7 +12,6 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -99,8 +98,7 @@ class Held:
         return self.lab.finish(self.process)
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.lab.kill(self.process)
 
 
 @dataclass
