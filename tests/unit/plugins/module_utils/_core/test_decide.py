@@ -227,8 +227,8 @@ OTHER_ADDRESS = {
         (
             {"colours": OTHER_PORT},
             (
-                'cutover_colours.green is {"port": 2, "unit": "shop-green.service"} in the inventory, and the migration '
-                '19700101T000001Z was begun with {"port": 1, "unit": "shop-green.service"}'
+                'cutover_colours.green is {"port": 2, "unit": "shop-green.service"} in the inventory, '
+                'and the migration 19700101T000001Z was begun with {"port": 1, "unit": "shop-green.service"}'
             ),
         ),
         ({"colours": OTHER_UNIT}, 'cutover_colours.blue is {"port": 1, "unit": "old.service"} in the inventory'),
