@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from labkit import cgroups, check, guest, image, plan, roles
-from labkit.command import LabError, fail, run, say, wait_until
+from labkit.command import LabError, fail, run, say, succeeds, wait_until
 from labkit.plan import HOSTS, PORTS, SERVICES, Lab
 
 
@@ -239,12 +239,24 @@ def down(name: str) -> None:
     state = plan.state_dir(name)
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in reversed(mounts):  # innermost last in the list
-        if Path(mount).is_relative_to(state):
-            run("umount", mount)
+        if Path(mount).is_relative_to(state) and not succeeds("umount", mount):
+            say(f"{mount} is detached, and still in use by {', '.join(_users(Path(mount))) or 'somebody'}")
+            run("umount", "--lazy", mount)
     if state.exists():
         shutil.rmtree(state)
     with contextlib.suppress(OSError):  # other labs are in it, or it is not there
         plan.STATE_ROOT.rmdir()
+
+
+def _users(folder: Path) -> list[str]:
+    """The processes that work in the folder or have a file of it open, as ``4242 (bash)``."""
+    found = []
+    for process in sorted(Path("/proc").glob("[0-9]*")):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            held = {link.readlink() for link in (process / "cwd", *(process / "fd").iterdir())}
+            if any(path.is_relative_to(folder) for path in held):
+                found.append(f"{process.name} ({(process / 'comm').read_text().strip()})")
+    return found
 
 
 def status(lab: Lab) -> int:

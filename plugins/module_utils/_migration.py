@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import make_router, make_service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock, make_router, make_service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import DamagedError, FileStore
 
 _T = TypeVar("_T")
@@ -40,16 +41,25 @@ def open_plan(plan: Mapping[str, Any]) -> tuple[FileStore, Router]:
 
 
 class Migration:
-    """One run's view of a service. ``now`` is unix seconds of this host; in check mode nothing is written."""
+    """One run's view of a service; in check mode nothing is written.
+
+    ``clock`` is asked anew for each decision, under the lock: what was true before it was waited for may not be now.
+    """
 
     def __init__(
-        self, plan: Mapping[str, Any], store: FileStore, router: Router, *, now: float, check_mode: bool = False
+        self,
+        plan: Mapping[str, Any],
+        store: FileStore,
+        router: Router,
+        *,
+        check_mode: bool = False,
+        clock: Clock = time,
     ) -> None:
         self.plan = plan
         self.store = store
         self.router = router
-        self.now = now
         self.check_mode = check_mode
+        self.clock = clock
 
     def wait(self, owner: Mapping[str, Any], takeover: int | None = None) -> dict[str, Any]:
         """Raise ``LeaseHeldError`` while another run holds the lease; take nothing."""
@@ -79,7 +89,7 @@ class Migration:
             if decision.kind == decide.NOTHING:
                 return self._result(decision, state, reality, None)
             with self._holding(taken):
-                self._record(taken, "began", reality, digest=self.plan["digest"])
+                self._record(taken, "began", reality, subject=decide.subject(self.plan))
                 if decision.differences:
                     self._write(
                         taken["token"],
@@ -112,7 +122,7 @@ class Migration:
             state = journal.fold(document)
             highest = max(highest, state.token)
             if token is not None:
-                lease.check_overtaken(self.plan["service"], held, highest, token, self.now)
+                lease.check_overtaken(self.plan["service"], held, highest, token, self.clock.time())
             why = reason or self.plan["reason"]
             taken = self._acquire(held, "rollback", why, owner, takeover, highest)
             reality = self._read(workloads)
@@ -187,7 +197,7 @@ class Migration:
             "phase": state.phase,
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
-            "lease": {**held, "expired": self.now >= held["expires"]} if held else None,
+            "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
             "agree": not problems,
             "differences": problems,
         }
@@ -215,7 +225,7 @@ class Migration:
             owner=owner,
             kind=kind,
             reason=_one_line(reason),
-            now=self.now,
+            now=self.clock.time(),
             ttl=self.plan["lease"]["ttl"],
             last_token=max(highest, held["token"] if held else 0),
             holder_dead=held is not None and held["token"] == takeover,
@@ -244,7 +254,8 @@ class Migration:
             return
         if token is None:
             raise InputError(f"the event {kind!r} needs the token of the run; it is cutover_run.token")
-        self.store.record(token, self.now, kind, **data)
+        with self.store.locked():
+            self.store.record(token, self.clock.time(), kind, **data)
 
     def _undamaged(self, read: Callable[[], _T], otherwise: _T, damage: list[str]) -> _T:
         try:

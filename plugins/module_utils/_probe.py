@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ProbeError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import (
+    AT_ONCE,
     SAFE_METHODS,
     Answer,
     Target,
@@ -38,8 +39,6 @@ PROBE_ARGUMENTS: dict[str, Any] = {
     "json": {"type": "dict", "default": {}},
     "budget_ms": {"type": "int", "default": 2000},
 }
-#: What is asked at the same time.
-THREADS = 32
 #: What is read of a body, in bytes.
 BODY_BYTES = 1 << 20
 
@@ -96,7 +95,7 @@ def ask(target: Target) -> Answer:
 
 def ask_all(targets: Sequence[Target]) -> list[Answer]:
     """Ask all ``targets`` at the same time; return their answers in the same order."""
-    with ThreadPoolExecutor(max_workers=max(1, min(THREADS, len(targets)))) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, min(AT_ONCE, len(targets)))) as pool:
         return list(pool.map(ask, targets))
 
 

@@ -110,7 +110,7 @@ def change_weight(
     if unexplained:
         if store is not None and token is not None and not check_mode:
             # To a run that was overtaken the other one's work looks like drift.
-            with _fenced(store, token, clock):
+            with writing(store, token, clock):
                 pass
         raise DriftError(
             f"{service.name} was changed by somebody else: {'; '.join(unexplained)}. See playbooks/status.yml; accept "
@@ -138,7 +138,7 @@ def change_weight(
     fenced: AbstractContextManager[None] = nullcontext()
     if store is not None and token is not None:
         store.record(token, clock.time(), "weight_intended", before=before.weight, weight=weight)
-        fenced = _fenced(store, token, clock)
+        fenced = writing(store, token, clock)
     with fenced:
         started = clock.monotonic()
         commands = router.apply(weight) if before.weight != weight else []
@@ -224,7 +224,8 @@ def _wait_ready(
 
 
 @contextmanager
-def _fenced(store: FileStore, token: int, clock: Clock) -> Iterator[None]:
+def writing(store: FileStore, token: int, clock: Clock) -> Iterator[None]:
+    """What is changed inside was allowed when it was changed. Raises FencedError, StoreError."""
     with store.locked():
         store.fence(token, clock.time())
         yield

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,9 +122,21 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality) -> 
 def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list[str]:
     """Where data plane, disk, journal and units do not agree, one sentence each; none when all is as it should be."""
     found = list(_traffic_differences(plan, state, reality))
+    if state.phase not in journal.CLOSED:
+        found += _subject_differences(subject(plan), state)
     if reality.workloads is not None and reality.weight is not None:
         found += _unit_differences(plan, state, reality.weight, reality.workloads)
     return found
+
+
+def subject(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a migration moves, by the variables that say so: the same from its beginning to its end."""
+    addresses = [instance["host"] for instance in plan["colours"]["blue"]["instances"]]
+    colours = {
+        f"cutover_colours.{colour}": {"unit": plan["colours"][colour]["unit"], "port": plan["colours"][colour]["port"]}
+        for colour in ("blue", "green")
+    }
+    return {"cutover_router": plan["router"], "cutover_app": dict(zip(plan["hosts"]["app"], addresses)), **colours}
 
 
 def shares(weight: int | None) -> dict[str, int]:
@@ -149,6 +162,14 @@ def _traffic_differences(plan: Mapping[str, Any], state: State, reality: Reality
     between = state.phase != journal.NONE and {weight, persisted} <= explained
     if persisted != weight and not between:
         yield f"the router sends {_percent(weight)} to green now, but {_percent(persisted)} after a reload or a reboot"
+
+
+def _subject_differences(now: Mapping[str, Any], state: State) -> Iterator[str]:
+    """Steps, probes and times may change on the way. With another subject parts of the service would be left behind."""
+    for name, was in (state.subject or {}).items():
+        if now.get(name) != was:
+            told, before = (json.dumps(value, sort_keys=True) for value in (now.get(name), was))
+            yield f"{name} is {told} in the inventory, and the migration {state.id} was begun with {before}"
 
 
 def _unit_differences(

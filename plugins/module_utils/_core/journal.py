@@ -40,7 +40,7 @@ class _Rule:
 
 
 _RULES: dict[str, _Rule] = {
-    "began": _Rule(_EVERY, ("from", "to", "digest", "owner", "reason", "weight")),
+    "began": _Rule(_EVERY, ("from", "to", "subject", "owner", "reason", "weight")),
     "started": _Rule(_OPEN, ("colour",)),
     "probed": _Rule(_OPEN, ("colour",)),
     "weight_intended": _Rule(_OPEN, ("before", "weight")),
@@ -60,7 +60,8 @@ class State:
 
     ``weight`` is green's percentage as recorded last. ``possible`` holds every weight that the data plane or the disk
     may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
-    ``since`` is when ``weight`` got its value. ``token`` is the highest one in the whole journal.
+    ``since`` is when ``weight`` got its value. ``subject`` is what is moved, as the last run of the migration was told;
+    None where none has said. ``token`` is the highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -72,6 +73,7 @@ class State:
     possible: frozenset[int] = frozenset()
     since: float | None = None
     failure: dict[str, str] | None = None
+    subject: dict[str, Any] | None = None
     token: int = 0
 
 
@@ -172,6 +174,7 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             to_colour=event["to"],
             possible=state.possible | _known(event["weight"], event.get("persisted")),
             failure=None,
+            subject=event.get("subject", state.subject),
         )
     if kind == "weight_intended":
         left = _known(event["before"], event["weight"])

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import math
 import re
@@ -20,14 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import AT_ONCE
 
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
-
-STOP = 120
-"""Seconds that a workload may take to stop once it is drained."""
 
 LOCAL = "127.0.0.1"
 
@@ -257,8 +255,6 @@ FACTS = frozenset({"cutover_plan", "cutover_run"})
 HOST_VARIABLES = frozenset({"cutover_address"})
 """Of one application host: how the router reaches it, when not by its inventory name."""
 
-_RUN_ONLY = ("lease", "reason", "accept_reality")
-
 
 class _Problems(list[str]):
     """What is wrong, one line each."""
@@ -278,11 +274,13 @@ def make_plan(
     applications: Sequence[str],
     hosts: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str] | None = None,
+    forks: int | None = None,
 ) -> dict[str, Any]:
     """The plan, of plain JSON types; or ``InputError`` with every problem, one line each.
 
     ``variables`` are the ``cutover_*`` variables of the play, ``hosts`` those of each host of the two groups.
-    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value.
+    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value. ``forks``
+    is how many hosts Ansible works on at the same time; all of them by default.
     """
     problems = _Problems(f"{name} has no value: {why}; give it one" for name, why in (failed or {}).items())
     _check_names(variables, hosts, problems)
@@ -302,7 +300,7 @@ def make_plan(
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"- {problem}" for problem in problems)
         raise InputError(f"The inventory of {name} has {count}; nothing was touched:\n{lines}", {"problems": problems})
-    return _assemble(values, routers[0], addresses)
+    return _assemble(values, routers[0], addresses, math.ceil(len(addresses) / (forks or len(addresses))))
 
 
 def describe() -> list[tuple[str, str, str, str]]:
@@ -591,11 +589,11 @@ def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str,
             )
 
 
-def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str]) -> dict[str, Any]:
+def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str], batches: int) -> dict[str, Any]:
     service = values["cutover_service"]
     candidate = values["cutover_to"]
-    drain, tests = values["cutover_drain"], values["cutover_tests"]
-    plan: dict[str, Any] = {
+    drain = values["cutover_drain"]
+    return {
         "service": service,
         "from": "blue" if candidate == "green" else "green",
         "to": candidate,
@@ -623,16 +621,15 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         ],
         "drain": drain,
         "min_ready": values["cutover_min_ready"] or len(addresses),
-        "tests": tests,
-        "tests_timeout": max((test["timeout"] for test in tests), default=0),
+        "tests": values["cutover_tests"],
         "backup": values["cutover_backup"],
-        "lease": {"ttl": _longest_stretch(values) + MARGIN, "wait": values["cutover_lease_wait"]},
+        "lease": {
+            "ttl": _longest_stretch(values, len(addresses), batches) + MARGIN,
+            "wait": values["cutover_lease_wait"],
+        },
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
-    lasting = {name: value for name, value in plan.items() if name not in _RUN_ONLY}
-    canonical = json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return {**plan, "digest": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[str, Any]) -> dict[str, Any]:
@@ -667,18 +664,25 @@ def _bracket(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _longest_stretch(values: Mapping[str, Any]) -> int:
-    """Seconds between two records at most: the lease is renewed by each, and must not end in between."""
-    budgets = {
-        name: math.ceil(sum(probe["budget_ms"] for probe in values[name]) / 1000)
-        for name in ("cutover_probes", "cutover_verify")
-    }
+def _budget(probes: Sequence[Mapping[str, Any]], bases: int = 1) -> int:
+    """Seconds that asking all of them at ``bases`` places may take; a request ends after twice its budget."""
+    return math.ceil(2 * sum(int(probe["budget_ms"]) for probe in probes) * math.ceil(bases / AT_ONCE) / 1000)
+
+
+def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int:
+    """Seconds between two records at most: the lease is renewed by each, and must not end in between.
+
+    What is done on each of the ``hosts`` is done in so many ``batches``, one after the other.
+    """
     backup = values["cutover_backup"]
     stretches: list[int] = [
-        (backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"],
-        sum(test["timeout"] for test in values["cutover_tests"]) + budgets["cutover_probes"],
-        max(step["settle"] for step in values["cutover_steps"]) + budgets["cutover_verify"],
+        # Packed, compared and brought to the disk.
+        batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
+        batches * sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"], hosts),
+        max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
         # Nothing is recorded between the last step's weight and the end of the draining.
-        values["cutover_steps"][-1]["settle"] + budgets["cutover_verify"] + values["cutover_drain"]["timeout"] + STOP,
+        values["cutover_steps"][-1]["settle"]
+        + _budget(values["cutover_verify"])
+        + batches * (values["cutover_drain"]["timeout"] + STOP),
     ]
     return max(stretches)

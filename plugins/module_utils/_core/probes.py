@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 
+#: How many targets are asked at the same time.
+AT_ONCE = 32
 EXCERPT_CHARACTERS = 300
 #: These methods ask and change nothing (RFC 9110, 9.2.1): check mode may send them.
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

@@ -50,6 +50,22 @@ class Dial:
         raise NotImplementedError(weight)
 
 
+class Watch:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class Desk:
     """One state directory, one router, and as many runs as a test wants."""
 
@@ -74,7 +90,7 @@ class Desk:
         return make_plan(variables, routers=["router"], applications=["app1", "app2"], hosts={})
 
     def run(self, now: float = 1000, *, check_mode: bool = False, **changes: Any) -> Migration:
-        return Migration(self.plan(**changes), self.store, self.router, now=now, check_mode=check_mode)
+        return Migration(self.plan(**changes), self.store, self.router, check_mode=check_mode, clock=Watch(now))
 
     @property
     def workloads(self) -> list[dict[str, Any]]:
@@ -223,6 +239,26 @@ def test_a_rollback_overtakes_a_living_cutover(desk: Desk) -> None:
     desk.run(1013).close(back["token"], "rolled_back")
     assert desk.run(1014).roll_back(desk.workloads, BOB)["decision"]["kind"] == "nothing"
     assert desk.run(1014).roll_back(None, BOB)["changed"] is False
+
+
+def test_the_time_is_taken_once_the_lock_is_had(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, late = desk.run(), desk.run()
+    token = first.begin(desk.workloads, ALICE)["token"]
+    held = desk.store.read_lease()
+    assert held is not None
+    take = desk.store._lock
+
+    def wait() -> int:
+        late.clock.sleep(1 + held["expires"] - 1000)
+        return take()
+
+    monkeypatch.setattr(desk.store, "_lock", wait)
+    with pytest.raises(FencedError, match="ended 1 s ago"):
+        late.record(token, "started", {"colour": "green"})
+    assert late.begin(desk.workloads, BOB)["changed"]
+    taken = desk.store.read_lease()
+    assert taken is not None
+    assert (taken["owner"], taken["since"], taken["token"]) == (BOB, late.clock.time(), int(late.clock.time()))
 
 
 @pytest.mark.parametrize("name", ["journal.json", "lease.json", "fence.json"])

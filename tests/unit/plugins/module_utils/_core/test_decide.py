@@ -22,8 +22,13 @@ def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
         "from": "blue" if to == "green" else "green",
         "to": to,
         "hosts": {"router": "router", "app": list(HOSTS)},
+        "router": {"provider": "haproxy"},
         "colours": {
-            colour: {"unit": f"shop-{colour}.service", "instances": [{"host": host, "port": 1} for host in HOSTS]}
+            colour: {
+                "unit": f"shop-{colour}.service",
+                "port": 1,
+                "instances": [{"host": host, "port": 1} for host in HOSTS],
+            }
             for colour in ("blue", "green")
         },
         "steps": [
@@ -71,9 +76,8 @@ class World:
         if decision.kind == decide.NOTHING:
             return
         self.token += 1
-        self.record(
-            "began", **{"from": plan["from"]}, to=plan["to"], digest="", owner={}, reason="", weight=self.weight
-        )
+        moved = {"from": plan["from"], "to": plan["to"], "subject": decide.subject(plan)}
+        self.record("began", **moved, owner={}, reason="", weight=self.weight)
         yield
         yield from self.start(plan["to"])
         self.record("started", colour=plan["to"])
@@ -189,7 +193,7 @@ def test_in_check_mode_each_step_finds_what_is_there_now() -> None:
 
 def test_a_resumed_migration_holds_the_applied_share_again_and_says_so() -> None:
     world = World(50, 10)
-    world.record("began", **{"from": "blue"}, to="green", digest="", owner={}, reason="", weight=0)
+    world.record("began", **{"from": "blue"}, to="green", subject={}, owner={}, reason="", weight=0)
     world.record("weight_intended", before=10, weight=50)
     run(world.start("green"))
     decision = decide.decide(make_plan(), world.state, world.reality)
@@ -199,6 +203,64 @@ def test_a_resumed_migration_holds_the_applied_share_again_and_says_so() -> None
         f"shop: the migration {world.state.id} to green was left in the middle of setting 50 %, with 50 % of the "
         "traffic on green; it goes on with 50 %, 100 % for green."
     )
+
+
+def begun(**changes: Any) -> World:
+    """A migration that was killed right after it began."""
+    world = World()
+    run(world.cutover(make_plan(**changes)), 1)
+    return world
+
+
+COLOURS = make_plan()["colours"]
+OTHER_PORT = {**COLOURS, "green": {**COLOURS["green"], "port": 2}}
+OTHER_UNIT = {**COLOURS, "blue": {**COLOURS["blue"], "unit": "old.service"}}
+OTHER_ADDRESS = {
+    **COLOURS,
+    "blue": {**COLOURS["blue"], "instances": [{"host": "a", "port": 1}, {"host": "b", "port": 1}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"colours": OTHER_PORT},
+            (
+                'cutover_colours.green is {"port": 2, "unit": "shop-green.service"} in the inventory, '
+                'and the migration 19700101T000001Z was begun with {"port": 1, "unit": "shop-green.service"}'
+            ),
+        ),
+        ({"colours": OTHER_UNIT}, 'cutover_colours.blue is {"port": 1, "unit": "old.service"} in the inventory'),
+        ({"colours": OTHER_ADDRESS}, 'cutover_app is {"app1": "a", "app2": "b"} in the inventory'),
+        ({"hosts": {"router": "router", "app": ["app1"]}}, 'cutover_app is {"app1": "app1"} in the inventory'),
+        ({"router": {"provider": "nginx"}}, 'cutover_router is {"provider": "nginx"} in the inventory'),
+    ],
+)
+def test_a_migration_goes_on_with_what_it_began_with_or_is_told_otherwise(change: dict[str, Any], said: str) -> None:
+    world = begun()
+    refused = decide.decide(make_plan(**change), world.state, world.reality)
+    assert refused.kind == "refuse"
+    assert [one for one in refused.differences if one.startswith(said)]
+    assert f"- {said}" in refused.sentence
+    assert "go on from what is there with -e cutover_accept_reality=true" in refused.sentence
+    assert decide.decide_rollback(make_plan(**change), world.state, world.reality).kind == "roll_back"
+
+    accepting = make_plan(**change, accept_reality=True)
+    assert decide.decide(accepting, world.state, world.reality).kind == "resume"
+    # From there on that is what it goes on with.
+    run(world.cutover(accepting), 1)
+    assert not [
+        one for one in decide.differences(make_plan(**change), world.state, world.reality) if "begun with" in one
+    ]
+
+
+def test_steps_may_change_on_the_way_and_anything_once_it_has_ended() -> None:
+    world = begun()
+    slower = [{"share": 5, "weight": 5, "settle": 60}, {"share": 100, "weight": 100, "settle": 0}]
+    assert decide.decide(make_plan(steps=slower, min_ready=1), world.state, world.reality).kind == "resume"
+    run(world.cutover(make_plan()))
+    assert decide.decide(make_plan("blue", colours=OTHER_PORT), world.state, world.reality).kind == "begin"
 
 
 @pytest.mark.parametrize("crash", range(1, LENGTH + 1))

@@ -17,7 +17,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan impor
     describe,
     make_plan,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import systemd
 
 SHOP: dict[str, Any] = {
     "cutover_service": "shop",
@@ -36,10 +35,12 @@ def plan(
     applications: tuple[str, ...] = ("app1", "app2"),
     hosts: dict[str, dict[str, Any]] | None = None,
     failed: dict[str, str] | None = None,
+    forks: int | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     variables = {**copy.deepcopy(SHOP), **changes}
-    return make_plan(variables, routers=routers, applications=applications, hosts=hosts or {}, failed=failed)
+    groups = {"routers": routers, "applications": applications}
+    return make_plan(variables, **groups, hosts=hosts or {}, failed=failed, forks=forks)
 
 
 def problems(**changes: Any) -> list[str]:
@@ -81,12 +82,6 @@ def test_weight_is_always_greens_share() -> None:
     assert (back["from"], back["to"]) == ("green", "blue")
 
 
-def test_the_digest_is_of_what_lasts_longer_than_a_run() -> None:
-    digest = plan()["digest"]
-    assert plan(cutover_reason="release 7", cutover_lease_wait=9, cutover_accept_reality=True)["digest"] == digest
-    assert plan(cutover_steps=[{"share": 100, "settle": 1}])["digest"] != digest
-
-
 def test_text_from_the_command_line_is_understood() -> None:
     made = plan(cutover_lease_wait="120", cutover_accept_reality="true", cutover_min_ready="1")
     assert made["lease"]["wait"] == 120
@@ -112,19 +107,32 @@ def test_an_address_of_its_own_goes_before_the_name() -> None:
 
 
 def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
-    assert systemd.STOP == STOP
     # From the last step's weight to the end of the draining nothing is recorded.
     verify = [{"path": "/", "budget_ms": 1500}]
     last = plan(cutover_steps=[{"share": 100, "settle": 300}], cutover_verify=verify, cutover_drain={"timeout": 900})
-    assert last["lease"]["ttl"] == 302 + 900 + STOP + MARGIN
+    assert last["lease"]["ttl"] == 303 + 900 + STOP + MARGIN
     first = plan(cutover_steps=[{"share": 9, "settle": 300}, {"share": 100}], cutover_verify=verify)
-    assert first["lease"]["ttl"] == 302 + MARGIN
+    assert first["lease"]["ttl"] == 303 + MARGIN
     tests = [{"name": "unit", "command": ["true"], "timeout": 400}, {"name": "more", "command": ["true"]}]
-    made = plan(cutover_tests=tests)
-    assert made["lease"]["ttl"] == 700 + MARGIN
-    assert made["tests_timeout"] == 400
+    assert plan(cutover_tests=tests)["lease"]["ttl"] == 700 + MARGIN
+    # Packed, compared and brought to the disk; then the candidate is started.
     backup = {"paths": ["/opt/shop"], "destination": "/var/backups/shop"}
-    assert plan(cutover_backup=backup)["lease"]["ttl"] == 660 + MARGIN
+    assert plan(cutover_backup=backup)["lease"]["ttl"] == 3 * 600 + 60 + MARGIN
+
+
+@pytest.mark.parametrize(("forks", "batches"), [(None, 1), (80, 1), (40, 2), (7, 12)])
+def test_the_lease_outlives_hosts_that_wait_for_each_other(forks: int | None, batches: int) -> None:
+    hosts = tuple(f"app{number}" for number in range(80))
+
+    def ttl(**changes: Any) -> int:
+        return int(plan(applications=hosts, forks=forks, **changes)["lease"]["ttl"]) - MARGIN
+
+    assert ttl(cutover_drain={"timeout": 900}) == batches * (900 + STOP)
+    assert ttl(cutover_health={"timeout": 3600}) == batches * 3600
+    # Three rounds of 32, whatever Ansible does: it is the router's host that asks.
+    tests = [{"name": "unit", "command": ["true"], "timeout": 900}]
+    probes = [{"path": "/", "budget_ms": 60_000}]
+    assert ttl(cutover_tests=tests, cutover_probes=probes) == batches * 900 + 3 * 2 * 60
 
 
 def test_drain_and_stickiness_reach_those_who_act() -> None:
