@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
@@ -98,6 +99,10 @@ class Migration:
                         persisted=reality.persisted,
                         differences=list(decision.differences),
                     )
+                armed = self.store.read_guard()
+                if armed is not None and not self.check_mode:
+                    time = self.plan["lease"]["ttl"]
+                    self.store.write_guard(guard.adopt(armed, taken["token"], time, _guarding.moment()))
             return self._result(decision, state, reality, taken["token"])
 
     def roll_back(
@@ -119,6 +124,7 @@ class Migration:
             held = self._undamaged(self.store.read_lease, None, damage)
             document = self._undamaged(self.store.read_journal, journal.empty(self.plan["service"]), damage)
             highest = self._undamaged(self.store.read_fence, 0, damage)
+            armed = self._undamaged(self.store.read_guard, None, damage)
             state = journal.fold(document)
             highest = max(highest, state.token)
             if token is not None:
@@ -140,6 +146,8 @@ class Migration:
                     persisted=reality.persisted,
                     differences=[*damage, *decision.differences],
                 )
+                if armed is not None and not self.check_mode:
+                    self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment()))
             return self._result(decision, state, reality, taken["token"])
 
     def record(self, token: int | None, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,6 +171,7 @@ class Migration:
                     {"reading": dataclasses.asdict(reading), "goal": goal},
                 )
             self._write(token, kind, weight=goal)
+            self.store.write_guard(None)
             self.store.write_lease(None)
         return {"changed": True, "id": state.id}
 
@@ -180,6 +189,7 @@ class Migration:
         problems: list[str] = []
         document = self._readable(self.store.read_journal, journal.empty(self.plan["service"]), problems)
         held = self._readable(self.store.read_lease, None, problems)
+        armed = self._readable(self.store.read_guard, None, problems)
         reading = self._readable(self.router.read, None, problems)
         state = journal.fold(document)
         reality = Reality(None, None, {}, workloads)
@@ -198,6 +208,7 @@ class Migration:
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
             "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
+            "guard": _guarding.describe(armed, problems) if armed else None,
             "agree": not problems,
             "differences": problems,
         }

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     DriftError,
     InputError,
@@ -95,12 +96,14 @@ def change_weight(
     token: int | None = None,
     check_mode: bool = False,
     clock: Clock = time,
+    ready_wait: float = READY_WAIT,
 ) -> dict[str, Any]:
     """Send ``weight`` percent to green, now and after a reboot, and prove it.
 
     ``allowed`` are the weights that may be found, applied or on disk, before; empty allows any. ``min_ready`` is how
     many instances of a colour that gains traffic must be ready. With ``token`` and ``store`` each write is fenced and
-    recorded. Returns ``changed``, ``before``, ``after``, ``commands``, ``switch_ms``, ``drift``, ``note``.
+    recorded, and a guard that is there to set just this weight is disarmed. A colour has ``ready_wait`` seconds to
+    become ready. Returns ``changed``, ``before``, ``after``, ``commands``, ``switch_ms``, ``drift``, ``note``.
     Raises ``InputError``, ``DriftError``, ``NotReadyError``, ``FencedError``, ``StoreError`` or ``RouterError``.
     """
     if not 0 <= weight <= 100:
@@ -127,13 +130,15 @@ def change_weight(
         "note": "",
     }
     if not result["changed"]:
+        if store is not None and token is not None and not check_mode:
+            _guarding.settle(store, token, weight, clock)
         return result
     gaining = gaining_colours(before.weight, weight)
     if check_mode:
         result["after"] = {**result["before"], "weight": weight, "persisted": weight}
         result["note"] = lacking(service, before, gaining, min_ready)
         return result
-    _wait_ready(router, service, before, gaining, min_ready, clock)
+    _wait_ready(router, service, before, gaining, min_ready, clock, ready_wait)
 
     fenced: AbstractContextManager[None] = nullcontext()
     if store is not None and token is not None:
@@ -153,6 +158,7 @@ def change_weight(
         )
     if store is not None and token is not None:
         store.record(token, clock.time(), "weight_set", weight=weight, commands=commands, ms=switch_ms)
+        _guarding.settle(store, token, weight, clock)
     result.update(after=dataclasses.asdict(after), commands=commands, switch_ms=switch_ms)
     return result
 
@@ -209,13 +215,19 @@ def lacking(service: Service, reading: Reading, gaining: Collection[str], min_re
 
 
 def _wait_ready(
-    router: Router, service: Service, reading: Reading, gaining: Collection[str], min_ready: int, clock: Clock
+    router: Router,
+    service: Service,
+    reading: Reading,
+    gaining: Collection[str],
+    min_ready: int,
+    clock: Clock,
+    ready_wait: float,
 ) -> None:
-    deadline = clock.monotonic() + READY_WAIT
+    deadline = clock.monotonic() + ready_wait
     while problem := lacking(service, reading, gaining, min_ready):
         if clock.monotonic() >= deadline:
             raise NotReadyError(
-                f"{problem}, for {READY_WAIT:.0f} s. No traffic was moved. See why {service.ready_path} does not "
+                f"{problem}, for {ready_wait:.0f} s. No traffic was moved. See why {service.ready_path} does not "
                 "answer 200 there, and run again; or make do with fewer by -e cutover_min_ready=1",
                 {"reading": dataclasses.asdict(reading), "min_ready": min_ready},
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.bluegreen.cutover.plugins.module_utils import _connections, _lifecycle, _routing
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _connections, _guarding, _lifecycle, _routing
 from ansible_collections.bluegreen.cutover.plugins.module_utils._connections import Connection
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Target, make_target, make_targets
@@ -82,6 +82,9 @@ def switch(
     # All are made before the first is done: making them checks their input.
     sections = {name: make(params[name], context) for name, make in makers.items() if params[name]}
     for name, section in sections.items():
+        if name == "stop" and "route" in sections and store is not None and not check_mode:
+            # All traffic has moved and is verified: from here on the old colour is nothing to go back to.
+            _guarding.disarm(store, params["token"], clock.time())
         done[name] = section()
         if done[name]["changed"]:
             context.record(name)

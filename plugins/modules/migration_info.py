@@ -85,6 +85,13 @@ lease:
   description: Who acts now, with C(owner), C(kind), C(reason), C(since), C(expires), C(expired); null when nobody does.
   returned: success
   type: dict
+guard:
+  description:
+    - What takes the traffic back by itself, as M(bluegreen.cutover.guard) returns it, with its C(cause) when it does so
+      now, and its C(problem) when something hinders it.
+    - Null when none is armed.
+  returned: success
+  type: dict
 agree:
   description: Whether data plane, disk, journal and units agree.
   returned: success

@@ -256,6 +256,7 @@ def test_r_a3_the_switch_is_one_task(story: Story) -> None:
     changed = changed_tasks(story.runs["cutover"])
     proven = changed.index("Record that the candidate passed")
     assert changed[proven + 1 :] == [
+        "Arm the guard, or renew it",
         "Send the traffic over, verify it, and retire blue",
         "Close the record of this migration",
     ]

@@ -93,9 +93,10 @@ def decide(plan: Mapping[str, Any], state: State, reality: Reality, *, check_mod
     left = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
     if state.phase == journal.ROLLING_BACK:
         left = f"on its way back to {old}"
+    fired = f" ({state.fired['reason']})" if state.fired else ""
     return decision(
         RESUME,
-        f"{service}: the migration {state.id} to {new} was left {left}, with {_percent(reality.weight)} of the "
+        f"{service}: the migration {state.id} to {new} was left {left}{fired}, with {_percent(reality.weight)} of the "
         f"traffic on green; it goes on with {ahead} for {new}.{accepted}",
         steps,
     )
@@ -114,6 +115,8 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality) -> 
         sentence = f"Nothing to do: {back} serves {service} alone."
         return Decision(NOTHING, left, back, goal, sentence, needed, differences=tuple(found))
     sentence = f"{service} goes back to {back}, from {_percent(reality.weight)} of the traffic on green."
+    if state.fired:
+        sentence += f" Before, {state.fired['reason']}."
     if found:
         sentence += f" Found on the way: {'; '.join(found)}."
     return Decision(ROLL_BACK, left, back, goal, sentence, needed, differences=tuple(found))

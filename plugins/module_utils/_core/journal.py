@@ -50,6 +50,8 @@ _RULES: dict[str, _Rule] = {
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
     "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "persisted", "differences")),
     "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
+    "guard_fired": _Rule(_OPEN | {FAILED}, ("cause", "reason", "late")),
+    "guard_waits": _Rule(frozenset({ROLLING_BACK}), ("message",)),
     "failed": _Rule(_OPEN, ("reason", "message")),
 }
 
@@ -61,7 +63,8 @@ class State:
     ``weight`` is green's percentage as recorded last. ``possible`` holds every weight that the data plane or the disk
     may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
     ``since`` is when ``weight`` got its value. ``subject`` is what is moved, as the last run of the migration was told;
-    None where none has said. ``token`` is the highest one in the whole journal.
+    None where none has said. ``fired`` is what the guard recorded when it sent the traffic back, until a run goes on
+    from there. ``token`` is the highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -74,6 +77,7 @@ class State:
     since: float | None = None
     failure: dict[str, str] | None = None
     subject: dict[str, Any] | None = None
+    fired: dict[str, Any] | None = None
     token: int = 0
 
 
@@ -175,7 +179,10 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             possible=state.possible | _known(event["weight"], event.get("persisted")),
             failure=None,
             subject=event.get("subject", state.subject),
+            fired=None,
         )
+    if kind == "guard_fired":
+        return replace(state, phase=ROLLING_BACK, failure=None, fired=dict(event))
     if kind == "weight_intended":
         left = _known(event["before"], event["weight"])
         return replace(
@@ -191,7 +198,10 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
         settled = _weigh(state, event["weight"], event["at"])
         return replace(settled, phase=phase, intent=None, possible=_known(event["weight"]))
     if kind == "failed":
-        return replace(state, phase=FAILED, failure={"reason": event["reason"], "message": event["message"]})
+        # A guard that has done its work ends like this, and says so.
+        fired = {**state.fired, "reason": event["message"]} if state.fired else None
+        failure = {"reason": event["reason"], "message": event["message"]}
+        return replace(state, phase=FAILED, failure=failure, fired=fired)
     return state
 
 

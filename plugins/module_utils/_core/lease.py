@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lease: who may act on a service now. Times are unix seconds of the router host; nothing here reads a clock.
 
-A lease is ``{"owner": {...}, "kind": "cutover" | "rollback", "reason": str, "since", "expires", "ttl", "token"}``.
+A lease is ``{"owner": {...}, "kind": "cutover" | "rollback" | "guard", "reason", "since", "expires", "ttl", "token"}``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, LeaseHeldError
 
 Lease = dict[str, Any]
+
+_GIVES_WAY = {"cutover": ("rollback", "guard"), "rollback": ("guard",), "guard": ("rollback", "guard")}
+"""To which kinds a live lease gives way. A guard fires only when its time is over, that of a rollback, too."""
+_DOING = {"cutover": "migrated", "rollback": "rolled back", "guard": "taken back by its guard"}
 
 
 def acquire(
@@ -32,11 +36,11 @@ def acquire(
 ) -> Lease:
     """A new lease, with a token higher than any before, or ``LeaseHeldError`` saying by whom it is held.
 
-    ``last_token`` is the highest token that lease, fence or journal know. A live cutover gives way to a rollback;
-    a live rollback to nobody. ``holder_dead`` is true when the holder's process is known to be gone.
+    ``last_token`` is the highest token that lease, fence or journal know. A live cutover gives way to a rollback, and
+    both to a guard. ``holder_dead`` is true when the holder's process is known to be gone.
     """
     alive = current is not None and now < current["expires"] and not holder_dead
-    if current is not None and alive and (kind != "rollback" or current["kind"] == "rollback"):
+    if current is not None and alive and kind not in _GIVES_WAY.get(current["kind"], ()):
         raise LeaseHeldError(_held(service, current, now), {"lease": dict(current), "now": now})
     return {
         "owner": dict(owner),
@@ -104,7 +108,7 @@ def _evidence(current: Mapping[str, Any] | None, highest: int, token: int, now: 
 
 
 def _held(service: str, current: Mapping[str, Any], now: float) -> str:
-    doing = "rolled back" if current["kind"] == "rollback" else "migrated"
+    doing = _DOING.get(current["kind"], "changed")
     back = "" if current["kind"] == "rollback" else ", or go back with rollback.yml"
     return (
         f"{service} is being {doing} by {describe(current['owner'])} since {_clock(current['since'])}, "

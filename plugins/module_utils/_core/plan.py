@@ -21,11 +21,17 @@ from urllib.parse import urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import AT_ONCE
 
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
+
+GUARD_MARGIN = 30
+"""Seconds that a guard outlives the longest stretch of work without its renewal: the router's own time to see what is
+ready, some tasks, and the first ones of a rollback.
+"""
 
 LOCAL = "127.0.0.1"
 
@@ -66,8 +72,8 @@ def _choice(text: str, *choices: str, **more: Any) -> Spec:
     return Spec("choice", text, "one of " + ", ".join(choices), choices=choices, **more)
 
 
-def _flag(text: str) -> Spec:
-    return Spec("flag", text, "true or false", default=False)
+def _flag(text: str, default: bool = False) -> Spec:
+    return Spec("flag", text, "true or false", default=default)
 
 
 def _list(text: str, of: Spec, **more: Any) -> Spec:
@@ -238,7 +244,68 @@ SCHEMA: dict[str, Spec] = {
             "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
         },
     ),
-    "cutover_state_dir": _file_path("Where journal, lease and fence are kept.", default="/var/lib/bluegreen-cutover"),
+    "cutover_guard": _keys(
+        "What takes the traffic back by itself, on the router host, when a run dies before a step is confirmed.",
+        {
+            "enabled": _flag("Whether there is one.", default=True),
+            "time": _whole(
+                "Seconds without a renewal, which each step makes, after which it acts; by default what the longest "
+                "step may take, and 30 more.",
+                1,
+                86_400,
+            ),
+            "triggers": _list(
+                "What makes it act at once: criteria of a gate, of the kind query.",
+                _keys(
+                    "One condition.",
+                    {
+                        "name": _text("What it says of the service.", r"\S[^\n]*", "one line", required=True),
+                        "kind": _choice("What it is.", "query", default="query"),
+                        "query": _text("Any PromQL.", r"\S(?s:.*)", "a text", required=True),
+                        "max": Spec("number", "It acts above that.", "a number"),
+                        "min": Spec("number", "It acts below that.", "a number"),
+                        "for": Spec(
+                            "duration",
+                            "How long it must be past them, in the time of the samples.",
+                            "seconds, or a time like 90s or 5m",
+                            default=0,
+                        ),
+                        "reducer": _choice("What makes one value of several series.", *criteria.REDUCERS),
+                        "fresh": _text(
+                            "A selector whose samples show that the data lives; needed unless the query is a selector.",
+                            r"\S(?s:.*)",
+                            "a text",
+                        ),
+                        "baseline": _text(
+                            "The same query for the old colour: what is as bad there is not the new one's fault.",
+                            r"\S(?s:.*)",
+                            "a text",
+                        ),
+                    },
+                ),
+                default=[],
+            ),
+            "prometheus": _keys(
+                "Where the triggers are asked, from the router host.",
+                {
+                    "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090"),
+                    "token_file": _file_path("A file on the router host that holds a bearer token."),
+                    "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+                    "scrape_interval": Spec(
+                        "duration",
+                        "How often it scrapes the service; a sample three times as old tells nothing.",
+                        "seconds, or a time like 90s or 5m",
+                        default=15,
+                    ),
+                },
+                default={},
+            ),
+        },
+        default={},
+    ),
+    "cutover_state_dir": _file_path(
+        "Where journal, lease, fence and guard are kept.", default="/var/lib/bluegreen-cutover"
+    ),
     "cutover_reason": _text(
         "Why, for the journal and for whoever finds the service taken.",
         r"[^\n]{1,200}",
@@ -374,6 +441,19 @@ def _read_flag(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     return flag if isinstance(flag, bool) else _wrong(spec, value, path, problems)
 
 
+def _read_number(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return _wrong(spec, value, path, problems)
+
+
+def _read_duration(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    try:
+        return criteria.duration(value, path)
+    except InputError:
+        return _wrong(spec, value, path, problems)
+
+
 def _read_url(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     try:
         parts = urlsplit(value)
@@ -455,6 +535,8 @@ _READERS: dict[str, Callable[[Spec, Any, str, _Problems], Any]] = {
     "choice": _read_choice,
     "whole": _read_whole,
     "flag": _read_flag,
+    "number": _read_number,
+    "duration": _read_duration,
     "url": _read_url,
     "list": _read_list,
     "keys": _read_keys,
@@ -542,12 +624,30 @@ def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
             problems.append(f"cutover_backup.destination {destination} is inside {path}, which it would back up")
 
 
+def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
+    guard = values.get("cutover_guard") or {}
+    settles = [step["settle"] for step in values.get("cutover_steps") or [] if step and step["settle"] is not None]
+    if guard.get("time") and settles and guard["time"] <= max(settles):
+        problems.append(
+            f"cutover_guard.time is {guard['time']}, and a step settles for {max(settles)} s: the guard would take it "
+            "back each time; more is needed"
+        )
+    if guard.get("triggers") and not (guard.get("prometheus") or {}).get("url"):
+        problems.append("cutover_guard.prometheus.url is missing; the triggers are asked there")
+    if guard.get("triggers") and None not in guard["triggers"]:
+        try:
+            criteria.parse(guard["triggers"])
+        except InputError as error:
+            problems.append(f"cutover_guard.triggers: {error.message}")
+
+
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_colours,
     _check_steps,
     _check_probes,
     _check_sticky,
     _check_backup,
+    _check_guard,
 )
 
 
@@ -627,6 +727,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
             "ttl": _longest_stretch(values, len(addresses), batches) + MARGIN,
             "wait": values["cutover_lease_wait"],
         },
+        "guard": _guard(values),
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
@@ -651,6 +752,18 @@ def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[s
         "in_flight_url": here + drain["in_flight"] if drain["in_flight"] else None,
     }
     return {"start": _given(start), "stop": _given(stop)}
+
+
+def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Its time covers all from one renewal to the next, which is a step."""
+    given = values["cutover_guard"]
+    longest = max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"])
+    return {
+        **given,
+        "time": given["time"] or longest + GUARD_MARGIN,
+        "triggers": [_given(trigger) for trigger in given["triggers"]],
+        "prometheus": _given(given["prometheus"]),
+    }
 
 
 def _fill(value: Any, service: str) -> Any:

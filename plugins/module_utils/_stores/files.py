@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, bluegreen.cutover contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Journal, lease and fence of one service, as files that survive a kill, a reboot and a full disk."""
+"""Journal, lease, fence and guard of one service, as files that survive a kill, a reboot and a full disk."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal, lease
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, StoreError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, InputError, StoreError
 
 LOCK_WAIT = 10.0
 """Seconds to wait for another process of this host to leave its read-decide-write."""
@@ -39,8 +39,12 @@ class DamagedError(StoreError):
         )
 
 
+class LockedError(StoreError):
+    """Another process of this host is in its read-decide-write; trying again helps."""
+
+
 class FileStore:
-    """``<state_dir>/<service>/{lock,lease.json,fence.json,journal.json}``.
+    """``<state_dir>/<service>/{lock,lease.json,fence.json,guard.json,journal.json}``.
 
     Reading needs no lock, because files are only ever replaced whole. Everything raises ``StoreError``, naming the
     path. In check mode call nothing but the ``read_`` methods.
@@ -96,13 +100,19 @@ class FileStore:
 
     def write_lease(self, document: dict[str, Any] | None) -> None:
         """Replace the lease, durably; None releases it."""
-        path = self.folder / "lease.json"
-        if document is not None:
-            self._write(path, document)
-            return
-        with _naming(path):
-            path.unlink(missing_ok=True)
-            _sync_folder(self.folder)
+        self._replace(self.folder / "lease.json", document)
+
+    def read_guard(self) -> dict[str, Any] | None:
+        """The guard; None where none is armed."""
+        path = self.folder / "guard.json"
+        document = self._read(path)
+        if document is not None and not guard.is_guard(document):
+            raise DamagedError(path, "is not a guard")
+        return document
+
+    def write_guard(self, document: dict[str, Any] | None) -> None:
+        """Replace the guard, durably; None disarms it, and its process ends."""
+        self._replace(self.folder / "guard.json", document)
 
     def read_fence(self) -> int:
         """The highest token seen on this host; 0 where none was."""
@@ -127,12 +137,23 @@ class FileStore:
         return aside
 
     def fence(self, token: int, now: float) -> None:
-        """Let the run with ``token`` write, or raise ``FencedError``; call it inside ``locked()``.
+        """Let the run with ``token`` write, or raise ``FencedError``, which tells what the guard did where it was the
+        guard that overtook; call it inside ``locked()``.
 
         A token higher than any seen here is remembered before this returns. ``now`` is in unix seconds.
         """
         highest = self.read_fence()
-        lease.check(self.service, self.read_lease(), highest, token, now)
+        try:
+            lease.check(self.service, self.read_lease(), highest, token, now)
+        except FencedError as error:
+            fired = journal.fold(self.read_journal()).fired
+            if fired is None or fired["token"] <= token:
+                raise
+            raise FencedError(
+                f"this run of {self.service} (token {token}) may not go on: {fired['reason']}; nothing was changed "
+                "here. See status.yml, and run again: it goes on from the journal",
+                {**error.evidence, "guard": fired},
+            ) from error
         if token > highest:
             self._write(self.folder / "fence.json", {"token": token})
 
@@ -145,6 +166,17 @@ class FileStore:
                 self.write_lease(lease.renew(held, now))
             event = {"kind": kind, "at": now, "token": token, **data}
             self.write_journal(journal.append(self.read_journal(), event))
+
+    def _replace(self, path: Path, document: dict[str, Any] | None) -> None:
+        if document is not None:
+            self._write(path, document)
+            return
+        with _naming(path):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return
+            _sync_folder(self.folder)
 
     def _lock(self) -> int:
         path = self.folder / "lock"
@@ -160,7 +192,7 @@ class FileStore:
                     pass
                 if time.monotonic() >= deadline:
                     os.close(descriptor)
-                    raise StoreError(
+                    raise LockedError(
                         f"{path} is held by another process of this host since {LOCK_WAIT:.0f} s; "
                         f"see who it is with 'fuser {path}' and run again",
                         {"path": str(path)},

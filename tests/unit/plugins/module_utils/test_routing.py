@@ -86,6 +86,9 @@ class FakeStore:
         yield
         self.log.append("unlock")
 
+    def read_guard(self) -> None:
+        return None
+
     def fence(self, token: int, now: float) -> None:
         if self.overtaken:
             raise FencedError(f"{token} at {now}")

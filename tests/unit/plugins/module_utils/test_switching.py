@@ -231,3 +231,34 @@ def test_wrong_input_is_refused_before_the_first_change(
     with pytest.raises(InputError, match=said):
         switch(params(tmp_path, **changes))
     assert sections.order == []
+
+
+ARMED = {
+    "state": "armed",
+    "generation": 1,
+    "token": 7,
+    "time": 10,
+    "deadline": 1.0,
+    "target": {"service": "shop", "back_to": "blue"},
+    "triggers": [],
+    "cause": {"kind": "time", "sentence": "nobody renewed it for 10 s", "late": 0.0},
+}
+
+
+@pytest.mark.usefixtures("sections")
+def test_the_guard_is_disarmed_before_the_old_colour_goes(tmp_path: Path) -> None:
+    store = begun(tmp_path, 7)
+    store.write_guard(ARMED)
+    switch(params(tmp_path, token=7), check_mode=True)
+    assert store.read_guard() == ARMED
+    switch(params(tmp_path, token=7, route=None))
+    assert store.read_guard() == ARMED
+    switch(params(tmp_path, token=7))
+    assert store.read_guard() is None
+
+
+def test_a_guard_that_was_faster_keeps_the_old_colour(sections: Sections, tmp_path: Path) -> None:
+    begun(tmp_path, 7).write_guard({**ARMED, "state": "firing"})
+    with pytest.raises(FencedError, match="taking the traffic back to blue, because nobody renewed it"):
+        switch(params(tmp_path, token=7))
+    assert "stop" not in sections.order

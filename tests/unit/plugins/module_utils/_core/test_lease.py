@@ -60,14 +60,19 @@ def test_a_held_lease_is_refused_with_owner_reason_and_age() -> None:
         ("cutover", "rollback", True),
         ("rollback", "cutover", False),
         ("rollback", "rollback", False),
+        ("cutover", "guard", True),
+        ("rollback", "guard", True),
+        ("guard", "guard", True),
+        ("guard", "rollback", True),
+        ("guard", "cutover", False),
     ],
 )
-def test_a_rollback_outranks_a_cutover_only(held: str, wanted: str, free: bool) -> None:
+def test_a_rollback_outranks_a_cutover_and_a_guard_both(held: str, wanted: str, free: bool) -> None:
     current = take(kind=held)
     if free:
         assert take(current, kind=wanted, last_token=current["token"])["token"] > current["token"]
         return
-    with pytest.raises(LeaseHeldError, match="rolled back" if held == "rollback" else "migrated"):
+    with pytest.raises(LeaseHeldError, match={"rollback": "rolled back", "guard": "taken back"}.get(held, "migrated")):
         take(current, kind=wanted, now=NOW + 1)
 
 

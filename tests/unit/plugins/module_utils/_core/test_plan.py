@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import (
+    GUARD_MARGIN,
     MARGIN,
     SCHEMA,
     STOP,
@@ -133,6 +134,50 @@ def test_the_lease_outlives_hosts_that_wait_for_each_other(forks: int | None, ba
     tests = [{"name": "unit", "command": ["true"], "timeout": 900}]
     probes = [{"path": "/", "budget_ms": 60_000}]
     assert ttl(cutover_tests=tests, cutover_probes=probes) == batches * 900 + 3 * 2 * 60
+
+
+SOURCE = {"scrape_interval": 15.0}
+
+
+def test_the_guard_outlives_the_longest_step() -> None:
+    steps = [{"share": 10, "settle": 7}, {"share": 100, "settle": 3}]
+    guarded = plan(cutover_steps=steps, cutover_verify=[{"path": "/", "budget_ms": 1500}])["guard"]
+    assert guarded == {"enabled": True, "time": 7 + 3 + GUARD_MARGIN, "triggers": [], "prometheus": SOURCE}
+    assert plan(cutover_guard={"time": 9}, cutover_steps=steps)["guard"]["time"] == 9
+    assert plan(cutover_guard={"enabled": False})["guard"]["enabled"] is False
+
+
+def test_a_guard_that_makes_no_sense_is_refused() -> None:
+    settles = [{"share": 100, "settle": 9}]
+    assert "a step settles for 9 s" in problems(cutover_guard={"time": 9}, cutover_steps=settles)[0]
+    trigger = {"name": "ill", "query": "up", "min": 1}
+    assert problems(cutover_guard={"triggers": [trigger]}) == [
+        "cutover_guard.prometheus.url is missing; the triggers are asked there"
+    ]
+    source = {"url": "http://127.0.0.1:9090", "scrape_interval": "1s"}
+    made = plan(cutover_guard={"triggers": [{**trigger, "for": "2m"}], "prometheus": source})["guard"]
+    assert made["triggers"] == [{**trigger, "kind": "query", "for": 120.0}]
+    assert made["prometheus"] == {**source, "scrape_interval": 1.0}
+    for wrong in ("much", True, float("nan")):
+        found = problems(cutover_guard={"triggers": [{**trigger, "max": wrong}], "prometheus": source})
+        assert "cutover_guard.triggers[0].max" in found[0]
+    assert "cutover_guard.triggers[0].for" in problems(cutover_guard={"triggers": [{**trigger, "for": "long"}]})[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"min": None}, "give max, min or both"),
+        ({"query": "sum(up)"}, "fresh missing"),
+        ({"query": "sum(x) or vector(0)", "fresh": "x"}, "turns a label typing error into a pass"),
+    ],
+)
+def test_a_trigger_is_refused_for_what_a_gates_criterion_is(change: dict[str, Any], says: str) -> None:
+    trigger = {"name": "ill", "query": "up", "min": 1, **change}
+    given = {"triggers": [trigger], "prometheus": {"url": "http://127.0.0.1:9090"}}
+    (found,) = problems(cutover_guard=given)
+    assert found.startswith("cutover_guard.triggers: criteria[1] (ill): ")
+    assert says in found
 
 
 def test_drain_and_stickiness_reach_those_who_act() -> None:

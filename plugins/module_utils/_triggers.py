@@ -1,0 +1,114 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guard's triggers: criteria of a gate, looked at for as long as they are armed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import Reading, Settings
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause
+from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import Gate, Options
+from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
+    Connection,
+    Prometheus,
+    SourceDownError,
+)
+
+EVERY = 1.0
+"""Seconds between two looks at most."""
+
+
+class Triggers:
+    """``triggers`` are criteria of the kind ``query``, ``source`` is where they are asked, both as in the plan."""
+
+    def __init__(self, triggers: Sequence[Mapping[str, Any]], source: Mapping[str, Any]) -> None:
+        self.source = source
+        scrape = float(source["scrape_interval"])
+        self.every = min(EVERY, scrape)
+        settings = Settings(window=scrape, scrape=scrape, max_age=3 * scrape, hold=0.0)
+        self._gate = Gate(Options(triggers, settings), _connection(source))
+
+    def look(self) -> list[Reading]:
+        """Where each stands now. Raises ``CutoverError`` where the question, or who asks, is wrong."""
+        # Its token may have been renewed; and with a circuit of its own each time, a guard does not rest for a minute.
+        self._gate.prometheus = Prometheus(_connection(self.source), Circuit())
+        return self._gate.look()
+
+
+def check(triggers: Sequence[Mapping[str, Any]], source: Mapping[str, Any]) -> None:
+    """Raise ``CutoverError`` where they cannot be asked; that there is no data yet is no mistake."""
+    for reading in Triggers(triggers, source).look():
+        if reading.reason == SourceDownError.reason:
+            raise SourceDownError(f"trigger {reading.name!r}: {reading.message}")
+
+
+class Watch:
+    """Looks at triggers beside the guard's loop, so that a slow answer delays nothing. ``tell`` takes one line."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self.tell = tell
+        self._asked: list[Any] | None = None
+        self._stop = threading.Event()
+        self._found: list[Cause] = []
+
+    def set(self, document: Mapping[str, Any] | None) -> None:
+        """Watch the triggers of ``document``, as long as they are the same."""
+        wanted = (
+            [document["triggers"], document["prometheus"]] if document is not None and document["triggers"] else None
+        )
+        if wanted == self._asked:
+            return
+        self._stop.set()
+        self._stop, self._asked, self._found = threading.Event(), wanted, []
+        if wanted is not None:
+            watched = (Triggers(*wanted), self._stop, self._found)
+            threading.Thread(target=self.watch, args=watched, daemon=True).start()
+
+    def pulled(self) -> Cause | None:
+        """Why to fire."""
+        return self._found[0] if self._found else None
+
+    def watch(self, triggers: Triggers, stop: threading.Event, found: list[Cause]) -> None:
+        """Look until ``stop`` is set or a trigger has held for its time, which is ``found`` then."""
+        problem = ""
+        while not stop.is_set():
+            try:
+                readings, wrong = triggers.look(), ""
+            except CutoverError as error:
+                readings, wrong = [], error.message
+            for reading in readings:
+                if reading.status == "breach":
+                    found.append(Cause("trigger", _sentence(reading)))
+                    return
+                if reading.reason == SourceDownError.reason:
+                    wrong = reading.message
+            if wrong and wrong != problem:
+                self.tell(f"triggers: {wrong}")
+            problem = wrong
+            stop.wait(triggers.every)
+
+
+def _sentence(reading: Reading) -> str:
+    value = "unknown" if reading.value is None else f"{reading.value:g}"
+    return f"'{reading.name}' was {value} (limit {reading.bound:g}), {reading.message}"
+
+
+def _connection(source: Mapping[str, Any]) -> Connection:
+    token = None
+    if source.get("token_file"):
+        try:
+            token = Path(source["token_file"]).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise InputError(
+                f"cutover_guard.prometheus.token_file: {source['token_file']} cannot be read on the router host: "
+                f"{error.strerror}"
+            ) from error
+    return Connection(source["url"], token=token, ca_path=source.get("ca_path"))

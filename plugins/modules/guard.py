@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guard
+short_description: Arm, renew, confirm or disarm what takes the traffic back when a run dies
+version_added: 0.1.0
+description:
+  - The guard is a service of systemd on the router host. When it is not renewed within its time, when one of its
+    triggers holds in Prometheus, or when its host is started anew while it is armed, it sends the traffic back to the
+    old colour, provided that this is ready, records that in the journal, and ends.
+  - From then on the run that armed it can change nothing any more; it fails with what the guard did, and when.
+  - A confirmation that meets the guard's firing ends one way or the other; it holds, or it fails with
+    RV(reason=fenced).
+  - The guard's program is made of this collection's own code. It needs nothing but Python on the router host.
+  - To be run on the router host, as root.
+author:
+  - bluegreen.cutover contributors (@bluegreen)
+extends_documentation_fragment:
+  - bluegreen.cutover.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Triggers are not asked.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details: O(state=armed) renews each time, and always reports a change.
+options:
+  state:
+    description:
+      - V(armed) arms the guard, or renews it. It has its whole time from then on. The module ends when the guard's
+        process has told that it has seen this.
+      - V(confirmed) leaves the triggers alone armed, for as long as a hold may last. Without triggers it is
+        V(disarmed).
+      - V(disarmed) leaves nothing behind.
+    type: str
+    required: true
+    choices: [armed, confirmed, disarmed]
+  plan:
+    description: The plan, as M(bluegreen.cutover.plan) returns it; what the guard is like is under C(guard).
+    type: dict
+    required: true
+  token:
+    description:
+      - The token of the run, from M(bluegreen.cutover.migration).
+      - Needed, but for check mode.
+    type: int
+seealso:
+  - module: bluegreen.cutover.migration
+  - module: bluegreen.cutover.router_weight
+"""
+
+EXAMPLES = r"""
+- name: Arm the guard, or renew it
+  bluegreen.cutover.guard:
+    state: armed
+    plan: "{{ cutover_plan }}"
+    token: "{{ cutover_run.token }}"
+  run_once: true
+  delegate_to: "{{ cutover_plan.hosts.router }}"
+
+- name: Leave its triggers alone armed while this step is held
+  bluegreen.cutover.guard:
+    state: confirmed
+    plan: "{{ cutover_plan }}"
+    token: "{{ cutover_run.token }}"
+  run_once: true
+  delegate_to: "{{ cutover_plan.hosts.router }}"
+"""
+
+RETURN = r"""
+guard:
+  description: What is armed now; null when nothing is, and in check mode.
+  returned: success
+  type: dict
+  contains:
+    state:
+      description: V(armed) or V(watching), which is with its triggers alone.
+      type: str
+      returned: always
+    back_to:
+      description: The colour that it sends the traffic to.
+      type: str
+      returned: always
+    time:
+      description: How many seconds without a renewal it waits.
+      type: int
+      returned: always
+    left:
+      description: Seconds until it acts; null when it has no deadline.
+      type: float
+      returned: always
+    deadline_at:
+      description: The same in unix seconds.
+      type: float
+      returned: always
+    triggers:
+      description: The names of its triggers.
+      type: list
+      elements: str
+      returned: always
+    alive:
+      description: Whether its process has been heard of.
+      type: bool
+      returned: always
+  sample:
+    state: armed
+    back_to: blue
+    time: 32
+    left: 31.9
+    deadline_at: 1785412902.1
+    cause: null
+    triggers: []
+    alive: true
+    problem: ""
+reason:
+  description: A stable word for the kind of failure.
+  returned: failure
+  type: str
+  sample: fenced
+evidence:
+  description: What was seen when it failed.
+  returned: failure
+  type: dict
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.bluegreen.cutover.plugins.module_utils import (
+    _guard_service,
+    _guardian,
+    _guarding,
+    _triggers,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
+
+
+def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:
+    """Arm or renew, and wait until the guard's process has seen it."""
+    armed = store.read_guard()
+    settings = plan["guard"]
+    if settings["triggers"] and (armed is None or armed["triggers"] != settings["triggers"]):
+        # A mistake in a query would never fire: better told before any traffic moves.
+        _triggers.check(settings["triggers"], settings["prometheus"])
+    with store.locked():
+        document = guard.arm(store.read_guard(), plan, token, _guarding.moment())
+        store.fence(token, time.time())
+        written = _guard_service.install(store, _guardian.main)
+        store.write_guard(document)
+    anew = written or _guarding.heard(store.service) is None
+    _guard_service.start(store, run, time, anew=anew)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "required": True, "choices": ["armed", "confirmed", "disarmed"]},
+            "plan": {"type": "dict", "required": True},
+            "token": {"type": "int", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    state, plan, token = (module.params[name] for name in ("state", "plan", "token"))
+    try:
+        store = FileStore(plan["state_dir"], plan["service"])
+        if module.check_mode:
+            module.exit_json(changed=state == "armed" or store.read_guard() is not None, guard=None)
+        if token is None:
+            raise InputError("the guard needs the token of the run; it is cutover_run.token")
+        changed = True
+        if state == "armed":
+            arm(store, plan, token)
+        elif state == "confirmed":
+            changed = _guarding.confirm(store, token, time.time())
+        else:
+            changed = _guarding.disarm(store, token, time.time())
+        left = store.read_guard()
+        described = _guarding.describe(left, []) if left is not None else None
+    except CutoverError as error:
+        module.fail_json(**error.as_result())
+    module.exit_json(changed=changed, guard=described)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module guard: what it asks for, and what roles get."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _triggers
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, WorkloadError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.modules import guard
+
+RunModule = Callable[..., dict[str, Any]]
+
+TRIGGER = {"name": "ill", "query": "up", "min": 1}
+
+
+@pytest.fixture(name="started")
+def _started(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Stands for systemd: whether each start was a new one."""
+    starts: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    monkeypatch.setattr(_guard_service, "install", lambda _store, _main: not starts)
+    monkeypatch.setattr(_guard_service, "start", lambda _store, _run, _clock, anew: starts.append(anew))
+    return starts
+
+
+def plan(folder: Path, **settings: Any) -> dict[str, Any]:
+    variables = {
+        "cutover_service": "guarded",
+        "cutover_front": "http://router",
+        "cutover_router": {"provider": "haproxy"},
+        "cutover_colours": {
+            "blue": {"unit": "blue.service", "port": 8001},
+            "green": {"unit": "green.service", "port": 8002},
+        },
+        "cutover_state_dir": str(folder),
+        "cutover_guard": {"time": 10, **settings},
+    }
+    return make_plan(variables, routers=["router"], applications=["app1"], hosts={})
+
+
+@pytest.mark.usefixtures("started")
+def test_armed_renewed_confirmed(run_module: RunModule, tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    armed = run_module(guard, state="armed", plan=made, token=5)
+    assert (armed["rc"], armed["changed"], armed["guard"]["state"], armed["guard"]["alive"]) == (
+        0,
+        True,
+        "armed",
+        False,
+    )
+    assert 9 < armed["guard"]["left"] <= 10
+    again = run_module(guard, state="armed", plan=made, token=5)
+    assert again["guard"]["deadline_at"] > armed["guard"]["deadline_at"]
+    assert (FileStore(str(tmp_path), "guarded").read_guard() or {})["generation"] == 2
+    confirmed = run_module(guard, state="confirmed", plan=made, token=5)
+    assert (confirmed["changed"], confirmed["guard"]) == (True, None)
+    assert run_module(guard, state="disarmed", plan=made, token=5)["changed"] is False
+
+
+@pytest.mark.usefixtures("started")
+def test_triggers_stay_armed_when_confirmed(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(_triggers, "check", lambda triggers, source: asked.append((source["url"], triggers)))
+    made = plan(tmp_path, triggers=[TRIGGER], prometheus={"url": "http://127.0.0.1:9090"})
+    run_module(guard, state="armed", plan=made, token=5)
+    run_module(guard, state="armed", plan=made, token=5)
+    # Once: a Prometheus that is away for a moment must not undo a step.
+    assert asked == [("http://127.0.0.1:9090", made["guard"]["triggers"])]
+    confirmed = run_module(guard, state="confirmed", plan=made, token=5)["guard"]
+    assert (confirmed["state"], confirmed["left"], confirmed["triggers"]) == ("watching", None, ["ill"])
+
+
+@pytest.mark.usefixtures("started")
+def test_a_trigger_that_cannot_be_asked_arms_nothing(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_triggers: Any, _source: Any) -> None:
+        raise InputError("the query is wrong")
+
+    monkeypatch.setattr(_triggers, "check", refuse)
+    made = plan(tmp_path, triggers=[TRIGGER], prometheus={"url": "http://127.0.0.1:9090"})
+    refused = run_module(guard, state="armed", plan=made, token=5)
+    assert (refused["rc"], refused["reason"], refused["msg"]) == (1, "input", "the query is wrong")
+    assert FileStore(str(tmp_path), "guarded").read_guard() is None
+
+
+def test_check_mode_says_what_it_would_do(run_module: RunModule, tmp_path: Path, started: list[bool]) -> None:
+    made = plan(tmp_path)
+    assert run_module(guard, check_mode=True, state="armed", plan=made)["changed"] is True
+    assert run_module(guard, check_mode=True, state="disarmed", plan=made)["changed"] is False
+    assert started == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("started")
+def test_no_token_no_guard(run_module: RunModule, tmp_path: Path) -> None:
+    refused = run_module(guard, state="armed", plan=plan(tmp_path))
+    assert (refused["rc"], refused["reason"]) == (1, "input")
+    assert "cutover_run.token" in refused["msg"]
+
+
+@pytest.mark.usefixtures("started")
+def test_an_older_run_is_fenced(run_module: RunModule, tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    run_module(guard, state="armed", plan=made, token=6)
+    for state in ("armed", "confirmed", "disarmed"):
+        assert run_module(guard, state=state, plan=made, token=5)["reason"] == "fenced"
+
+
+@pytest.mark.usefixtures("started")
+def test_a_process_that_does_not_start_stops_the_run(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_given: Any, **_named: Any) -> None:
+        raise WorkloadError("it does not run", {"journal": []})
+
+    monkeypatch.setattr(_guard_service, "start", fail)
+    assert run_module(guard, state="armed", plan=plan(tmp_path), token=5)["reason"] == "workload"
