@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, holding, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     DriftError,
+    HeldError,
     InputError,
     RouterError,
     StoreError,
@@ -27,6 +28,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import DamagedError, FileStore
 
 _T = TypeVar("_T")
+
+WATCH = 20
+"""Seconds that one look at a hold lasts at most: between two of them guard and lease are renewed."""
 
 REASON_LENGTH = 500
 """Characters of a reason that are kept: it is shown in one line, and may be some module's whole message."""
@@ -68,9 +72,14 @@ class Migration:
         return {"changed": False}
 
     def begin(
-        self, workloads: Sequence[Mapping[str, Any]], owner: Mapping[str, Any], takeover: int | None = None
+        self,
+        workloads: Sequence[Mapping[str, Any]],
+        owner: Mapping[str, Any],
+        takeover: int | None = None,
+        *,
+        advance: bool = False,
     ) -> dict[str, Any]:
-        """Take the lease and begin or resume, unless there is nothing to do.
+        """Take the lease and begin or resume, unless there is nothing to do; to ``advance`` is to begin nothing.
 
         ``takeover`` is the token of a lease whose holder is known to be dead. Raises ``DriftError``,
         ``LeaseHeldError``, ``RouterError`` or ``StoreError``.
@@ -81,7 +90,7 @@ class Migration:
             highest = max(self.store.read_fence(), state.token)
             taken = self._acquire(held, "cutover", self.plan["reason"], owner, takeover, highest)
             reality = self._read(workloads)
-            decision = decide.decide(self.plan, state, reality, check_mode=self.check_mode)
+            decision = decide.decide(self.plan, state, reality, check_mode=self.check_mode, advance=advance)
             if decision.kind == decide.REFUSE:
                 raise DriftError(
                     decision.sentence,
@@ -112,6 +121,8 @@ class Migration:
         reason: str | None = None,
         takeover: int | None = None,
         token: int | None = None,
+        *,
+        progressive: bool = False,
     ) -> dict[str, Any]:
         """Take the lease, also from a living cutover, and begin the way back, unless there is nothing to do.
 
@@ -132,7 +143,7 @@ class Migration:
             why = reason or self.plan["reason"]
             taken = self._acquire(held, "rollback", why, owner, takeover, highest)
             reality = self._read(workloads)
-            decision = decide.decide_rollback(self.plan, state, reality)
+            decision = decide.decide_rollback(self.plan, state, reality, progressive=progressive)
             if decision.kind == decide.NOTHING and not damage:
                 return self._result(decision, state, reality, None)
             with self._holding(taken):
@@ -155,6 +166,55 @@ class Migration:
         self._write(token, kind, **data)
         return {"changed": True}
 
+    def look(self, token: int | None, step: Mapping[str, Any], gate: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Begin the hold of ``step``, or judge where it is; ``gate`` is what the gate said since the last look.
+
+        The hold's outcome, and under ``gate_state`` what the gate needs to go on.
+        """
+        if self.check_mode:
+            sentence = f"a run would hold it for {step['hold']} s"
+            return {"changed": True, "hold": {**holding.Outcome(holding.PASSED, 0, 0, sentence).as_result()}}
+        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": self.plan["gate"]}
+        with self.store.locked():
+            state = journal.fold(self.store.read_journal())
+            began = state.hold is None or state.hold["weight"] != step["weight"]
+            if began:
+                self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
+            elif token is not None:
+                self.store.renew(token, self.clock.time())
+            if gate is not None:
+                self.store.write_gate({"asked": asked, "state": gate["state"]})
+                if state.hold is None or state.hold["verdict"] != gate["verdict"]:
+                    self._write(token, "gate_seen", **_seen(gate))
+            saved = self.store.read_gate() or {}
+            held = self.store.read_lease()
+            hold = journal.fold(self.store.read_journal()).hold
+            outcome = holding.judge(
+                {**(hold or {}), "seconds": step["hold"]},
+                gate=gate,
+                gated=self.plan["gate"] is not None,
+                now=self.clock.time(),
+                run_left=self.plan["run_limit"] - (self.clock.time() - held["since"] if held else 0),
+                slice_=min(WATCH, self.plan["guard"]["time"] / 2),
+            )
+            if outcome.kind == holding.PASSED and self.plan["gate"] is None:
+                self._write(token, "gate_seen", **_seen({"verdict": "pass", "message": outcome.sentence}))
+        state_ = saved.get("state") if saved.get("asked") == asked and not began else None
+        return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state_}}
+
+    def stay(self, token: int | None, message: str, *, unknown: bool) -> dict[str, Any]:
+        """End this run in the middle of a hold, and release its lease; ``HeldError`` where the hold is ``unknown``."""
+        with self._locked():
+            self._write(token, "held", message=_one_line(message))
+            if not self.check_mode:
+                self.store.write_lease(None)
+        if unknown:
+            raise HeldError(
+                f"{self.plan['service']}: {message}. Nothing was changed; the candidate keeps its share. Repair what "
+                "keeps the gate from telling and run advance.yml, or go back with rollback.yml"
+            )
+        return {"changed": True}
+
     def close(self, token: int | None, kind: str) -> dict[str, Any]:
         """Record ``finished`` or ``rolled_back``, provided that the router says so too, and release the lease."""
         if self.check_mode:
@@ -172,6 +232,7 @@ class Migration:
                 )
             self._write(token, kind, weight=goal)
             self.store.write_guard(None)
+            self.store.write_gate(None)
             self.store.write_lease(None)
         return {"changed": True, "id": state.id}
 
@@ -207,6 +268,7 @@ class Migration:
             "phase": state.phase,
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
+            "hold": state.hold,
             "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
             "guard": _guarding.describe(armed, problems) if armed else None,
             "agree": not problems,
@@ -299,6 +361,14 @@ class Migration:
             "ready": dict(reality.ready),
             "token": None if self.check_mode else token,
         }
+
+
+def _seen(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """What the journal keeps of a gate's result."""
+    kept = ("name", "status", "reason", "value", "bound", "baseline", "n", "bad", "covered")
+    criteria = [{name: one[name] for name in kept if one.get(name) is not None} for one in gate.get("criteria") or ()]
+    said = {name: gate.get(name) for name in ("verdict", "reason", "message")}
+    return {**said, "wanted": gate.get("wanted"), "criteria": criteria}
 
 
 def _one_line(text: str) -> str:

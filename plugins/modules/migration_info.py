@@ -70,9 +70,16 @@ in_flight:
   returned: success
   type: dict
 phase:
-  description: Of the last migration; V(none), V(moving), V(failed), V(finished), V(rolling_back) or V(rolled_back).
+  description:
+    - Of the last migration; V(none), V(moving), V(held), V(failed), V(finished), V(rolling_back) or V(rolled_back).
   returned: success
   type: str
+hold:
+  description:
+    - The hold of the weight of now, with C(weight), C(since), C(seconds) and the gate's last C(verdict); null when none
+      has begun.
+  returned: success
+  type: dict
 migration:
   description: The last migration, with its C(id) and C(events); null when there was none.
   returned: success

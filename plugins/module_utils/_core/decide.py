@@ -65,10 +65,13 @@ class Decision:
         }
 
 
-def decide(plan: Mapping[str, Any], state: State, reality: Reality, *, check_mode: bool = False) -> Decision:
+def decide(
+    plan: Mapping[str, Any], state: State, reality: Reality, *, check_mode: bool = False, advance: bool = False
+) -> Decision:
     """What ``cutover.yml`` has to do: ``nothing``, ``begin``, ``resume``, or ``refuse`` because of differences.
 
-    In check mode every step will find what is there now, because the one before it moves nothing.
+    In check mode every step will find what is there now, because the one before it moves nothing. ``advance.yml``
+    begins nothing, and takes one new step at most.
     """
     service, old, new = plan["service"], plan["from"], plan["to"]
     goal = side(new)
@@ -81,29 +84,33 @@ def decide(plan: Mapping[str, Any], state: State, reality: Reality, *, check_mod
 
     if not closed and state.to_colour != new:
         return decision(REFUSE, _conflict(service, state, new))
+    if closed and advance:
+        return decision(NOTHING, f"Nothing to advance: no migration of {service} is open.")
     if arrived and not found:
         return decision(NOTHING, f"Nothing to do: {new} serves {service} alone, and is what a reboot brings up.")
     if found and (not plan["accept_reality"] or reality.weight is None):
         return decision(REFUSE, _refusal(service, found))
-    steps = _remaining(plan, reality, check_mode)
+    going = state.phase in (journal.HELD, journal.MOVING) and reality.weight != side(old)
+    if advance and not going:
+        return decision(REFUSE, _not_to_advance(service, state))
+    steps = _remaining(plan, state, reality, check_mode, at_most=1 if advance else None)
     ahead = ", ".join(f"{step['share']} %" for step in steps)
     accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
     if closed:
         return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
-    left = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
-    if state.phase == journal.ROLLING_BACK:
-        left = f"on its way back to {old}"
-    fired = f" ({state.fired['reason']})" if state.fired else ""
     return decision(
         RESUME,
-        f"{service}: the migration {state.id} to {new} was left {left}{fired}, with {_percent(reality.weight)} of the "
-        f"traffic on green; it goes on with {ahead} for {new}.{accepted}",
+        f"{service}: the migration {state.id} to {new} was left {_left(state)}, with {_percent(reality.weight)} of the "
+        f"traffic on green; it goes on with {ahead or 'the end'} for {new}.{accepted}",
         steps,
     )
 
 
-def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality) -> Decision:
-    """What ``rollback.yml`` has to do: ``roll_back``, or ``nothing``. A difference never stops it."""
+def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, progressive: bool = False) -> Decision:
+    """What ``rollback.yml`` has to do: ``roll_back``, or ``nothing``. A difference never stops it.
+
+    ``steps`` are the shares on a progressive way, without the last one, which is none.
+    """
     service = plan["service"]
     back, left = state.from_colour or plan["from"], state.to_colour or plan["to"]
     goal = side(back)
@@ -119,7 +126,20 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality) -> 
         sentence += f" Before, {state.fired['reason']}."
     if found:
         sentence += f" Found on the way: {'; '.join(found)}."
-    return Decision(ROLL_BACK, left, back, goal, sentence, needed, differences=tuple(found))
+    steps = _back_steps(plan, left, reality.weight) if progressive else ()
+    if steps:
+        sentence += f" {left} keeps {', '.join(str(step['share']) for step in steps)} % for a while each."
+    return Decision(ROLL_BACK, left, back, goal, sentence, needed, steps, tuple(found))
+
+
+def _back_steps(plan: Mapping[str, Any], left: str, weight: int | None) -> tuple[dict[str, Any], ...]:
+    """Those below the share that ``left`` has now."""
+    share = shares(weight).get(left, 0)
+    return tuple(
+        {"share": one, "weight": one if side(left) else 100 - one, "settle": plan["back_steps"]["settle"]}
+        for one in sorted(plan["back_steps"]["shares"], reverse=True)
+        if one < share
+    )
 
 
 def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list[str]:
@@ -222,18 +242,34 @@ def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
     return expected <= set(_units(reality.workloads)) and not _unsettled(plan, colour, reality.workloads)
 
 
-def _remaining(plan: Mapping[str, Any], reality: Reality, check_mode: bool) -> tuple[dict[str, Any], ...]:
-    """The steps to come. The share that is applied now is held again: nobody knows that it was proven."""
+def _remaining(
+    plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool, at_most: int | None
+) -> tuple[dict[str, Any], ...]:
+    """The steps to come, ``held`` where their hold has begun. The share that is applied now comes again, because nobody
+    knows that it was proven, unless its hold has passed. ``at_most`` so many are new.
+    """
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
+    hold = state.hold if state.hold is not None and state.hold["weight"] == weight else None
     # What is on disk and cannot be told was accepted as it is: then anything may be found.
     allowed = [] if reality.persisted is None else sorted({weight, reality.persisted})
     steps = []
     for step in plan["steps"]:
-        if step["share"] >= share:
-            steps.append({**step, "allowed": allowed})
+        here = step["share"] == share
+        if step["share"] > share or (here and not (hold is not None and hold["verdict"] == "pass")):
+            steps.append({**step, "allowed": allowed, "held": here and hold is not None})
             allowed = allowed if check_mode else [step["weight"]]
-    return tuple(steps)
+    return tuple(steps if at_most is None else steps[: at_most + sum(step["held"] for step in steps)])
+
+
+def _left(state: State) -> str:
+    """How a migration that is open was left, for a sentence."""
+    how = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
+    if state.phase == journal.ROLLING_BACK:
+        how = f"on its way back to {state.from_colour}"
+    if state.phase == journal.HELD:
+        how = "held"
+    return f"{how} ({state.fired['reason']})" if state.fired else how
 
 
 def _units(workloads: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
@@ -244,6 +280,14 @@ def _conflict(service: str, state: State, new: str) -> str:
     return (
         f"{service}: the migration {state.id} to {state.to_colour} is still open, and this one would go to {new}; "
         f"nothing was changed. Finish it with -e cutover_to={state.to_colour}, or go back with rollback.yml"
+    )
+
+
+def _not_to_advance(service: str, state: State) -> str:
+    why = state.failure["message"] if state.failure else "no step of it has been taken"
+    return (
+        f"{service}: the migration {state.id} is not held, so there is nothing to advance; nothing was changed. It is "
+        f"{state.phase.replace('_', ' ')}: {why}. Go on with cutover.yml, or go back with rollback.yml"
     )
 
 

@@ -15,7 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,6 +66,10 @@ def _text(text: str, pattern: str, needs: str, **more: Any) -> Spec:
 
 def _whole(text: str, low: int, high: int, **more: Any) -> Spec:
     return Spec("whole", text, f"a whole number {low}…{high}", low=low, high=high, **more)
+
+
+def _duration(text: str, **more: Any) -> Spec:
+    return Spec("duration", text, "a duration like 90s, 5m or 48h", **more)
 
 
 def _choice(text: str, *choices: str, **more: Any) -> Spec:
@@ -130,6 +134,16 @@ _STICKY = _keys(
 
 _NGINX_SOCKET = _file_path(
     "Where its workers tell the weight they apply.", default="/run/bluegreen-cutover-nginx/{service}.sock"
+)
+
+_HOOK = _keys(
+    "One of the two: tasks, or an HTTP call.",
+    {
+        "tasks": _file_path("A file of tasks on the control node; hook_event tells what happened."),
+        "url": _text("What is called, from the router host.", r"https?://[!-~]+", "an address like http://ops:8000/x"),
+        "method": _choice("How.", "POST", "PUT", "GET", default="POST"),
+        "body": Spec("any", "What is sent, as JSON; by default the event.", default=None),
+    },
 )
 
 PROVIDERS: dict[str, dict[str, Spec]] = {
@@ -198,9 +212,59 @@ SCHEMA: dict[str, Spec] = {
             {
                 "share": _whole("Percentage for the candidate.", 1, 100, required=True),
                 "settle": _whole("Seconds to wait before the service is verified.", 0, 86_400, default=0),
+                "hold": _duration(
+                    "How long the candidate keeps this share before the next step. The window of cutover_gate.",
+                    default=0,
+                ),
             },
         ),
         default=[{"share": 100}],
+    ),
+    "cutover_gate": _keys(
+        "What is asked of the candidate in Prometheus while a step is held; without it a hold is only a wait.",
+        {
+            "criteria": _list(
+                "As in the module bluegreen.cutover.prometheus_gate.", Spec("map", "One.", "a mapping"), required=True
+            ),
+            "no_data": _duration("How long nothing may be known before the gate is inconclusive.", default=120),
+            "alpha": Spec(
+                "number", "Probability of failing a good candidate, per criterion.", "a number", default=0.01
+            ),
+            "beta": Spec("number", "Probability of passing a bad one.", "a number", default=0.05),
+            "dispersion": Spec("number", "How errors cluster, where that is known; 1: not at all.", "a number"),
+            "expected_rps": Spec("number", "Requests a second that the candidate will get.", "a number"),
+        },
+    ),
+    "cutover_prometheus": _keys(
+        "Where metrics are, as the router host reaches them.",
+        {
+            "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090", required=True),
+            "token_file": _file_path("A file on the router host that holds a bearer token."),
+            "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+            "scrape_interval": _duration(
+                "How often it scrapes the service; a sample three times as old tells nothing.", default=15
+            ),
+        },
+    ),
+    "cutover_run_limit": _duration(
+        "How long one run may last when it comes to waiting in a hold; advance.yml goes on from there.", default=900
+    ),
+    "cutover_back": _choice("How rollback.yml goes back.", "immediate", "progressive", default="immediate"),
+    "cutover_back_steps": _keys(
+        "A progressive way back: the shares that the candidate keeps for a while, those below its share of then.",
+        {
+            "shares": _list("In percent.", _whole("A share.", 1, 99), default=[75, 50, 25]),
+            "settle": _whole("Seconds that each is watched; an unstable one ends them all.", 0, 3600, default=30),
+        },
+        default={},
+    ),
+    "cutover_hooks": _keys(
+        "What is called from a migration.",
+        {
+            "notify": replace(_HOOK, help="When a migration moves, ends or goes back, and by a criterion."),
+            "performance_mode": replace(_HOOK, help="By a criterion with that action."),
+        },
+        default={},
     ),
     "cutover_min_ready": _whole(
         "How many instances of a colour must be ready before it gets more traffic; all of them by default.", 1, 10_000
@@ -264,12 +328,7 @@ SCHEMA: dict[str, Spec] = {
                         "query": _text("Any PromQL.", r"\S(?s:.*)", "a text", required=True),
                         "max": Spec("number", "It acts above that.", "a number"),
                         "min": Spec("number", "It acts below that.", "a number"),
-                        "for": Spec(
-                            "duration",
-                            "How long it must be past them, in the time of the samples.",
-                            "seconds, or a time like 90s or 5m",
-                            default=0,
-                        ),
+                        "for": _duration("How long it must be past them, in the time of the samples.", default=0),
                         "reducer": _choice("What makes one value of several series.", *criteria.REDUCERS),
                         "fresh": _text(
                             "A selector whose samples show that the data lives; needed unless the query is a selector.",
@@ -284,21 +343,6 @@ SCHEMA: dict[str, Spec] = {
                     },
                 ),
                 default=[],
-            ),
-            "prometheus": _keys(
-                "Where the triggers are asked, from the router host.",
-                {
-                    "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090"),
-                    "token_file": _file_path("A file on the router host that holds a bearer token."),
-                    "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
-                    "scrape_interval": Spec(
-                        "duration",
-                        "How often it scrapes the service; a sample three times as old tells nothing.",
-                        "seconds, or a time like 90s or 5m",
-                        default=15,
-                    ),
-                },
-                default={},
             ),
         },
         default={},
@@ -316,7 +360,7 @@ SCHEMA: dict[str, Spec] = {
     "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
 }
 
-FACTS = frozenset({"cutover_plan", "cutover_run"})
+FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watched"})
 """Set while a playbook runs; not for an inventory."""
 
 HOST_VARIABLES = frozenset({"cutover_address"})
@@ -435,6 +479,14 @@ def _read_whole(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     return _wrong(spec, value, path, problems)
 
 
+def _read_duration(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    try:
+        seconds = criteria.duration(value, path)
+    except InputError:
+        return _wrong(spec, value, path, problems)
+    return int(seconds) if seconds.is_integer() else seconds
+
+
 def _read_flag(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     words = {"true": True, "yes": True, "false": False, "no": False}
     flag = words.get(value.lower()) if isinstance(value, str) else value
@@ -445,13 +497,6 @@ def _read_number(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return value
     return _wrong(spec, value, path, problems)
-
-
-def _read_duration(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
-    try:
-        return criteria.duration(value, path)
-    except InputError:
-        return _wrong(spec, value, path, problems)
 
 
 def _read_url(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
@@ -534,9 +579,9 @@ _READERS: dict[str, Callable[[Spec, Any, str, _Problems], Any]] = {
     "text": _read_text,
     "choice": _read_choice,
     "whole": _read_whole,
+    "duration": _read_duration,
     "flag": _read_flag,
     "number": _read_number,
-    "duration": _read_duration,
     "url": _read_url,
     "list": _read_list,
     "keys": _read_keys,
@@ -632,13 +677,40 @@ def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
             f"cutover_guard.time is {guard['time']}, and a step settles for {max(settles)} s: the guard would take it "
             "back each time; more is needed"
         )
-    if guard.get("triggers") and not (guard.get("prometheus") or {}).get("url"):
-        problems.append("cutover_guard.prometheus.url is missing; the triggers are asked there")
+    if guard.get("triggers") and not values.get("cutover_prometheus"):
+        problems.append("cutover_prometheus is missing; the triggers of cutover_guard are asked there")
     if guard.get("triggers") and None not in guard["triggers"]:
         try:
             criteria.parse(guard["triggers"])
         except InputError as error:
             problems.append(f"cutover_guard.triggers: {error.message}")
+
+
+def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
+    gate = values.get("cutover_gate")
+    if not gate:
+        return
+    if not values.get("cutover_prometheus"):
+        problems.append("cutover_prometheus is missing; cutover_gate is asked there")
+    holds = [step["hold"] for step in values.get("cutover_steps") or [] if step and step["hold"]]
+    if not holds:
+        problems.append("cutover_gate is never asked: no step of cutover_steps has a hold")
+    scrape = (values.get("cutover_prometheus") or {}).get("scrape_interval")
+    if scrape is not None and holds and min(holds) < 2 * scrape:
+        problems.append(
+            f"cutover_steps has a hold of {min(holds)} s, and Prometheus scrapes each {scrape} s; "
+            "a hold of at least two scrapes is needed"
+        )
+    try:
+        criteria.parse(gate["criteria"] or [])
+    except InputError as error:
+        problems.append(f"cutover_gate.criteria: {error.message}")
+
+
+def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
+    for name, hook in (values.get("cutover_hooks") or {}).items():
+        if hook and (hook["tasks"] is None) == (hook["url"] is None):
+            problems.append(f"cutover_hooks.{name} needs exactly one of tasks and url")
 
 
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
@@ -648,6 +720,8 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_sticky,
     _check_backup,
     _check_guard,
+    _check_gate,
+    _check_hooks,
 )
 
 
@@ -700,7 +774,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "state_dir": values["cutover_state_dir"],
         "front": values["cutover_front"],
         "hosts": {"router": router, "app": list(addresses)},
-        "one_host": list(addresses) == [router] and [step["settle"] for step in values["cutover_steps"]] == [0],
+        "one_host": list(addresses) == [router] and values["cutover_steps"] == [{"share": 100, "settle": 0, "hold": 0}],
         "router": _fill(values["cutover_router"], service),
         "colours": {
             colour: {
@@ -728,6 +802,12 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
             "wait": values["cutover_lease_wait"],
         },
         "guard": _guard(values),
+        "prometheus": _given(values["cutover_prometheus"] or {}),
+        "gate": _given(values["cutover_gate"]) if values["cutover_gate"] else None,
+        "run_limit": values["cutover_run_limit"],
+        "back": values["cutover_back"],
+        "back_steps": values["cutover_back_steps"],
+        "hooks": {name: _given(hook) for name, hook in values["cutover_hooks"].items() if hook},
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
@@ -762,7 +842,7 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
         **given,
         "time": given["time"] or longest + GUARD_MARGIN,
         "triggers": [_given(trigger) for trigger in given["triggers"]],
-        "prometheus": _given(given["prometheus"]),
+        "prometheus": _given(values["cutover_prometheus"] or {}),
     }
 
 

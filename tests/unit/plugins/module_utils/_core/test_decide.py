@@ -32,7 +32,8 @@ def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
             for colour in ("blue", "green")
         },
         "steps": [
-            {"share": share, "weight": share if to == "green" else 100 - share, "settle": 0} for share in (10, 50, 100)
+            {"share": share, "weight": share if to == "green" else 100 - share, "settle": 0, "hold": 0}
+            for share in (10, 50, 100)
         ],
         "accept_reality": False,
         "min_ready": 2,
@@ -172,9 +173,9 @@ def test_the_first_migration_begins_and_the_second_run_has_nothing_to_do() -> No
         "to": "green",
         "weight": 100,
         "steps": [
-            {"share": 10, "weight": 10, "settle": 0, "allowed": [0]},
-            {"share": 50, "weight": 50, "settle": 0, "allowed": [10]},
-            {"share": 100, "weight": 100, "settle": 0, "allowed": [50]},
+            {"share": 10, "weight": 10, "settle": 0, "hold": 0, "allowed": [0], "held": False},
+            {"share": 50, "weight": 50, "settle": 0, "hold": 0, "allowed": [10], "held": False},
+            {"share": 100, "weight": 100, "settle": 0, "hold": 0, "allowed": [50], "held": False},
         ],
         "differences": [],
         "sentence": "shop moves from blue to green, which gets 10 %, 50 %, 100 %.",

@@ -67,7 +67,7 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert made["colours"]["blue"]["start"]["ready"] == "http://127.0.0.1:8001/health/ready"
     stop = {"unit": "shop-blue.service", "port": 8001, "timeout": 60, "on_timeout": "fail"}
     assert made["colours"]["blue"]["stop"] == stop
-    assert made["steps"] == [{"share": 100, "settle": 0, "weight": 100}]
+    assert made["steps"] == [{"share": 100, "settle": 0, "hold": 0, "weight": 100}]
     assert made["min_ready"] == 2
     assert made["lease"] == {"ttl": 60 + STOP + MARGIN, "wait": 0}
     assert made["hosts"] == {"router": "router", "app": ["app1", "app2"]}
@@ -136,13 +136,10 @@ def test_the_lease_outlives_hosts_that_wait_for_each_other(forks: int | None, ba
     assert ttl(cutover_tests=tests, cutover_probes=probes) == batches * 900 + 3 * 2 * 60
 
 
-SOURCE = {"scrape_interval": 15.0}
-
-
 def test_the_guard_outlives_the_longest_step() -> None:
     steps = [{"share": 10, "settle": 7}, {"share": 100, "settle": 3}]
     guarded = plan(cutover_steps=steps, cutover_verify=[{"path": "/", "budget_ms": 1500}])["guard"]
-    assert guarded == {"enabled": True, "time": 7 + 3 + GUARD_MARGIN, "triggers": [], "prometheus": SOURCE}
+    assert guarded == {"enabled": True, "time": 7 + 3 + GUARD_MARGIN, "triggers": [], "prometheus": {}}
     assert plan(cutover_guard={"time": 9}, cutover_steps=steps)["guard"]["time"] == 9
     assert plan(cutover_guard={"enabled": False})["guard"]["enabled"] is False
 
@@ -152,14 +149,14 @@ def test_a_guard_that_makes_no_sense_is_refused() -> None:
     assert "a step settles for 9 s" in problems(cutover_guard={"time": 9}, cutover_steps=settles)[0]
     trigger = {"name": "ill", "query": "up", "min": 1}
     assert problems(cutover_guard={"triggers": [trigger]}) == [
-        "cutover_guard.prometheus.url is missing; the triggers are asked there"
+        "cutover_prometheus is missing; the triggers of cutover_guard are asked there"
     ]
     source = {"url": "http://127.0.0.1:9090", "scrape_interval": "1s"}
-    made = plan(cutover_guard={"triggers": [{**trigger, "for": "2m"}], "prometheus": source})["guard"]
+    made = plan(cutover_guard={"triggers": [{**trigger, "for": "2m"}]}, cutover_prometheus=source)["guard"]
     assert made["triggers"] == [{**trigger, "kind": "query", "for": 120.0}]
     assert made["prometheus"] == {**source, "scrape_interval": 1.0}
     for wrong in ("much", True, float("nan")):
-        found = problems(cutover_guard={"triggers": [{**trigger, "max": wrong}], "prometheus": source})
+        found = problems(cutover_guard={"triggers": [{**trigger, "max": wrong}]}, cutover_prometheus=source)
         assert "cutover_guard.triggers[0].max" in found[0]
     assert "cutover_guard.triggers[0].for" in problems(cutover_guard={"triggers": [{**trigger, "for": "long"}]})[0]
 
@@ -174,8 +171,8 @@ def test_a_guard_that_makes_no_sense_is_refused() -> None:
 )
 def test_a_trigger_is_refused_for_what_a_gates_criterion_is(change: dict[str, Any], says: str) -> None:
     trigger = {"name": "ill", "query": "up", "min": 1, **change}
-    given = {"triggers": [trigger], "prometheus": {"url": "http://127.0.0.1:9090"}}
-    (found,) = problems(cutover_guard=given)
+    source = {"url": "http://127.0.0.1:9090"}
+    (found,) = problems(cutover_guard={"triggers": [trigger]}, cutover_prometheus=source)
     assert found.startswith("cutover_guard.triggers: criteria[1] (ill): ")
     assert says in found
 
@@ -219,7 +216,7 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         ({"cutover_steps": [{"share": 100, "settle": -1}]}, "cutover_steps[0].settle is -1; a whole number 0…86400"),
         ({"cutover_steps": []}, "cutover_steps is empty; at least the step with share 100 is needed"),
         ({"cutover_steps": 100}, "cutover_steps is 100; a list is needed"),
-        ({"cutover_steps": [None]}, "cutover_steps[0] is None; a mapping with share, settle is needed"),
+        ({"cutover_steps": [None]}, "cutover_steps[0] is None; a mapping with share, settle, hold is needed"),
         ({"cutover_steps": [{"share": 10}, {"share": 50}]}, "cutover_steps ends at share 50; the last step needs 100"),
         (
             {"cutover_steps": [{"share": 50}, {"share": 50}, {"share": 100}]},
