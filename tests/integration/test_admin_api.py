@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A service that shares its requests out by itself, moved by its own admin API (R-D5, R-D6), on real hosts.
 
-The story is the inventory supersmartmatch, under load, there and back; the trials are what goes wrong with its instances.
+The story is the inventory supersmartmatch, under load, there and back; the trials are what goes wrong with instances.
 """
 
 from __future__ import annotations
