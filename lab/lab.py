@@ -137,14 +137,16 @@ def up(name: str, hosts: Sequence[str]) -> None:
             raise LabError(f"{host} has booted, but these units failed:\n{failed[host]}")
     if guest.is_alive(lab, "data"):
         for host in (host for host in fresh if host in SERVICES):
-            wait_until(f"{SERVICES[host]}-blue on {host} is ready", functools.partial(_blue_ready, lab.address(host)))
+            for service in SERVICES[host]:
+                ready = functools.partial(_ready, lab.address(host), PORTS[service]["blue"])
+                wait_until(f"{service}-blue on {host} is ready", ready)
     _record(lab)
     did = f"started {', '.join(started)}" if started else "all hosts were up already"
     say(f"lab {name}: {did}; {time.monotonic() - start:.1f} s; ssh -F {lab.ssh_config} HOST")
 
 
-def _blue_ready(address: str) -> bool:
-    connection = http.client.HTTPConnection(address, PORTS["blue"], timeout=2)
+def _ready(address: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(address, port, timeout=2)
     try:
         connection.request("GET", "/health/ready")
         return connection.getresponse().status == 200

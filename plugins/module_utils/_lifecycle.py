@@ -22,7 +22,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     WorkloadError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target, mismatches
-from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import ask, ask_all
+from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask, ask_all
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import State, Workload
 
 if TYPE_CHECKING:

@@ -255,7 +255,7 @@ class Migration:
         state = journal.fold(document)
         reality = Reality(None, None, {}, workloads)
         if reading is not None:
-            reality = Reality(reading.weight, reading.persisted, reading.ready, workloads)
+            reality = Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
             problems += decide.differences(self.plan, state, reality)
         return {
             "service": self.plan["service"],
@@ -281,7 +281,7 @@ class Migration:
 
     def _read(self, workloads: Sequence[Mapping[str, Any]] | None) -> Reality:
         reading = self.router.read()
-        return Reality(reading.weight, reading.persisted, reading.ready, workloads)
+        return Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
 
     def _acquire(
         self,

@@ -24,13 +24,15 @@ ROLL_BACK = "roll_back"
 @dataclass(frozen=True)
 class Reality:
     """What was read: green's percentage now and after a reload, how many instances of each colour are ready, and the
-    units, ``{"host", "colour", "unit", "active", "enabled"}`` each; None where nobody asked for the units.
+    units, ``{"host", "colour", "unit", "active", "enabled"}`` each; None where nobody asked for the units. ``unclear``
+    says why the weight is not known.
     """
 
     weight: int | None
     persisted: int | None
     ready: Mapping[str, int] = field(default_factory=dict)
     workloads: Sequence[Mapping[str, Any]] | None = None
+    unclear: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,14 @@ def decide(
         return decision(REFUSE, _conflict(service, state, new))
     if closed and advance:
         return decision(NOTHING, f"Nothing to advance: no migration of {service} is open.")
+    kept = f" {old} takes the connections, so it is kept running." if old == plan["entry"] else ""
     if arrived and not found:
-        return decision(NOTHING, f"Nothing to do: {new} serves {service} alone, and is what a reboot brings up.")
+        alone = (
+            f"{new} answers {service} alone."
+            if kept
+            else f"{new} serves {service} alone, and is what a reboot brings up."
+        )
+        return decision(NOTHING, f"Nothing to do: {alone}{kept}")
     if found and (not plan["accept_reality"] or reality.weight is None):
         return decision(REFUSE, _refusal(service, found))
     going = state.phase in (journal.HELD, journal.MOVING) and reality.weight != side(old)
@@ -97,7 +105,7 @@ def decide(
     ahead = ", ".join(f"{step['share']} %" for step in steps)
     accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
     if closed:
-        return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
+        return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{kept}{accepted}", steps)
     return decision(
         RESUME,
         f"{service}: the migration {state.id} to {new} was left {_left(state)}, with {_percent(reality.weight)} of the "
@@ -170,7 +178,8 @@ def shares(weight: int | None) -> dict[str, int]:
 def _traffic_differences(plan: Mapping[str, Any], state: State, reality: Reality) -> Iterator[str]:
     service, weight, persisted = plan["service"], reality.weight, reality.persisted
     if weight is None:
-        yield f"the router does not tell how it shares the traffic of {service}; is it set up for it?"
+        why = f": {reality.unclear}" if reality.unclear else "; is it set up for it?"
+        yield f"the router does not tell how it shares the traffic of {service}{why}"
         return
     explained = state.possible
     if state.phase == journal.NONE:
@@ -207,9 +216,10 @@ def _unit_differences(
     ]
     gets = shares(weight)
     found += [
-        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} gets {_percent(gets[colour])}"
+        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} "
+        + (f"gets {_percent(gets[colour])}" if gets[colour] else "takes the connections")
         for (host, colour), unit in units.items()
-        if gets[colour] and not unit["active"]
+        if (gets[colour] or colour == plan["entry"]) and not unit["active"]
     ]
     # Before a new migration its candidate may run already; where the way has ended, what it left must not.
     ends = {journal.NONE: plan["to"], journal.FINISHED: state.to_colour, journal.ROLLED_BACK: state.from_colour}
@@ -219,17 +229,19 @@ def _unit_differences(
 
 
 def _unsettled(plan: Mapping[str, Any], serving: str, workloads: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reboot would not bring up as it is when ``serving`` serves alone."""
+    """What a reboot would not bring up as it is when ``serving`` serves alone. A colour that is the entry runs on."""
     found = []
     for (host, colour), unit in _units(workloads).items():
         name = plan["colours"][colour]["unit"]
-        if colour == serving and not unit["active"]:
-            found.append(f"{name} on {host} is not active, and {colour} gets 100 %")
-        if colour == serving and not unit["enabled"]:
+        needed = colour in (serving, plan["entry"])
+        if needed and not unit["active"]:
+            does = "gets 100 %" if colour == serving else "takes the connections"
+            found.append(f"{name} on {host} is not active, and {colour} {does}")
+        if needed and not unit["enabled"]:
             found.append(f"{name} on {host} is not enabled: a reboot would not start it")
-        if colour != serving and unit["active"]:
+        if not needed and unit["active"]:
             found.append(f"{name} on {host} is active, and {serving} serves alone")
-        if colour != serving and unit["enabled"]:
+        if not needed and unit["enabled"]:
             found.append(f"{name} on {host} is enabled: a reboot would start it")
     return found
 

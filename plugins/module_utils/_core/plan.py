@@ -174,7 +174,37 @@ PROVIDERS: dict[str, dict[str, Spec]] = {
         "port": _whole("The service's own port, redirected to the colour's.", 1, 65535, required=True),
         "file": _file_path("The ruleset that the boot loads.", default="/etc/bluegreen-cutover/nftables/{service}.nft"),
     },
+    "admin_api": {
+        "endpoints": _list(
+            "Every instance that takes requests and shares them out; all of blue's by default.",
+            Spec("url", "An instance.", "an address like http://app1:8001"),
+        ),
+        "path": _url_path("Where the percentage is read by GET and set by POST.", default="/admin/config"),
+        "field": _text(
+            "The key of green's percentage in that JSON object.",
+            r"\S+",
+            "a word",
+            default="v2_traffic_percentage",
+        ),
+        "emergency": _url_path("What is sent an empty JSON object by POST when everything goes to blue."),
+        "token_file": _file_path("A file on the router host that holds the API's token."),
+        "token_header": _text(
+            "The header that carries it; Authorization says Bearer before it.",
+            r"[A-Za-z0-9-]+",
+            "a header's name",
+            default="Authorization",
+        ),
+        "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+        # The service's lock is held for up to ten times as long, and a run's lease has a minute to spare.
+        "budget_ms": _whole("Milliseconds that one answer may take.", 1, 3000, default=1000),
+        "file": _file_path(
+            "What was set last, on the router host.", default="/etc/bluegreen-cutover/admin_api/{service}.weight"
+        ),
+    },
 }
+
+ENTRIES = {"admin_api": "blue"}
+"""Per provider that has it, the colour that takes every connection whatever the weight, and shares requests out."""
 
 SCHEMA: dict[str, Spec] = {
     "cutover_service": _text(
@@ -661,6 +691,11 @@ def _check_sticky(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append("cutover_router.sticky needs exactly one of cookie and header")
 
 
+def _check_endpoints(values: Mapping[str, Any], problems: _Problems) -> None:
+    if (values.get("cutover_router") or {}).get("endpoints") == []:
+        problems.append("cutover_router.endpoints is empty; at least one is needed, or leave it out for all of blue's")
+
+
 def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
     backup = values.get("cutover_backup") or {}
     destination = (backup.get("destination") or "").rstrip("/")
@@ -718,6 +753,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_steps,
     _check_probes,
     _check_sticky,
+    _check_endpoints,
     _check_backup,
     _check_guard,
     _check_gate,
@@ -750,8 +786,8 @@ def _addresses(
 
 
 def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str, str], problems: _Problems) -> None:
-    """A router beside the application takes a port of the same host."""
-    if router not in addresses:
+    """A router beside the application takes a port of the same host, unless a colour is the entry itself."""
+    if router not in addresses or values["cutover_router"]["provider"] in ENTRIES:
         return
     front = urlsplit(values["cutover_front"])
     taken = values["cutover_router"].get("port") or front.port or (443 if front.scheme == "https" else 80)
@@ -767,6 +803,11 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
     service = values["cutover_service"]
     candidate = values["cutover_to"]
     drain = values["cutover_drain"]
+    entry = ENTRIES.get(values["cutover_router"]["provider"])
+    urls = {
+        colour: [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()]
+        for colour, its in values["cutover_colours"].items()
+    }
     return {
         "service": service,
         "from": "blue" if candidate == "green" else "green",
@@ -774,13 +815,16 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "state_dir": values["cutover_state_dir"],
         "front": values["cutover_front"],
         "hosts": {"router": router, "app": list(addresses)},
-        "one_host": list(addresses) == [router] and values["cutover_steps"] == [{"share": 100, "settle": 0, "hold": 0}],
-        "router": _fill(values["cutover_router"], service),
+        "one_host": list(addresses) == [router]
+        and values["cutover_steps"] == [{"share": 100, "settle": 0, "hold": 0}]
+        and entry is None,
+        "router": _fill({**({"endpoints": urls[entry]} if entry else {}), **values["cutover_router"]}, service),
+        "entry": entry,
         "colours": {
             colour: {
                 **its,
                 "instances": [{"host": address, "port": its["port"]} for address in addresses.values()],
-                "urls": [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()],
+                "urls": urls[colour],
                 **_life(its, values["cutover_health"], drain),
             }
             for colour, its in values["cutover_colours"].items()

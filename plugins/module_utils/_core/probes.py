@@ -26,7 +26,8 @@ class Target:
     """One request and what its answer must be.
 
     ``status`` holds the accepted codes, ``json`` the expected value at each dotted path, and ``budget_ms`` how many
-    milliseconds the whole answer may take.
+    milliseconds the whole answer may take. ``ca_path`` is a file with the certificates that are trusted, instead of the
+    system's.
     """
 
     url: str
@@ -37,6 +38,7 @@ class Target:
     status: tuple[int, ...] = (200,)
     json: Mapping[str, Any] = field(default_factory=dict)
     budget_ms: int = 2000
+    ca_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def make_target(spec: Mapping[str, Any], base: str | None = None, where: str = "
         status=tuple(spec["status"]),
         json=spec["json"],
         budget_ms=spec["budget_ms"],
+        ca_path=spec.get("ca_path"),
     )
 
 

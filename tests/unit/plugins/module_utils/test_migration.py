@@ -34,11 +34,13 @@ class Dial:
     def __init__(self, weight: int | None = 0) -> None:
         self.weight = self.persisted = weight
         self.broken = False
+        self.unclear = ""
 
     def read(self) -> Reading:
         if self.broken:
             raise RouterError("the socket is gone")
-        return Reading(self.weight, self.persisted, {"blue": 2, "green": 2}, {"blue": 1, "green": None})
+        ready, in_flight = {"blue": 2, "green": 2}, {"blue": 1, "green": None}
+        return Reading(self.weight, self.persisted, ready, in_flight, unclear=self.unclear)
 
     def turn(self, weight: int) -> None:
         self.weight = self.persisted = weight
@@ -319,6 +321,17 @@ def test_status_tells_what_it_cannot_read(desk: Desk) -> None:
     assert told["lease"]["expired"] is True
     (desk.folder / "shop" / "journal.json").write_text("{")
     assert len(desk.run().describe(None)["differences"]) == 2
+
+
+def test_a_weight_that_is_not_known_stops_a_cutover_and_never_a_rollback(desk: Desk) -> None:
+    desk.router.weight, desk.router.unclear = None, "app2 does not answer"
+    told = desk.run().describe(desk.workloads)
+    why = "the router does not tell how it shares the traffic of shop: app2 does not answer"
+    assert (told["weight"], told["differences"]) == (None, [why])
+    with pytest.raises(DriftError, match=why):
+        desk.run().begin(desk.workloads, ALICE)
+    begun = desk.run().roll_back(None, ALICE)
+    assert (begun["decision"]["kind"], begun["decision"]["weight"]) == ("roll_back", 0)
 
 
 def test_the_plan_names_store_and_router(desk: Desk) -> None:

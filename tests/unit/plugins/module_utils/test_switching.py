@@ -71,7 +71,7 @@ class Sections:
         monkeypatch.setattr(_lifecycle, "start", self._section("start"))
         monkeypatch.setattr(_routing, "change_weight", self._section("route"))
         monkeypatch.setattr(_lifecycle, "stop", self._section("stop"))
-        monkeypatch.setattr("ansible_collections.bluegreen.cutover.plugins.module_utils._probe.ask", self._ask)
+        monkeypatch.setattr("ansible_collections.bluegreen.cutover.plugins.module_utils._http.ask", self._ask)
 
     def _section(self, name: str) -> Any:
         def do(*given: Any, **named: Any) -> dict[str, Any]:

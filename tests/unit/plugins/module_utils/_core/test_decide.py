@@ -37,6 +37,7 @@ def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
         ],
         "accept_reality": False,
         "min_ready": 2,
+        "entry": None,
         **changes,
     }
 
@@ -85,7 +86,8 @@ class World:
         yield
         for step in decision.steps:
             yield from self.route(step["weight"], step["allowed"])
-        yield from self.stop(plan["from"])
+        if plan["from"] != plan["entry"]:
+            yield from self.stop(plan["from"])
         self.record("finished", weight=journal.side(plan["to"]))
         yield
 
@@ -109,7 +111,8 @@ class World:
         yield
         yield from self.start(decision.to_colour)
         yield from self.route(decision.weight, [])
-        yield from self.stop(decision.from_colour)
+        if decision.from_colour != plan["entry"]:
+            yield from self.stop(decision.from_colour)
         self.record("rolled_back", weight=decision.weight)
         yield
 
@@ -283,14 +286,15 @@ def test_a_run_killed_anywhere_is_undone_by_a_rollback(crash: int) -> None:
     assert decide.decide(make_plan(), world.state, world.reality).kind == "begin"
 
 
+@pytest.mark.parametrize("entry", [None, "blue"])
 @pytest.mark.parametrize("seed", range(250))
-def test_whatever_runs_crash_in_whatever_order_none_is_refused(seed: int) -> None:
+def test_whatever_runs_crash_in_whatever_order_none_is_refused(seed: int, entry: str | None) -> None:
     chance = random.Random(seed)  # noqa: S311 - the same chances every time
     world = World()
     for _attempt in range(3):
         state = world.state
         to = state.to_colour if state.phase not in journal.CLOSED else chance.choice(("blue", "green"))
-        plan = make_plan(to or "green")
+        plan = make_plan(to or "green", entry=entry)
         serving = "green" if world.weight else "blue"
         if state.phase in journal.CLOSED and state.phase == journal.NONE and to == serving:
             continue
@@ -298,8 +302,9 @@ def test_whatever_runs_crash_in_whatever_order_none_is_refused(seed: int) -> Non
         run(steps, chance.choice((None, chance.randint(1, LENGTH))))
         if chance.random() < 0.2:
             world.reboot()
+        assert entry is None or all(world.units[host, entry] == [True, True] for host in HOSTS)
     state = world.state
-    run(world.rollback(make_plan(state.to_colour or "green")))
+    run(world.rollback(make_plan(state.to_colour or "green", entry=entry)))
     assert world.weight == world.persisted == journal.side(world.state.from_colour or "blue")
 
 
@@ -396,6 +401,44 @@ def test_the_next_release_goes_the_other_way() -> None:
     assert [step["allowed"] for step in decision.steps] == [[100], [90], [50]]
     run(world.cutover(make_plan("blue")))
     assert decide.decide(make_plan("blue"), world.state, world.reality).kind == "nothing"
+
+
+def test_the_entry_runs_on_whoever_answers() -> None:
+    plan = make_plan(entry="blue")
+    world = World()
+    kept = "blue takes the connections, so it is kept running."
+    assert decide.decide(plan, world.state, world.reality).sentence.endswith(f"50 %, 100 %. {kept}")
+    run(world.cutover(plan))
+    again = decide.decide(plan, world.state, world.reality)
+    assert (again.kind, again.sentence) == ("nothing", f"Nothing to do: green answers shop alone. {kept}")
+    assert "drained" not in [event["kind"] for event in world.document["migrations"][0]["events"]]
+    # The other way, green is nobody's entry: it is stopped.
+    back = make_plan("blue", entry="blue")
+    run(world.cutover(back))
+    assert world.units["app1", "green"] == [False, False]
+    assert decide.decide(back, world.state, world.reality).sentence.startswith("Nothing to do: blue serves shop alone,")
+
+
+@pytest.mark.parametrize("weight", [10, 100])
+def test_an_entry_that_is_gone_is_told(weight: int) -> None:
+    plan = make_plan(entry="blue")
+    world = World()
+    run(world.cutover(plan), None if weight == 100 else LENGTH // 2)
+    world.weight = world.persisted = weight
+    world.units["app1", "blue"] = [False, True]
+    told = "takes the connections" if weight == 100 else f"gets {100 - weight} %"
+    found = decide.differences(plan, world.state, world.reality)
+    assert f"shop-blue.service on app1 is not active, and blue {told}" in found
+    world.units["app1", "blue"] = [True, False]
+    found = decide.differences(plan, world.state, world.reality)
+    assert ("shop-blue.service on app1 is not enabled: a reboot would not start it" in found) == (weight == 100)
+
+
+def test_why_the_weight_is_not_known_is_told() -> None:
+    seen = replace(World().reality, weight=None, unclear="app2 does not answer")
+    decision = decide.decide(make_plan(accept_reality=True), World().state, seen)
+    assert decision.kind == "refuse"
+    assert decision.differences == ("the router does not tell how it shares the traffic of shop: app2 does not answer",)
 
 
 def test_a_rollback_that_nobody_gave_the_units_asks_the_router() -> None:

@@ -72,7 +72,40 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert made["lease"] == {"ttl": 60 + STOP + MARGIN, "wait": 0}
     assert made["hosts"] == {"router": "router", "app": ["app1", "app2"]}
     assert made["one_host"] is False
+    assert made["entry"] is None
     assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_the_entry_is_blue_where_the_application_shares_out_itself() -> None:
+    made = plan(cutover_router={"provider": "admin_api", "token_file": "/etc/token"})
+    assert made["entry"] == "blue"
+    assert made["router"] == {
+        "provider": "admin_api",
+        "endpoints": ["http://app1:8001", "http://app2:8001"],
+        "path": "/admin/config",
+        "field": "v2_traffic_percentage",
+        "token_file": "/etc/token",
+        "token_header": "Authorization",
+        "budget_ms": 1000,
+        "file": "/etc/bluegreen-cutover/admin_api/shop.weight",
+    }
+    # The way back goes to the same instances.
+    assert plan(cutover_router={"provider": "admin_api"}, cutover_to="blue")["router"]["endpoints"] == [
+        "http://app1:8001",
+        "http://app2:8001",
+    ]
+    own = plan(cutover_router={"provider": "admin_api", "endpoints": ["https://match:8443"]})
+    assert own["router"]["endpoints"] == ["https://match:8443"]
+
+
+def test_an_entry_on_the_routers_host_keeps_its_port_and_is_not_retired() -> None:
+    made = plan(
+        routers=("solo",),
+        applications=("solo",),
+        cutover_router={"provider": "admin_api"},
+        cutover_front="http://solo:8001",
+    )
+    assert (made["one_host"], made["router"]["endpoints"]) == (False, ["http://127.0.0.1:8001"])
 
 
 def test_weight_is_always_greens_share() -> None:
@@ -205,7 +238,7 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         ),
         (
             {"cutover_router": {"provider": "haprox"}},
-            "cutover_router.provider is 'haprox'; one of haproxy, nginx, nginx_lua, nftables is needed",
+            "cutover_router.provider is 'haprox'; one of haproxy, nginx, nginx_lua, nftables, admin_api is needed",
         ),
         ({"cutover_router": "haproxy"}, "cutover_router is 'haproxy'; a mapping with 'provider' (haproxy, nginx, "),
         ({"cutover_service": None}, "cutover_service is missing; a name of 1…40 of a-z, 0-9 and '-' is needed"),
@@ -257,6 +290,14 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         (
             {"cutover_router": {"provider": "haproxy", "sticky": {"cookie": "a", "header": "b"}}},
             "cutover_router.sticky needs exactly one of cookie and header",
+        ),
+        (
+            {"cutover_router": {"provider": "admin_api", "endpoints": []}},
+            "cutover_router.endpoints is empty; at least one is needed, or leave it out for all of blue's",
+        ),
+        (
+            {"cutover_router": {"provider": "admin_api", "endpoints": ["http://u:p@app1"]}},
+            "cutover_router.endpoints[0] is 'http://u:p@app1'; an address like http://app1:8001 is needed",
         ),
         ({"routers": ()}, "the group cutover_router has no host; exactly one host is needed"),
         ({"routers": ("r1", "r2")}, "the group cutover_router has r1, r2; exactly one host is needed"),
