@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
