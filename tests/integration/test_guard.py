@@ -243,7 +243,8 @@ def test_the_next_run_says_what_the_guard_did_and_arrives(site: Site) -> None:
 
 def test_a_step_that_fails_leaves_no_guard(site: Site) -> None:
     fires = site.count("guard_fired")
-    broken = replace(site, settings={"cutover_verify": [{"path": "/api/v1/health", "json": {"colour": "red"}}]})
+    verify = [{"path": "/api/v1/health", "json": {"colour": "blue"}}]
+    broken = replace(site, settings={"cutover_verify": verify, "cutover_steps": [{"share": 100}]})
     assert "all traffic is on blue again" in " ".join(broken.play("cutover").stdout.split())
     site.assert_no_traces()
     assert site.count("guard_fired") == fires
