@@ -84,28 +84,43 @@ def handover_ms(requests: Iterable[Request], switch: Switch, until: float, aside
     return round((last - switch.at) * 1000, 1)
 
 
-def p99_near_and_steady(requests: Iterable[Request], switches: Sequence[Switch]) -> tuple[float, float]:
-    """p99 in ms of the requests due within ``AROUND`` of any switch, and of the others, slow and failed ones aside.
+def p99s(
+    requests: Iterable[Request], switches: Sequence[Switch], controls: Sequence[float]
+) -> tuple[float, float, float]:
+    """p99 in ms of the requests due near a switch, near a control, and of the others; slow and failed ones aside.
 
-    Both are pooled over all switches. The others are those due between the first and the last switch, so that both
-    come from the same minute of the same machine.
+    A control is the time of a task that does nothing, run as a switch is: what is slow near it is slow because Ansible
+    works on the same processors. Near is within ``AROUND``, and all are pooled. Only what was due between the first
+    and the last switch counts, so that all come from the same minute of the same machine. 0 for no controls.
     """
     begin, end = switches[0].at - AROUND, switches[-1].at + AROUND
     near: list[float] = []
+    control: list[float] = []
     steady: list[float] = []
     for request in requests:
         if request.kind != "slow" and request.outcome == "ok" and begin <= request.scheduled <= end:
-            beside = any(abs(request.scheduled - switch.at) <= AROUND for switch in switches)
-            (near if beside else steady).append((request.ended - request.scheduled) * 1000)
-    return percentile(near, 0.99), percentile(steady, 0.99)
+            if any(abs(request.scheduled - switch.at) <= AROUND for switch in switches):
+                group = near
+            elif any(abs(request.scheduled - at) <= AROUND for at in controls):
+                group = control
+            else:
+                group = steady
+            group.append((request.ended - request.scheduled) * 1000)
+    return percentile(near, 0.99), percentile(control, 0.99) if controls else 0, percentile(steady, 0.99)
 
 
 def summarize(
-    requests: Sequence[Request], switches: Sequence[Switch], aside: Collection[str] = ("slow",)
+    requests: Sequence[Request],
+    switches: Sequence[Switch],
+    controls: Sequence[float] = (),
+    aside: Collection[str] = ("slow",),
 ) -> dict[str, Any]:
-    """The figures of one repeat: a load, and the switches in it. ``aside`` is left out of the time of a switch."""
+    """The figures of one repeat: a load, and the switches and controls in it.
+
+    ``aside`` is left out of the time of a switch.
+    """
     ends = [*(switch.at for switch in switches[1:]), math.inf]
-    near, steady = p99_near_and_steady(requests, switches)
+    near, control, steady = p99s(requests, switches, controls)
     of_new = [request for request in requests if request.kind == "new"]
     return {
         "requests": len(requests),
@@ -115,6 +130,7 @@ def summarize(
         "switch_ms": [handover_ms(requests, switch, end, aside) for switch, end in zip(switches, ends, strict=True)],
         "switch_new_ms": [handover_ms(of_new, switch, end, aside) for switch, end in zip(switches, ends, strict=True)],
         "p99_near_ms": round(near, 1),
+        "p99_control_ms": round(control, 1),
         "p99_steady_ms": round(steady, 1),
         "p99_ratio": round(near / steady, 2),
     }
@@ -139,6 +155,7 @@ def merge(repeats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "switch_new_ms": round(statistics.median(of_new), 1),
         "switch_p90_ms": round(percentile(times, 0.9), 1),
         "p99_near_ms": round(statistics.median(repeat["p99_near_ms"] for repeat in repeats), 1),
+        "p99_control_ms": round(statistics.median(repeat["p99_control_ms"] for repeat in repeats), 1),
         "p99_steady_ms": round(statistics.median(repeat["p99_steady_ms"] for repeat in repeats), 1),
         "p99_ratio": round(statistics.median(repeat["p99_ratio"] for repeat in repeats), 2),
         "p99_ratios": [repeat["p99_ratio"] for repeat in repeats],

@@ -80,9 +80,15 @@ def address(host: str) -> str:
     return str(json.loads((STATE / "lab.json").read_text())["hosts"][host]["address"])
 
 
-def play(playbook: Path, inventory: str, variables: Mapping[str, Any] | None = None) -> Played:
-    """Run a playbook to its end; raise ``BenchError`` with its last words where it fails."""
+def play(
+    playbook: Path, inventory: str, variables: Mapping[str, Any] | None = None, *, beside_load: bool = False
+) -> Played:
+    """Run a playbook to its end; raise ``BenchError`` with its last words where it fails.
+
+    Beside a load it gets the lowest priority: it stands for a control node, which is a machine of its own.
+    """
     argv = [
+        *(["nice", "-n", "19"] if beside_load else []),
         str(Path(sys.executable).with_name("ansible-playbook")),
         f"--inventory={ROOT / 'inventories' / inventory}",
         str(playbook),

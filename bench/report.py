@@ -16,14 +16,17 @@ Written by `make bench` in {minutes} minutes, from one run. {cores} cores of {pr
 _LOAD = """\
 Load: open loop, 500 requests/s, half of them on connections of their own, half on a pool of kept ones, 1 % to an
 endpoint that takes 3 s, and 300 connections that are idle but for one request every 5 s. Latency counts from when a
-request was due. The client retries nothing."""
+request was due. The client retries nothing. While the load runs, the control process has the lowest priority
+(`nice -n 19`), as it would be on a machine of its own; what it starts on the hosts has the usual one."""
 
 _LEGEND = """\
 *Switch*: from the first command until the new colour alone serves, that is the last answer of the old one or the
 last failed request; the 3 s endpoint is left aside, and for nftables the idle connections, which leave a colour at
 their next request after it was told to drain. *Commands*: until the router had applied them. *p99 near*: of all
-requests due within 1 s of a switch, pooled over the switches of a repeat; *steady*: of the others between the first
-and the last switch. Times are medians over the switches, p99 and its ratio over the repeats. *Idle resets*: the
+requests due within 1 s of a switch, pooled over the switches of a repeat; *near a task that does nothing*: the same
+around an Ansible task that runs `true` on the router's host, so what it has above *steady* is Ansible's work on the
+shared processors and not the switch; *steady*: of the others between the first and the last switch; *ratio*: near ÷
+steady. Times are medians over the switches, p99 and its ratio over the repeats. *Idle resets*: the
 request met a connection that the server was just closing."""
 
 _ONE_TASK = """\
@@ -77,6 +80,7 @@ _COLUMNS = {
     "switch_new_ms": "of new connections, ms",
     "command_ms": "commands, ms",
     "p99_near_ms": "p99 near, ms",
+    "p99_control_ms": "p99 near a task that does nothing, ms",
     "p99_steady_ms": "p99 steady, ms",
     "p99_ratio": "ratio",
 }

@@ -148,18 +148,19 @@ def measure_router(router: Routed, extent: Extent) -> dict[str, Any]:
         "bench_drains": router.drains,
     }
 
-    def switch() -> list[Switch]:
-        hosts.play(hosts.PLAYBOOKS / "switches.yml", router.inventory, variables)
-        return figures.switches_in(_events(router.host, router.service))
+    def switch() -> tuple[list[Switch], list[float]]:
+        played = hosts.play(hosts.PLAYBOOKS / "switches.yml", router.inventory, variables, beside_load=True)
+        controls = [float(one["stdout"]) for one in played.tasks["Do nothing"]]
+        return figures.switches_in(_events(router.host, router.service)), controls
 
     repeats = []
     for number in range(extent.repeats):
         say(f"{router.provider}: {extent.switches} switches, repeat {number + 1} of {extent.repeats}")
         _forget(router.host, router.service)
-        loaded, switches = hosts.under_load(router.host, router.port, switch)
+        loaded, (switches, controls) = hosts.under_load(router.host, router.port, switch)
         # An idle connection to one host without a proxy leaves its colour at its next request, seconds later.
         aside = ("slow", "idle") if router.drains else ("slow",)
-        repeats.append(figures.summarize(loaded.records, switches, aside))
+        repeats.append(figures.summarize(loaded.records, switches, controls, aside))
         say(f"{router.provider}: {_short(repeats[-1])}")
     return figures.merge(repeats)
 
@@ -174,7 +175,9 @@ def measure_one_task(extent: Extent) -> dict[str, Any]:
         for number in range(extent.one_task_switches):
             to = "blue" if number % 2 else "green"
             say(f"one task on one host: to {to}, {number + 1} of {extent.one_task_switches}")
-            played = hosts.play(hosts.PLAYBOOKS / "one_task.yml", "nextgeneration", {"cutover_to": to})
+            played = hosts.play(
+                hosts.PLAYBOOKS / "one_task.yml", "nextgeneration", {"cutover_to": to}, beside_load=True
+            )
             done.append({"seconds": played.seconds, **played.tasks["Start, route, drain, stop"][0]})
         return done
 
@@ -257,7 +260,10 @@ def _forget(host: str, service: str) -> None:
 
 def _short(summary: dict[str, Any]) -> str:
     times = statistics.median(summary["switch_ms"])
-    return f"switch {times:.1f} ms, p99 {summary['p99_near_ms']} / {summary['p99_steady_ms']} ms, {summary['outcomes']}"
+    return (
+        f"switch {times:.1f} ms, p99 {summary['p99_near_ms']} / {summary['p99_control_ms']} / "
+        f"{summary['p99_steady_ms']} ms, {summary['outcomes']}"
+    )
 
 
 if __name__ == "__main__":

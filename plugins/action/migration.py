@@ -20,7 +20,7 @@ from ansible.utils.display import Display
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import identity
 
 MODULE = "bluegreen.cutover.migration"
-OPENING = ("awaited", "begun", "rolling_back")
+OPENING = ("awaited", "begun", "advancing", "rolling_back")
 RUN = ("decision", "id", "from", "to", "weight", "token")
 POLL = 2.0
 """Seconds between two questions whether the lease is free."""
@@ -33,7 +33,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if arguments.get("state") not in OPENING:
-            return {**result, **self._ask(arguments, task_vars)}
+            answer = self._ask(arguments, task_vars)
+            if "hold" in answer:
+                answer["ansible_facts"] = {"cutover_hold": answer["hold"]}
+            return {**result, **answer}
         here = owner()
         answer = self._open({**arguments, "owner": here}, here, task_vars)
         if "decision" in answer:

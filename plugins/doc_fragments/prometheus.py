@@ -20,6 +20,9 @@ options:
   token:
     description: A bearer token. Excludes O(username).
     type: str
+  token_file:
+    description: A file with a bearer token, on the host that runs the module. It goes before O(token).
+    type: path
   username:
     description: User of basic authentication.
     type: str

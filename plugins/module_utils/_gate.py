@@ -39,7 +39,7 @@ from ._core.gate.decide import (
     covered,
     decide,
 )  # fmt: skip
-from ._prometheus import Answer, Connection, Prometheus, SourceDownError, SourceRefusedError, jsonable
+from ._prometheus import Answer, Connection, Prometheus, SourceDownError, SourceRefusedError, jsonable, read_token
 
 STATE_VERSION = 1
 CHUNK = 3600.0
@@ -560,6 +560,7 @@ def progress(result: Result) -> list[str]:
 CONNECTION_ARGUMENTS: dict[str, Any] = {
     "url": {"type": "str", "required": True},
     "token": {"type": "str", "no_log": True},
+    "token_file": {"type": "path", "no_log": False},
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
     "ca_path": {"type": "path"},
@@ -590,7 +591,9 @@ def make_connection(given: Mapping[str, Any]) -> Connection:
     """From ``CONNECTION_ARGUMENTS``."""
     if not 0 < given["timeout"] <= 300:
         raise InputError("timeout: give seconds between 0 and 300.")
-    return Connection(**{key: given[key] for key in CONNECTION_ARGUMENTS})
+    token = read_token(given["token_file"]) if given["token_file"] else given["token"]
+    known = {key: given[key] for key in CONNECTION_ARGUMENTS if key != "token_file"}
+    return Connection(**{**known, "token": token})
 
 
 def make_options(given: Mapping[str, Any]) -> Options:

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide, guard, holding, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Decision, Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     DriftError,
+    HeldError,
     InputError,
     RouterError,
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import make_router, make_service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock, make_router, make_service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import DamagedError, FileStore
 
 _T = TypeVar("_T")
+
+WATCH = 20
+"""Seconds that one look at a hold lasts at most: between two of them guard and lease are renewed."""
 
 REASON_LENGTH = 500
 """Characters of a reason that are kept: it is shown in one line, and may be some module's whole message."""
@@ -41,16 +46,25 @@ def open_plan(plan: Mapping[str, Any]) -> tuple[FileStore, Router]:
 
 
 class Migration:
-    """One run's view of a service. ``now`` is unix seconds of this host; in check mode nothing is written."""
+    """One run's view of a service; in check mode nothing is written.
+
+    ``clock`` is asked anew for each decision, under the lock: what was true before it was waited for may not be now.
+    """
 
     def __init__(
-        self, plan: Mapping[str, Any], store: FileStore, router: Router, *, now: float, check_mode: bool = False
+        self,
+        plan: Mapping[str, Any],
+        store: FileStore,
+        router: Router,
+        *,
+        check_mode: bool = False,
+        clock: Clock = time,
     ) -> None:
         self.plan = plan
         self.store = store
         self.router = router
-        self.now = now
         self.check_mode = check_mode
+        self.clock = clock
 
     def wait(self, owner: Mapping[str, Any], takeover: int | None = None) -> dict[str, Any]:
         """Raise ``LeaseHeldError`` while another run holds the lease; take nothing."""
@@ -58,9 +72,14 @@ class Migration:
         return {"changed": False}
 
     def begin(
-        self, workloads: Sequence[Mapping[str, Any]], owner: Mapping[str, Any], takeover: int | None = None
+        self,
+        workloads: Sequence[Mapping[str, Any]],
+        owner: Mapping[str, Any],
+        takeover: int | None = None,
+        *,
+        advance: bool = False,
     ) -> dict[str, Any]:
-        """Take the lease and begin or resume, unless there is nothing to do.
+        """Take the lease and begin or resume, unless there is nothing to do; to ``advance`` is to begin nothing.
 
         ``takeover`` is the token of a lease whose holder is known to be dead. Raises ``DriftError``,
         ``LeaseHeldError``, ``RouterError`` or ``StoreError``.
@@ -71,7 +90,7 @@ class Migration:
             highest = max(self.store.read_fence(), state.token)
             taken = self._acquire(held, "cutover", self.plan["reason"], owner, takeover, highest)
             reality = self._read(workloads)
-            decision = decide.decide(self.plan, state, reality, check_mode=self.check_mode)
+            decision = decide.decide(self.plan, state, reality, check_mode=self.check_mode, advance=advance)
             if decision.kind == decide.REFUSE:
                 raise DriftError(
                     decision.sentence,
@@ -80,7 +99,7 @@ class Migration:
             if decision.kind == decide.NOTHING:
                 return self._result(decision, state, reality, None)
             with self._holding(taken):
-                self._record(taken, "began", reality, digest=self.plan["digest"])
+                self._record(taken, "began", reality, subject=decide.subject(self.plan))
                 if decision.differences:
                     self._write(
                         taken["token"],
@@ -102,6 +121,8 @@ class Migration:
         reason: str | None = None,
         takeover: int | None = None,
         token: int | None = None,
+        *,
+        progressive: bool = False,
     ) -> dict[str, Any]:
         """Take the lease, also from a living cutover, and begin the way back, unless there is nothing to do.
 
@@ -118,11 +139,11 @@ class Migration:
             state = journal.fold(document)
             highest = max(highest, state.token)
             if token is not None:
-                lease.check_overtaken(self.plan["service"], held, highest, token, self.now)
+                lease.check_overtaken(self.plan["service"], held, highest, token, self.clock.time())
             why = reason or self.plan["reason"]
             taken = self._acquire(held, "rollback", why, owner, takeover, highest)
             reality = self._read(workloads)
-            decision = decide.decide_rollback(self.plan, state, reality)
+            decision = decide.decide_rollback(self.plan, state, reality, progressive=progressive)
             if decision.kind == decide.NOTHING and not damage:
                 return self._result(decision, state, reality, None)
             with self._holding(taken):
@@ -145,6 +166,55 @@ class Migration:
         self._write(token, kind, **data)
         return {"changed": True}
 
+    def look(self, token: int | None, step: Mapping[str, Any], gate: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Begin the hold of ``step``, or judge where it is; ``gate`` is what the gate said since the last look.
+
+        The hold's outcome, and under ``gate_state`` what the gate needs to go on.
+        """
+        if self.check_mode:
+            sentence = f"a run would hold it for {step['hold']} s"
+            return {"changed": True, "hold": {**holding.Outcome(holding.PASSED, 0, 0, sentence).as_result()}}
+        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": self.plan["gate"]}
+        with self.store.locked():
+            state = journal.fold(self.store.read_journal())
+            began = state.hold is None or state.hold["weight"] != step["weight"]
+            if began:
+                self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
+            elif token is not None:
+                self.store.renew(token, self.clock.time())
+            if gate is not None:
+                self.store.write_gate({"asked": asked, "state": gate["state"]})
+                if state.hold is None or state.hold["verdict"] != gate["verdict"]:
+                    self._write(token, "gate_seen", **_seen(gate))
+            saved = self.store.read_gate() or {}
+            held = self.store.read_lease()
+            hold = journal.fold(self.store.read_journal()).hold
+            outcome = holding.judge(
+                {**(hold or {}), "seconds": step["hold"]},
+                gate=gate,
+                gated=self.plan["gate"] is not None,
+                now=self.clock.time(),
+                run_left=self.plan["run_limit"] - (self.clock.time() - held["since"] if held else 0),
+                slice_=min(WATCH, self.plan["guard"]["time"] / 2),
+            )
+            if outcome.kind == holding.PASSED and self.plan["gate"] is None:
+                self._write(token, "gate_seen", **_seen({"verdict": "pass", "message": outcome.sentence}))
+        state_ = saved.get("state") if saved.get("asked") == asked and not began else None
+        return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state_}}
+
+    def stay(self, token: int | None, message: str, *, unknown: bool) -> dict[str, Any]:
+        """End this run in the middle of a hold, and release its lease; ``HeldError`` where the hold is ``unknown``."""
+        with self._locked():
+            self._write(token, "held", message=_one_line(message))
+            if not self.check_mode:
+                self.store.write_lease(None)
+        if unknown:
+            raise HeldError(
+                f"{self.plan['service']}: {message}. Nothing was changed; the candidate keeps its share. Repair what "
+                "keeps the gate from telling and run advance.yml, or go back with rollback.yml"
+            )
+        return {"changed": True}
+
     def close(self, token: int | None, kind: str) -> dict[str, Any]:
         """Record ``finished`` or ``rolled_back``, provided that the router says so too, and release the lease."""
         if self.check_mode:
@@ -162,6 +232,7 @@ class Migration:
                 )
             self._write(token, kind, weight=goal)
             self.store.write_guard(None)
+            self.store.write_gate(None)
             self.store.write_lease(None)
         return {"changed": True, "id": state.id}
 
@@ -184,7 +255,7 @@ class Migration:
         state = journal.fold(document)
         reality = Reality(None, None, {}, workloads)
         if reading is not None:
-            reality = Reality(reading.weight, reading.persisted, reading.ready, workloads)
+            reality = Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
             problems += decide.differences(self.plan, state, reality)
         return {
             "service": self.plan["service"],
@@ -197,7 +268,8 @@ class Migration:
             "phase": state.phase,
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
-            "lease": {**held, "expired": self.now >= held["expires"]} if held else None,
+            "hold": state.hold,
+            "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
             "guard": _guarding.describe(armed, problems) if armed else None,
             "agree": not problems,
             "differences": problems,
@@ -209,7 +281,7 @@ class Migration:
 
     def _read(self, workloads: Sequence[Mapping[str, Any]] | None) -> Reality:
         reading = self.router.read()
-        return Reality(reading.weight, reading.persisted, reading.ready, workloads)
+        return Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
 
     def _acquire(
         self,
@@ -226,7 +298,7 @@ class Migration:
             owner=owner,
             kind=kind,
             reason=_one_line(reason),
-            now=self.now,
+            now=self.clock.time(),
             ttl=self.plan["lease"]["ttl"],
             last_token=max(highest, held["token"] if held else 0),
             holder_dead=held is not None and held["token"] == takeover,
@@ -255,7 +327,8 @@ class Migration:
             return
         if token is None:
             raise InputError(f"the event {kind!r} needs the token of the run; it is cutover_run.token")
-        self.store.record(token, self.now, kind, **data)
+        with self.store.locked():
+            self.store.record(token, self.clock.time(), kind, **data)
 
     def _undamaged(self, read: Callable[[], _T], otherwise: _T, damage: list[str]) -> _T:
         try:
@@ -288,6 +361,14 @@ class Migration:
             "ready": dict(reality.ready),
             "token": None if self.check_mode else token,
         }
+
+
+def _seen(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """What the journal keeps of a gate's result."""
+    kept = ("name", "status", "reason", "value", "bound", "baseline", "n", "bad", "covered")
+    criteria = [{name: one[name] for name in kept if one.get(name) is not None} for one in gate.get("criteria") or ()]
+    said = {name: gate.get(name) for name in ("verdict", "reason", "message")}
+    return {**said, "wanted": gate.get("wanted"), "criteria": criteria}
 
 
 def _one_line(text: str) -> str:

@@ -18,6 +18,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -54,6 +55,14 @@ class Connection:
     client_cert: str | None = None
     client_key: str | None = None
     timeout: float = 4.0
+
+
+def read_token(path: str) -> str:
+    """The bearer token in the file ``path`` of this host."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InputError(f"The token of Prometheus in {path} cannot be read on this host: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)

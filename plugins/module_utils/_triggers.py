@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import Reading, Settings
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause
 from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import Gate, Options
@@ -20,6 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus impo
     Connection,
     Prometheus,
     SourceDownError,
+    read_token,
 )
 
 EVERY = 1.0
@@ -102,13 +102,5 @@ def _sentence(reading: Reading) -> str:
 
 
 def _connection(source: Mapping[str, Any]) -> Connection:
-    token = None
-    if source.get("token_file"):
-        try:
-            token = Path(source["token_file"]).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise InputError(
-                f"cutover_guard.prometheus.token_file: {source['token_file']} cannot be read on the router host: "
-                f"{error.strerror}"
-            ) from error
+    token = read_token(source["token_file"]) if source.get("token_file") else None
     return Connection(source["url"], token=token, ca_path=source.get("ca_path"))

@@ -141,8 +141,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import (
     _guarding,
     _triggers,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
 
@@ -150,6 +151,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.syste
 def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:
     """Arm or renew, and wait until the guard's process has seen it."""
     armed = store.read_guard()
+    if journal.fold(store.read_journal()).phase == journal.ROLLING_BACK:
+        # Triggers would say no more than what is done about them already.
+        time_ = max(plan["guard"]["time"], plan["back_steps"]["settle"] + GUARD_MARGIN)
+        plan = {**plan, "guard": {**plan["guard"], "triggers": [], "time": time_}}
     settings = plan["guard"]
     if settings["triggers"] and (armed is None or armed["triggers"] != settings["triggers"]):
         # A mistake in a query would never fire: better told before any traffic moves.

@@ -37,14 +37,18 @@ options:
       - V(awaited) waits until no other run holds the lease, as long as C(cutover_lease_wait) says. What runs is best
         read after that.
       - V(begun) begins a migration, or resumes the one that is open.
+      - V(advancing) is V(begun) for a migration that is held; it begins none, and takes one new step at most.
       - V(recorded) appends O(event) with O(data).
+      - V(holding) begins the hold of O(step), or says where it is, with what O(gate) has found.
+      - V(held) ends this run in the middle of a hold, with C(message) and C(unknown) of O(data), and releases the
+        lease. It fails, with RV(reason=held), where C(unknown) says that the hold cannot be judged.
       - V(finished) closes a migration whose candidate serves alone.
       - V(rolling_back) begins the way back, from any state; it takes the lease away from a cutover.
       - V(rolled_back) closes a migration whose old colour serves alone again.
       - V(failed) records O(data) and releases the lease; the migration stays open for the next run.
     type: str
     required: true
-    choices: [awaited, begun, recorded, finished, rolling_back, rolled_back, failed]
+    choices: [awaited, begun, advancing, recorded, holding, held, finished, rolling_back, rolled_back, failed]
   token:
     description:
       - The token that V(begun) or V(rolling_back) returned.
@@ -55,13 +59,23 @@ options:
   event:
     description: What happened.
     type: str
-    choices: [started, probed, drained]
+    choices: [started, probed, drained, hook_called]
   data:
     description:
       - What the event tells, such as C(colour).
       - With O(state=failed) C(reason), a word, and C(message).
     type: dict
     default: {}
+  step:
+    description: The step of RV(decision) that is held.
+    type: dict
+  gate:
+    description: What M(bluegreen.cutover.prometheus_gate) returned since the last look at the hold.
+    type: dict
+  progressive:
+    description: Whether V(rolling_back) goes by the shares of C(cutover_back_steps).
+    type: bool
+    default: false
   reason:
     description: Why the service goes back; C(cutover_reason) when not given.
     type: str
@@ -109,7 +123,7 @@ EXAMPLES = r"""
 RETURN = r"""
 decision:
   description: What comes next.
-  returned: when O(state) is V(begun) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
   type: dict
   contains:
     kind:
@@ -129,7 +143,9 @@ decision:
       type: int
       returned: success
     steps:
-      description: The steps that remain, each with C(share), C(weight), C(settle), and C(allowed) to be there before.
+      description:
+        - The steps that remain, each with C(share), C(weight), C(settle), C(hold), whether it is C(held) already, and
+          C(allowed) to be there before. On the way back those of a progressive one.
       type: list
       elements: dict
       returned: success
@@ -151,37 +167,69 @@ decision:
     from: blue
     to: green
     weight: 100
-    steps: [{share: 50, weight: 50, settle: 5, allowed: [0]}, {share: 100, weight: 100, settle: 0, allowed: [50]}]
+    steps:
+      - {share: 50, weight: 50, settle: 5, hold: 0, held: false, allowed: [0]}
+      - {share: 100, weight: 100, settle: 0, hold: 600, held: false, allowed: [50]}
     differences: []
     sentence: shop moves from blue to green, which gets 50 %, 100 %.
+hold:
+  description: Where the hold is; also the fact C(cutover_hold).
+  returned: when O(state) is V(holding)
+  type: dict
+  contains:
+    kind:
+      description: V(passed), V(waiting), V(failed), or V(unknown) where the gate cannot tell.
+      type: str
+      returned: always
+    left:
+      description: Seconds of the hold that are left.
+      type: float
+      returned: always
+    watch:
+      description: Seconds that this run may look at it next; 0 when it has to end.
+      type: float
+      returned: always
+    action:
+      description: What a broken criterion wants.
+      type: str
+      returned: always
+    sentence:
+      description: The same for a person.
+      type: str
+      returned: always
+    gate_state:
+      description: What the gate needs to go on.
+      type: dict
+      returned: always
+  sample: {kind: waiting, left: 3412.0, watch: 20.0, action: null, sentence: 56.9 minutes of its hold are left}
 id:
   description: The migration's name; the same when it is resumed.
-  returned: when O(state) is V(begun), V(rolling_back), V(finished) or V(rolled_back)
+  returned: when O(state) is V(begun), V(advancing), V(rolling_back), V(finished) or V(rolled_back)
   type: str
   sample: 20260730T120110Z
 token:
   description: The fencing token of this run; null in check mode, and when there is nothing to do.
-  returned: when O(state) is V(begun) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
   type: int
 from:
   description: As in RV(decision).
-  returned: when O(state) is V(begun) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
   type: str
 to:
   description: As in RV(decision).
-  returned: when O(state) is V(begun) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
   type: str
 weight:
   description: Green's percentage of the traffic, as the router applies it.
-  returned: when O(state) is V(begun) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
   type: int
 persisted:
   description: Green's percentage after a reload or a reboot.
-  returned: when O(state) is V(begun) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
   type: int
 ready:
   description: How many instances of each colour are ready, as the router sees them.
-  returned: when O(state) is V(begun) or V(rolling_back)
+  returned: when O(state) is V(begun), V(advancing) or V(rolling_back)
   type: dict
 reason:
   description: A stable word for the kind of failure.
@@ -194,8 +242,6 @@ evidence:
   type: dict
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration, open_plan
@@ -207,31 +253,60 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["awaited", "begun", "recorded", "finished", "rolling_back", "rolled_back", "failed"],
+                "choices": [
+                    "awaited",
+                    "begun",
+                    "advancing",
+                    "recorded",
+                    "holding",
+                    "held",
+                    "finished",
+                    "rolling_back",
+                    "rolled_back",
+                    "failed",
+                ],
             },
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
             "token": {"type": "int", "no_log": False},
-            "event": {"type": "str", "choices": ["started", "probed", "drained"]},
+            "event": {"type": "str", "choices": ["started", "probed", "drained", "hook_called"]},
             "data": {"type": "dict", "default": {}},
+            "step": {"type": "dict"},
+            "gate": {"type": "dict"},
+            "progressive": {"type": "bool", "default": False},
             "reason": {"type": "str"},
             "owner": {"type": "dict", "default": {}},
             "takeover": {"type": "int"},
         },
-        required_if=[("state", "begun", ("workloads",)), ("state", "recorded", ("event",))],
+        required_if=[
+            ("state", "begun", ("workloads",)),
+            ("state", "advancing", ("workloads",)),
+            ("state", "recorded", ("event",)),
+            ("state", "holding", ("step",)),
+        ],
         supports_check_mode=True,
     )
     given = module.params
     try:
         store, router = open_plan(given["plan"])
-        migration = Migration(given["plan"], store, router, now=time.time(), check_mode=module.check_mode)
+        migration = Migration(given["plan"], store, router, check_mode=module.check_mode)
         states = {
             "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
             "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
+            "advancing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], advance=True),
+            "holding": lambda: migration.look(given["token"], given["step"], given["gate"]),
+            "held": lambda: migration.stay(
+                given["token"], str(given["data"].get("message")), unknown=bool(given["data"].get("unknown"))
+            ),
             "recorded": lambda: migration.record(given["token"], given["event"], given["data"]),
             "finished": lambda: migration.close(given["token"], "finished"),
             "rolling_back": lambda: migration.roll_back(
-                given["workloads"], given["owner"], given["reason"], given["takeover"], given["token"]
+                given["workloads"],
+                given["owner"],
+                given["reason"],
+                given["takeover"],
+                given["token"],
+                progressive=given["progressive"],
             ),
             "rolled_back": lambda: migration.close(given["token"], "rolled_back"),
             "failed": lambda: migration.fail(given["token"], given["data"]),

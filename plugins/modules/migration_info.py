@@ -70,9 +70,16 @@ in_flight:
   returned: success
   type: dict
 phase:
-  description: Of the last migration; V(none), V(moving), V(failed), V(finished), V(rolling_back) or V(rolled_back).
+  description:
+    - Of the last migration; V(none), V(moving), V(held), V(failed), V(finished), V(rolling_back) or V(rolled_back).
   returned: success
   type: str
+hold:
+  description:
+    - The hold of the weight of now, with C(weight), C(since), C(seconds) and the gate's last C(verdict); null when none
+      has begun.
+  returned: success
+  type: dict
 migration:
   description: The last migration, with its C(id) and C(events); null when there was none.
   returned: success
@@ -112,7 +119,6 @@ evidence:
   type: dict
 """
 
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
@@ -130,7 +136,7 @@ def main() -> None:
     given = module.params
     try:
         store, router = open_plan(given["plan"])
-        result = Migration(given["plan"], store, router, now=time.time()).describe(given["workloads"])
+        result = Migration(given["plan"], store, router).describe(given["workloads"])
     except CutoverError as error:
         module.fail_json(**error.as_result())
     module.exit_json(changed=False, **result)

@@ -87,3 +87,9 @@ class ProbeError(CutoverError):
     """A probe was not answered as expected."""
 
     reason = "probe"
+
+
+class HeldError(CutoverError):
+    """A hold cannot be judged: the candidate keeps its share until somebody has looked."""
+
+    reason = "held"

@@ -24,13 +24,14 @@ KEPT = 50
 NONE = "none"
 MOVING = "moving"
 ROLLING_BACK = "rolling_back"
+HELD = "held"
 FAILED = "failed"
 FINISHED = "finished"
 ROLLED_BACK = "rolled_back"
 
 _OPEN = frozenset({MOVING, ROLLING_BACK})
 CLOSED = frozenset({NONE, FINISHED, ROLLED_BACK})
-_EVERY = _OPEN | CLOSED | {FAILED}
+_EVERY = _OPEN | CLOSED | {HELD, FAILED}
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,21 @@ class _Rule:
 
 
 _RULES: dict[str, _Rule] = {
-    "began": _Rule(_EVERY, ("from", "to", "digest", "owner", "reason", "weight")),
+    "began": _Rule(_EVERY, ("from", "to", "subject", "owner", "reason", "weight")),
     "started": _Rule(_OPEN, ("colour",)),
     "probed": _Rule(_OPEN, ("colour",)),
     "weight_intended": _Rule(_OPEN, ("before", "weight")),
     "weight_set": _Rule(_OPEN, ("weight", "commands", "ms")),
     "drained": _Rule(_OPEN, ("colour",)),
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
+    "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
+    "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "message", "criteria")),
+    "hook_called": _Rule(_OPEN, ("hook", "message")),
+    "held": _Rule(frozenset({MOVING}), ("message",)),
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
     "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "persisted", "differences")),
     "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
-    "guard_fired": _Rule(_OPEN | {FAILED}, ("cause", "reason", "late")),
+    "guard_fired": _Rule(_OPEN | {HELD, FAILED}, ("cause", "reason", "late")),
     "guard_waits": _Rule(frozenset({ROLLING_BACK}), ("message",)),
     "failed": _Rule(_OPEN, ("reason", "message")),
 }
@@ -62,8 +67,11 @@ class State:
 
     ``weight`` is green's percentage as recorded last. ``possible`` holds every weight that the data plane or the disk
     may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
-    ``since`` is when ``weight`` got its value. ``fired`` is what the guard recorded when it sent the traffic back,
-    until a run goes on from there. ``token`` is the highest one in the whole journal.
+    ``since`` is when ``weight`` got its value. ``subject`` is what is moved, as the last run of the migration was told;
+    None where none has said. ``fired`` is what the guard recorded when it sent the traffic back, until a run goes on
+    from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since", "seconds",
+    "verdict"}``, where the verdict is the gate's last one, None before there was one. ``token`` is the highest one in
+    the whole journal.
     """
 
     phase: str = NONE
@@ -75,7 +83,9 @@ class State:
     possible: frozenset[int] = frozenset()
     since: float | None = None
     failure: dict[str, str] | None = None
+    subject: dict[str, Any] | None = None
     fired: dict[str, Any] | None = None
+    hold: dict[str, Any] | None = None
     token: int = 0
 
 
@@ -176,10 +186,9 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             to_colour=event["to"],
             possible=state.possible | _known(event["weight"], event.get("persisted")),
             failure=None,
+            subject=event.get("subject", state.subject),
             fired=None,
         )
-    if kind == "guard_fired":
-        return replace(state, phase=ROLLING_BACK, failure=None, fired=dict(event))
     if kind == "weight_intended":
         left = _known(event["before"], event["weight"])
         return replace(
@@ -194,6 +203,21 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
         phase = state.phase if kind == "weight_set" else kind
         settled = _weigh(state, event["weight"], event["at"])
         return replace(settled, phase=phase, intent=None, possible=_known(event["weight"]))
+    return _hold_or_end(state, event)
+
+
+def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
+    """The state after an event that leaves the weight alone."""
+    kind = event["kind"]
+    if kind == "hold_began":
+        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"], "verdict": None}
+        return replace(state, hold=hold)
+    if kind == "gate_seen" and state.hold is not None:
+        return replace(state, hold={**state.hold, "verdict": event["verdict"]})
+    if kind == "held":
+        return replace(state, phase=HELD)
+    if kind == "guard_fired":
+        return replace(state, phase=ROLLING_BACK, failure=None, fired=dict(event))
     if kind == "failed":
         # A guard that has done its work ends like this, and says so.
         fired = {**state.fired, "reason": event["message"]} if state.fired else None
@@ -203,7 +227,7 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
 
 
 def _weigh(state: State, weight: int | None, at: float) -> State:
-    return state if weight == state.weight else replace(state, weight=weight, since=at)
+    return state if weight == state.weight else replace(state, weight=weight, since=at, hold=None)
 
 
 def _known(*weights: int | None) -> frozenset[int]:

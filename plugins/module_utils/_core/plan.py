@@ -10,19 +10,20 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import AT_ONCE
 
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
@@ -31,9 +32,6 @@ GUARD_MARGIN = 30
 """Seconds that a guard outlives the longest stretch of work without its renewal: the router's own time to see what is
 ready, some tasks, and the first ones of a rollback.
 """
-
-STOP = 120
-"""Seconds that a workload may take to stop once it is drained."""
 
 LOCAL = "127.0.0.1"
 
@@ -68,6 +66,10 @@ def _text(text: str, pattern: str, needs: str, **more: Any) -> Spec:
 
 def _whole(text: str, low: int, high: int, **more: Any) -> Spec:
     return Spec("whole", text, f"a whole number {low}…{high}", low=low, high=high, **more)
+
+
+def _duration(text: str, **more: Any) -> Spec:
+    return Spec("duration", text, "a duration like 90s, 5m or 48h", **more)
 
 
 def _choice(text: str, *choices: str, **more: Any) -> Spec:
@@ -134,6 +136,16 @@ _NGINX_SOCKET = _file_path(
     "Where its workers tell the weight they apply.", default="/run/bluegreen-cutover-nginx/{service}.sock"
 )
 
+_HOOK = _keys(
+    "One of the two: tasks, or an HTTP call.",
+    {
+        "tasks": _file_path("A file of tasks on the control node; hook_event tells what happened."),
+        "url": _text("What is called, from the router host.", r"https?://[!-~]+", "an address like http://ops:8000/x"),
+        "method": _choice("How.", "POST", "PUT", "GET", default="POST"),
+        "body": Spec("any", "What is sent, as JSON; by default the event.", default=None),
+    },
+)
+
 PROVIDERS: dict[str, dict[str, Spec]] = {
     "haproxy": {
         "socket": _file_path("The runtime API's socket, of level admin.", default="/run/haproxy/admin.sock"),
@@ -162,7 +174,37 @@ PROVIDERS: dict[str, dict[str, Spec]] = {
         "port": _whole("The service's own port, redirected to the colour's.", 1, 65535, required=True),
         "file": _file_path("The ruleset that the boot loads.", default="/etc/bluegreen-cutover/nftables/{service}.nft"),
     },
+    "admin_api": {
+        "endpoints": _list(
+            "Every instance that takes requests and shares them out; all of blue's by default.",
+            Spec("url", "An instance.", "an address like http://app1:8001"),
+        ),
+        "path": _url_path("Where the percentage is read by GET and set by POST.", default="/admin/config"),
+        "field": _text(
+            "The key of green's percentage in that JSON object.",
+            r"\S+",
+            "a word",
+            default="v2_traffic_percentage",
+        ),
+        "emergency": _url_path("What is sent an empty JSON object by POST when everything goes to blue."),
+        "token_file": _file_path("A file on the router host that holds the API's token."),
+        "token_header": _text(
+            "The header that carries it; Authorization says Bearer before it.",
+            r"[A-Za-z0-9-]+",
+            "a header's name",
+            default="Authorization",
+        ),
+        "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+        # The service's lock is held for up to ten times as long, and a run's lease has a minute to spare.
+        "budget_ms": _whole("Milliseconds that one answer may take.", 1, 3000, default=1000),
+        "file": _file_path(
+            "What was set last, on the router host.", default="/etc/bluegreen-cutover/admin_api/{service}.weight"
+        ),
+    },
 }
+
+ENTRIES = {"admin_api": "blue"}
+"""Per provider that has it, the colour that takes every connection whatever the weight, and shares requests out."""
 
 SCHEMA: dict[str, Spec] = {
     "cutover_service": _text(
@@ -200,9 +242,59 @@ SCHEMA: dict[str, Spec] = {
             {
                 "share": _whole("Percentage for the candidate.", 1, 100, required=True),
                 "settle": _whole("Seconds to wait before the service is verified.", 0, 86_400, default=0),
+                "hold": _duration(
+                    "How long the candidate keeps this share before the next step. The window of cutover_gate.",
+                    default=0,
+                ),
             },
         ),
         default=[{"share": 100}],
+    ),
+    "cutover_gate": _keys(
+        "What is asked of the candidate in Prometheus while a step is held; without it a hold is only a wait.",
+        {
+            "criteria": _list(
+                "As in the module bluegreen.cutover.prometheus_gate.", Spec("map", "One.", "a mapping"), required=True
+            ),
+            "no_data": _duration("How long nothing may be known before the gate is inconclusive.", default=120),
+            "alpha": Spec(
+                "number", "Probability of failing a good candidate, per criterion.", "a number", default=0.01
+            ),
+            "beta": Spec("number", "Probability of passing a bad one.", "a number", default=0.05),
+            "dispersion": Spec("number", "How errors cluster, where that is known; 1: not at all.", "a number"),
+            "expected_rps": Spec("number", "Requests a second that the candidate will get.", "a number"),
+        },
+    ),
+    "cutover_prometheus": _keys(
+        "Where metrics are, as the router host reaches them.",
+        {
+            "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090", required=True),
+            "token_file": _file_path("A file on the router host that holds a bearer token."),
+            "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+            "scrape_interval": _duration(
+                "How often it scrapes the service; a sample three times as old tells nothing.", default=15
+            ),
+        },
+    ),
+    "cutover_run_limit": _duration(
+        "How long one run may last when it comes to waiting in a hold; advance.yml goes on from there.", default=900
+    ),
+    "cutover_back": _choice("How rollback.yml goes back.", "immediate", "progressive", default="immediate"),
+    "cutover_back_steps": _keys(
+        "A progressive way back: the shares that the candidate keeps for a while, those below its share of then.",
+        {
+            "shares": _list("In percent.", _whole("A share.", 1, 99), default=[75, 50, 25]),
+            "settle": _whole("Seconds that each is watched; an unstable one ends them all.", 0, 3600, default=30),
+        },
+        default={},
+    ),
+    "cutover_hooks": _keys(
+        "What is called from a migration.",
+        {
+            "notify": replace(_HOOK, help="When a migration moves, ends or goes back, and by a criterion."),
+            "performance_mode": replace(_HOOK, help="By a criterion with that action."),
+        },
+        default={},
     ),
     "cutover_min_ready": _whole(
         "How many instances of a colour must be ready before it gets more traffic; all of them by default.", 1, 10_000
@@ -266,12 +358,7 @@ SCHEMA: dict[str, Spec] = {
                         "query": _text("Any PromQL.", r"\S(?s:.*)", "a text", required=True),
                         "max": Spec("number", "It acts above that.", "a number"),
                         "min": Spec("number", "It acts below that.", "a number"),
-                        "for": Spec(
-                            "duration",
-                            "How long it must be past them, in the time of the samples.",
-                            "seconds, or a time like 90s or 5m",
-                            default=0,
-                        ),
+                        "for": _duration("How long it must be past them, in the time of the samples.", default=0),
                         "reducer": _choice("What makes one value of several series.", *criteria.REDUCERS),
                         "fresh": _text(
                             "A selector whose samples show that the data lives; needed unless the query is a selector.",
@@ -286,21 +373,6 @@ SCHEMA: dict[str, Spec] = {
                     },
                 ),
                 default=[],
-            ),
-            "prometheus": _keys(
-                "Where the triggers are asked, from the router host.",
-                {
-                    "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090"),
-                    "token_file": _file_path("A file on the router host that holds a bearer token."),
-                    "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
-                    "scrape_interval": Spec(
-                        "duration",
-                        "How often it scrapes the service; a sample three times as old tells nothing.",
-                        "seconds, or a time like 90s or 5m",
-                        default=15,
-                    ),
-                },
-                default={},
             ),
         },
         default={},
@@ -318,13 +390,11 @@ SCHEMA: dict[str, Spec] = {
     "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
 }
 
-FACTS = frozenset({"cutover_plan", "cutover_run"})
+FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watched"})
 """Set while a playbook runs; not for an inventory."""
 
 HOST_VARIABLES = frozenset({"cutover_address"})
 """Of one application host: how the router reaches it, when not by its inventory name."""
-
-_RUN_ONLY = ("lease", "reason", "accept_reality")
 
 
 class _Problems(list[str]):
@@ -345,11 +415,13 @@ def make_plan(
     applications: Sequence[str],
     hosts: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str] | None = None,
+    forks: int | None = None,
 ) -> dict[str, Any]:
     """The plan, of plain JSON types; or ``InputError`` with every problem, one line each.
 
     ``variables`` are the ``cutover_*`` variables of the play, ``hosts`` those of each host of the two groups.
-    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value.
+    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value. ``forks``
+    is how many hosts Ansible works on at the same time; all of them by default.
     """
     problems = _Problems(f"{name} has no value: {why}; give it one" for name, why in (failed or {}).items())
     _check_names(variables, hosts, problems)
@@ -369,7 +441,7 @@ def make_plan(
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"- {problem}" for problem in problems)
         raise InputError(f"The inventory of {name} has {count}; nothing was touched:\n{lines}", {"problems": problems})
-    return _assemble(values, routers[0], addresses)
+    return _assemble(values, routers[0], addresses, math.ceil(len(addresses) / (forks or len(addresses))))
 
 
 def describe() -> list[tuple[str, str, str, str]]:
@@ -437,6 +509,14 @@ def _read_whole(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     return _wrong(spec, value, path, problems)
 
 
+def _read_duration(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
+    try:
+        seconds = criteria.duration(value, path)
+    except InputError:
+        return _wrong(spec, value, path, problems)
+    return int(seconds) if seconds.is_integer() else seconds
+
+
 def _read_flag(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     words = {"true": True, "yes": True, "false": False, "no": False}
     flag = words.get(value.lower()) if isinstance(value, str) else value
@@ -447,13 +527,6 @@ def _read_number(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return value
     return _wrong(spec, value, path, problems)
-
-
-def _read_duration(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
-    try:
-        return criteria.duration(value, path)
-    except InputError:
-        return _wrong(spec, value, path, problems)
 
 
 def _read_url(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
@@ -536,9 +609,9 @@ _READERS: dict[str, Callable[[Spec, Any, str, _Problems], Any]] = {
     "text": _read_text,
     "choice": _read_choice,
     "whole": _read_whole,
+    "duration": _read_duration,
     "flag": _read_flag,
     "number": _read_number,
-    "duration": _read_duration,
     "url": _read_url,
     "list": _read_list,
     "keys": _read_keys,
@@ -618,6 +691,11 @@ def _check_sticky(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append("cutover_router.sticky needs exactly one of cookie and header")
 
 
+def _check_endpoints(values: Mapping[str, Any], problems: _Problems) -> None:
+    if (values.get("cutover_router") or {}).get("endpoints") == []:
+        problems.append("cutover_router.endpoints is empty; at least one is needed, or leave it out for all of blue's")
+
+
 def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
     backup = values.get("cutover_backup") or {}
     destination = (backup.get("destination") or "").rstrip("/")
@@ -634,8 +712,8 @@ def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
             f"cutover_guard.time is {guard['time']}, and a step settles for {max(settles)} s: the guard would take it "
             "back each time; more is needed"
         )
-    if guard.get("triggers") and not (guard.get("prometheus") or {}).get("url"):
-        problems.append("cutover_guard.prometheus.url is missing; the triggers are asked there")
+    if guard.get("triggers") and not values.get("cutover_prometheus"):
+        problems.append("cutover_prometheus is missing; the triggers of cutover_guard are asked there")
     if guard.get("triggers") and None not in guard["triggers"]:
         try:
             criteria.parse(guard["triggers"])
@@ -643,13 +721,43 @@ def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
             problems.append(f"cutover_guard.triggers: {error.message}")
 
 
+def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
+    gate = values.get("cutover_gate")
+    if not gate:
+        return
+    if not values.get("cutover_prometheus"):
+        problems.append("cutover_prometheus is missing; cutover_gate is asked there")
+    holds = [step["hold"] for step in values.get("cutover_steps") or [] if step and step["hold"]]
+    if not holds:
+        problems.append("cutover_gate is never asked: no step of cutover_steps has a hold")
+    scrape = (values.get("cutover_prometheus") or {}).get("scrape_interval")
+    if scrape is not None and holds and min(holds) < 2 * scrape:
+        problems.append(
+            f"cutover_steps has a hold of {min(holds)} s, and Prometheus scrapes each {scrape} s; "
+            "a hold of at least two scrapes is needed"
+        )
+    try:
+        criteria.parse(gate["criteria"] or [])
+    except InputError as error:
+        problems.append(f"cutover_gate.criteria: {error.message}")
+
+
+def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
+    for name, hook in (values.get("cutover_hooks") or {}).items():
+        if hook and (hook["tasks"] is None) == (hook["url"] is None):
+            problems.append(f"cutover_hooks.{name} needs exactly one of tasks and url")
+
+
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_colours,
     _check_steps,
     _check_probes,
     _check_sticky,
+    _check_endpoints,
     _check_backup,
     _check_guard,
+    _check_gate,
+    _check_hooks,
 )
 
 
@@ -678,8 +786,8 @@ def _addresses(
 
 
 def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str, str], problems: _Problems) -> None:
-    """A router beside the application takes a port of the same host."""
-    if router not in addresses:
+    """A router beside the application takes a port of the same host, unless a colour is the entry itself."""
+    if router not in addresses or values["cutover_router"]["provider"] in ENTRIES:
         return
     front = urlsplit(values["cutover_front"])
     taken = values["cutover_router"].get("port") or front.port or (443 if front.scheme == "https" else 80)
@@ -691,24 +799,32 @@ def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str,
             )
 
 
-def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str]) -> dict[str, Any]:
+def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str], batches: int) -> dict[str, Any]:
     service = values["cutover_service"]
     candidate = values["cutover_to"]
-    drain, tests = values["cutover_drain"], values["cutover_tests"]
-    plan: dict[str, Any] = {
+    drain = values["cutover_drain"]
+    entry = ENTRIES.get(values["cutover_router"]["provider"])
+    urls = {
+        colour: [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()]
+        for colour, its in values["cutover_colours"].items()
+    }
+    return {
         "service": service,
         "from": "blue" if candidate == "green" else "green",
         "to": candidate,
         "state_dir": values["cutover_state_dir"],
         "front": values["cutover_front"],
         "hosts": {"router": router, "app": list(addresses)},
-        "one_host": list(addresses) == [router] and [step["settle"] for step in values["cutover_steps"]] == [0],
-        "router": _fill(values["cutover_router"], service),
+        "one_host": list(addresses) == [router]
+        and values["cutover_steps"] == [{"share": 100, "settle": 0, "hold": 0}]
+        and entry is None,
+        "router": _fill({**({"endpoints": urls[entry]} if entry else {}), **values["cutover_router"]}, service),
+        "entry": entry,
         "colours": {
             colour: {
                 **its,
                 "instances": [{"host": address, "port": its["port"]} for address in addresses.values()],
-                "urls": [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()],
+                "urls": urls[colour],
                 **_life(its, values["cutover_health"], drain),
             }
             for colour, its in values["cutover_colours"].items()
@@ -723,17 +839,22 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         ],
         "drain": drain,
         "min_ready": values["cutover_min_ready"] or len(addresses),
-        "tests": tests,
-        "tests_timeout": max((test["timeout"] for test in tests), default=0),
+        "tests": values["cutover_tests"],
         "backup": values["cutover_backup"],
-        "lease": {"ttl": _longest_stretch(values) + MARGIN, "wait": values["cutover_lease_wait"]},
+        "lease": {
+            "ttl": _longest_stretch(values, len(addresses), batches) + MARGIN,
+            "wait": values["cutover_lease_wait"],
+        },
         "guard": _guard(values),
+        "prometheus": _given(values["cutover_prometheus"] or {}),
+        "gate": _given(values["cutover_gate"]) if values["cutover_gate"] else None,
+        "run_limit": values["cutover_run_limit"],
+        "back": values["cutover_back"],
+        "back_steps": values["cutover_back_steps"],
+        "hooks": {name: _given(hook) for name, hook in values["cutover_hooks"].items() if hook},
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
-    lasting = {name: value for name, value in plan.items() if name not in _RUN_ONLY}
-    canonical = json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return {**plan, "digest": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[str, Any]) -> dict[str, Any]:
@@ -765,7 +886,7 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
         **given,
         "time": given["time"] or longest + GUARD_MARGIN,
         "triggers": [_given(trigger) for trigger in given["triggers"]],
-        "prometheus": _given(given["prometheus"]),
+        "prometheus": _given(values["cutover_prometheus"] or {}),
     }
 
 
@@ -780,22 +901,25 @@ def _bracket(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _budget(probes: Sequence[Mapping[str, Any]]) -> int:
-    """Seconds that all of them may take."""
-    return math.ceil(sum(int(probe["budget_ms"]) for probe in probes) / 1000)
+def _budget(probes: Sequence[Mapping[str, Any]], bases: int = 1) -> int:
+    """Seconds that asking all of them at ``bases`` places may take; a request ends after twice its budget."""
+    return math.ceil(2 * sum(int(probe["budget_ms"]) for probe in probes) * math.ceil(bases / AT_ONCE) / 1000)
 
 
-def _longest_stretch(values: Mapping[str, Any]) -> int:
-    """Seconds between two records at most: the lease is renewed by each, and must not end in between."""
+def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int:
+    """Seconds between two records at most: the lease is renewed by each, and must not end in between.
+
+    What is done on each of the ``hosts`` is done in so many ``batches``, one after the other.
+    """
     backup = values["cutover_backup"]
     stretches: list[int] = [
-        (backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"],
-        sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"]),
+        # Packed, compared and brought to the disk.
+        batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
+        batches * sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"], hosts),
         max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
         # Nothing is recorded between the last step's weight and the end of the draining.
         values["cutover_steps"][-1]["settle"]
         + _budget(values["cutover_verify"])
-        + values["cutover_drain"]["timeout"]
-        + STOP,
+        + batches * (values["cutover_drain"]["timeout"] + STOP),
     ]
     return max(stretches)

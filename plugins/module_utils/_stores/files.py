@@ -44,7 +44,7 @@ class LockedError(StoreError):
 
 
 class FileStore:
-    """``<state_dir>/<service>/{lock,lease.json,fence.json,guard.json,journal.json}``.
+    """``<state_dir>/<service>/{lock,lease.json,fence.json,guard.json,gate.json,journal.json}``.
 
     Reading needs no lock, because files are only ever replaced whole. Everything raises ``StoreError``, naming the
     path. In check mode call nothing but the ``read_`` methods.
@@ -114,6 +114,14 @@ class FileStore:
         """Replace the guard, durably; None disarms it, and its process ends."""
         self._replace(self.folder / "guard.json", document)
 
+    def read_gate(self) -> dict[str, Any] | None:
+        """What a gate needs to go on, with what it was asked; None where there is none."""
+        return self._read(self.folder / "gate.json")
+
+    def write_gate(self, document: dict[str, Any] | None) -> None:
+        """Replace what a gate needs to go on, durably; None forgets it."""
+        self._replace(self.folder / "gate.json", document)
+
     def read_fence(self) -> int:
         """The highest token seen on this host; 0 where none was."""
         path = self.folder / "fence.json"
@@ -123,9 +131,15 @@ class FileStore:
         return token
 
     def set_aside(self, path: Path) -> Path:
-        """Rename a damaged file, so that the next one can be written; return its new name."""
-        aside = path.with_name(f"{path.name}.damaged")
+        """Rename a damaged file, so that the next one can be written; return its new name, which no other file had.
+
+        Call it inside ``locked()``.
+        """
+        aside, number = path.with_name(f"{path.name}.damaged"), 1
         with _naming(path):
+            while aside.exists():
+                number += 1
+                aside = path.with_name(f"{path.name}.damaged-{number}")
             os.replace(path, aside)
             _sync_folder(path.parent)
         return aside
@@ -154,12 +168,17 @@ class FileStore:
     def record(self, token: int, now: float, kind: str, **data: Any) -> None:
         """Append one event to the journal as the run with ``token``, and renew its lease."""
         with self.locked():
+            self.renew(token, now)
+            event = {"kind": kind, "at": now, "token": token, **data}
+            self.write_journal(journal.append(self.read_journal(), event))
+
+    def renew(self, token: int, now: float) -> None:
+        """Renew the lease of the run with ``token``, where this host keeps it; or raise ``FencedError``."""
+        with self.locked():
             self.fence(token, now)
             held = self.read_lease()
             if held is not None:
                 self.write_lease(lease.renew(held, now))
-            event = {"kind": kind, "at": now, "token": token, **data}
-            self.write_journal(journal.append(self.read_journal(), event))
 
     def _replace(self, path: Path, document: dict[str, Any] | None) -> None:
         if document is not None:

@@ -33,7 +33,7 @@ def summary(**other: Any) -> dict[str, Any]:
     return {
         "requests": 10, "outcomes": {"ok": 7, "refused": 1, "idle_reset": 2}, "switches": 2, "command_ms": [1, 3],
         "switch_ms": [10, 20], "switch_new_ms": [5, 6],
-        "p99_near_ms": 12, "p99_steady_ms": 10, "p99_ratio": 1.2, **other,
+        "p99_near_ms": 12, "p99_control_ms": 11, "p99_steady_ms": 10, "p99_ratio": 1.2, **other,
     }  # fmt: skip
 
 
@@ -107,6 +107,15 @@ def test_near_and_steady_are_kept_apart() -> None:
     assert (found["p99_near_ms"], found["p99_steady_ms"], found["p99_ratio"]) == (12, 10, 1.2)
     assert found["outcomes"] == {"ok": 1201, "timeout": 50}
     assert found["switch_ms"] == [2, 2200]
+
+
+def test_a_control_is_neither_near_nor_steady() -> None:
+    requests = [
+        request._replace(ended=request.scheduled + 0.02) if abs(request.scheduled - 5) <= figures.AROUND else request
+        for request in load(12, switches=(2, 8), near_ms=12, steady_ms=10)
+    ]
+    found = figures.summarize(requests, [Switch(2, "blue", 2), Switch(8, "green", 4)], [5.0])
+    assert (found["p99_near_ms"], found["p99_control_ms"], found["p99_steady_ms"]) == (12, 20, 10)
 
 
 def test_merge_takes_medians_of_times_and_sums_of_counts() -> None:

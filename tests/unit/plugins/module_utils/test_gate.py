@@ -345,7 +345,7 @@ def test_options_that_cannot_be_meant(given: dict[str, Any], message: str) -> No
 
 def test_a_connection() -> None:
     given = {"url": "http://p", "timeout": 4.0}
-    keys = ("token", "username", "password", "ca_path", "client_cert", "client_key")
+    keys = ("token", "token_file", "username", "password", "ca_path", "client_cert", "client_key")
     assert make_connection({**dict.fromkeys(keys), **given}) == Connection("http://p")
     with pytest.raises(InputError, match="timeout"):
         make_connection({**dict.fromkeys(keys), **given, "timeout": 0})

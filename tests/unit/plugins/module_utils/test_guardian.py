@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ class Desk:
         self.plan = self.make_plan()
         self.token = 0
 
-    def make_plan(self, **settings: Any) -> dict[str, Any]:
+    def make_plan(self, source: str = "", **settings: Any) -> dict[str, Any]:
         variables = {
             "cutover_service": "shop",
             "cutover_front": "http://router",
@@ -90,6 +91,7 @@ class Desk:
             },
             "cutover_state_dir": str(self.folder),
             "cutover_guard": {"time": 10, **settings},
+            "cutover_prometheus": {"url": source} if source else None,
         }
         return make_plan(variables, routers=["router"], applications=["app1", "app2"], hosts={})
 
@@ -119,7 +121,7 @@ class Desk:
         self.wall += seconds
 
     def run(self) -> Migration:
-        return Migration(self.plan, self.store, self.router, now=self.wall)
+        return Migration(self.plan, self.store, self.router, clock=SimpleNamespace(time=lambda: self.wall))
 
     @property
     def workloads(self) -> list[dict[str, Any]]:
@@ -471,7 +473,7 @@ def test_a_sign_of_life_is_given_at_once_for_what_is_new(desk: Desk) -> None:
 
 def test_a_trigger_that_holds_fires_a_confirmed_guard(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     trigger = {"name": "errors of green", "query": "q", "max": 0.05}
-    desk.plan = desk.make_plan(triggers=[trigger], prometheus={"url": "http://prometheus:9090"})
+    desk.plan = desk.make_plan(triggers=[trigger], source="http://prometheus:9090")
     desk.arm(desk.token)
     assert desk.confirm(desk.token)
     monkeypatch.setattr(Watch, "set", lambda _self, _document: None)
@@ -487,7 +489,7 @@ def test_a_trigger_that_holds_fires_a_confirmed_guard(desk: Desk, monkeypatch: p
 
 def test_a_trigger_that_a_rollback_has_taken_over_from_fires_nothing(desk: Desk) -> None:
     trigger = {"name": "errors of green", "query": "q", "max": 0.05}
-    desk.plan = desk.make_plan(triggers=[trigger], prometheus={"url": "http://prometheus:9090"})
+    desk.plan = desk.make_plan(triggers=[trigger], source="http://prometheus:9090")
     desk.arm(desk.token)
     token = desk.run().roll_back(None, BOB)["token"]
     desk.guardian._fire(Cause("trigger", "'errors of green' was 0.2"))

@@ -146,7 +146,7 @@ def test_its_token_is_read_for_each_look(source: Source, tmp_path: Path) -> None
     triggers.look()
     assert [one.token for one in source.connections][-2:] == ["first", "second"]
     path.unlink()
-    with pytest.raises(InputError, match="token_file: .* cannot be read on the router host"):
+    with pytest.raises(InputError, match="token of Prometheus in .* cannot be read on this host"):
         triggers.look()
 
 

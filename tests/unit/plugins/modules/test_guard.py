@@ -31,7 +31,7 @@ def _started(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return starts
 
 
-def plan(folder: Path, **settings: Any) -> dict[str, Any]:
+def plan(folder: Path, source: str = "", **settings: Any) -> dict[str, Any]:
     variables = {
         "cutover_service": "guarded",
         "cutover_front": "http://router",
@@ -42,6 +42,7 @@ def plan(folder: Path, **settings: Any) -> dict[str, Any]:
         },
         "cutover_state_dir": str(folder),
         "cutover_guard": {"time": 10, **settings},
+        "cutover_prometheus": {"url": source} if source else None,
     }
     return make_plan(variables, routers=["router"], applications=["app1"], hosts={})
 
@@ -71,7 +72,7 @@ def test_triggers_stay_armed_when_confirmed(
 ) -> None:
     asked = []
     monkeypatch.setattr(_triggers, "check", lambda triggers, source: asked.append((source["url"], triggers)))
-    made = plan(tmp_path, triggers=[TRIGGER], prometheus={"url": "http://127.0.0.1:9090"})
+    made = plan(tmp_path, triggers=[TRIGGER], source="http://127.0.0.1:9090")
     run_module(guard, state="armed", plan=made, token=5)
     run_module(guard, state="armed", plan=made, token=5)
     # Once: a Prometheus that is away for a moment must not undo a step.
@@ -88,7 +89,7 @@ def test_a_trigger_that_cannot_be_asked_arms_nothing(
         raise InputError("the query is wrong")
 
     monkeypatch.setattr(_triggers, "check", refuse)
-    made = plan(tmp_path, triggers=[TRIGGER], prometheus={"url": "http://127.0.0.1:9090"})
+    made = plan(tmp_path, triggers=[TRIGGER], source="http://127.0.0.1:9090")
     refused = run_module(guard, state="armed", plan=made, token=5)
     assert (refused["rc"], refused["reason"], refused["msg"]) == (1, "input", "the query is wrong")
     assert FileStore(str(tmp_path), "guarded").read_guard() is None

@@ -1,0 +1,78 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hold: the time that a step is kept, and what ends it. It outlives the runs that look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PASSED = "passed"
+WAITING = "waiting"
+FAILED = "failed"
+UNKNOWN = "unknown"
+
+_GOES_ON = ("performance_mode", "notify")
+"""Actions of a broken criterion after which the hold goes on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``kind`` is ``passed``, ``waiting``, ``failed`` or ``unknown``; ``left`` seconds of the hold.
+
+    ``watch``: seconds that this run may look at it next; 0 when the run has to end. ``action`` is what the broken
+    criterion wants, ``sentence`` for a person.
+    """
+
+    kind: str
+    left: float
+    watch: float
+    sentence: str
+    action: str | None = None
+
+    def as_result(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return asdict(self)
+
+
+def judge(
+    hold: Mapping[str, Any],
+    *,
+    gate: Mapping[str, Any] | None,
+    gated: bool,
+    now: float,
+    run_left: float,
+    slice_: float,
+) -> Outcome:
+    """Where ``hold`` (as the journal's state has it) is at ``now``.
+
+    ``gate`` is what the module prometheus_gate returned in this look; ``gated`` whether there is one at all. Its
+    window is counted on samples, so that missing data makes a hold longer; without a gate the clock decides.
+    ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at most.
+    """
+    left = max(0.0, hold["since"] + hold["seconds"] - now)
+    if gate is not None:
+        left = max(0.0, gate.get("left") or 0.0)
+    watch = max(0.0, min(slice_, run_left))
+    if hold["verdict"] == "pass" or (not gated and left <= 0):
+        return Outcome(PASSED, 0.0, 0.0, "its hold is over" + (", and the gate passed" if gated else ""))
+    if gate is None or gate["verdict"] == "open":
+        why = f" ({gate['message']})" if gate and gate.get("message") else ""
+        return Outcome(WAITING, left, watch if gated else min(watch, left), f"{_span(left)} of its hold are left{why}")
+    said = gate.get("message") or gate.get("reason") or ""
+    if gate["verdict"] == "fail":
+        wanted = gate.get("wanted") or "rollback"
+        kind = WAITING if wanted in _GOES_ON else FAILED
+        return Outcome(kind, left, watch, f"the gate fails: {said}", wanted)
+    return Outcome(UNKNOWN, left, 0.0, f"the gate cannot tell: {said}")
+
+
+def _span(seconds: float) -> str:
+    """A length of time for people."""
+    for name, unit in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} seconds"
