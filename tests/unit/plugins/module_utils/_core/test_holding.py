@@ -14,7 +14,7 @@ HOLD = {"weight": 50, "since": 1000.0, "seconds": 600, "verdict": None}
 
 def judge(gate: dict[str, Any] | None = None, *, gated: bool = True, **changes: Any) -> holding.Outcome:
     given = {"now": 1100.0, "run_left": 900.0, "slice_": 20.0, **changes}
-    hold = {**HOLD, "verdict": given.pop("verdict", None)}
+    hold = {**HOLD, "verdict": given.pop("verdict", None), "wanted": given.pop("wanted", None)}
     return holding.judge(hold, gate=gate, gated=gated, **given)
 
 
