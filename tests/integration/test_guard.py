@@ -341,7 +341,8 @@ def test_a_confirmed_hold_has_no_deadline_and_its_trigger_acts(site: Site) -> No
     requests_total = 'http_requests_total{job="shop-green"}'
     errors = f'sum(rate({requests_total[:-1]},status=~"5.."}}[5s])) or 0 * sum(rate({requests_total}[5s]))'
     trigger = {"name": "the service looks ill", "query": errors, "fresh": requests_total, "max": 0.5, "for": "2s"}
-    site.half("confirm", triggers=[trigger], prometheus={"url": "http://127.0.0.1:9090", "scrape_interval": "1s"})
+    watched = replace(site, settings={"cutover_prometheus": {"url": "http://127.0.0.1:9090", "scrape_interval": "1s"}})
+    watched.half("confirm", triggers=[trigger])
     assert site.serve(60) == {"blue", "green"}
     told = site.play_status()["guard"]
     assert (told["state"], told["left"], told["triggers"]) == ("watching", None, ["the service looks ill"])
