@@ -85,7 +85,6 @@ _DEPARTURE = {
     "back": "back, s",
     "worst": "worst",
     "failed": "failed",
-    "each": "each",
 }
 
 
@@ -93,7 +92,7 @@ def render_detection(document: Mapping[str, Any]) -> str:
     """The page of detection.py; its every number was measured in this run."""
     machine = document["machine"]
     rows = [
-        (f"{one['scrape']} s", way, *(one[way][name] for name in _DEPARTURE))
+        (f"{one['scrape']} s", way, *(one[way][name] for name in _DEPARTURE), ", ".join(map(str, one[way]["each"])))
         for one in document["scrapes"]
         for way in ("gate", "usual")
     ]
@@ -109,7 +108,7 @@ def render_detection(document: Mapping[str, Any]) -> str:
         "## Verdict",
         _table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
         "## Medians",
-        _table(("scrape", "way", *_DEPARTURE.values()), rows),
+        _table(("scrape", "way", *_DEPARTURE.values(), "each"), rows),
         f"Healthy greens that were rolled back in the same hold: {healthy}.",
     ]
     return "\n\n".join(sections) + "\n"
