@@ -172,35 +172,52 @@ class Migration:
         The hold's outcome, and under ``gate_state`` what the gate needs to go on.
         """
         if self.check_mode:
-            sentence = f"a run would hold it for {step['hold']} s"
-            return {"changed": True, "hold": {**holding.Outcome(holding.PASSED, 0, 0, sentence).as_result()}}
-        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": self.plan["gate"]}
+            return {"changed": True, "hold": self._would_hold(step)}
+        if token is None:
+            raise InputError("a hold needs the token of the run; it is cutover_run.token")
+        # A gate goes on only with what it was asked before.
+        scrape = self.plan["prometheus"].get("scrape_interval")
+        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": self.plan["gate"], "scrape": scrape}
         with self.store.locked():
-            state = journal.fold(self.store.read_journal())
-            began = state.hold is None or state.hold["weight"] != step["weight"]
-            if began:
-                self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
-            elif token is not None:
-                self.store.renew(token, self.clock.time())
-            if gate is not None:
-                self.store.write_gate({"asked": asked, "state": gate["state"]})
-                if state.hold is None or state.hold["verdict"] != gate["verdict"]:
-                    self._write(token, "gate_seen", **_seen(gate))
-            saved = self.store.read_gate() or {}
-            held = self.store.read_lease()
+            self.store.renew(token, self.clock.time())
             hold = journal.fold(self.store.read_journal()).hold
+            began = hold is None or hold["weight"] != step["weight"]
+            if hold is None or began:
+                self.store.write_gate(None)
+                self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
+                hold = {"since": self.clock.time(), "verdict": None, "wanted": None}
             outcome = holding.judge(
-                {**(hold or {}), "seconds": step["hold"]},
+                {**hold, "seconds": step["hold"]},
                 gate=gate,
                 gated=self.plan["gate"] is not None,
                 now=self.clock.time(),
-                run_left=self.plan["run_limit"] - (self.clock.time() - held["since"] if held else 0),
+                run_left=self._run_left(),
                 slice_=min(WATCH, self.plan["guard"]["time"] / 2),
             )
-            if outcome.kind == holding.PASSED and self.plan["gate"] is None:
+            if gate is not None:
+                self.store.write_gate({"asked": asked, "state": gate["state"]})
+                if (hold["verdict"], hold["wanted"]) != (gate["verdict"], gate.get("wanted")):
+                    self._write(token, "gate_seen", **_seen(gate))
+            elif outcome.kind == holding.PASSED and hold["verdict"] != "pass":
                 self._write(token, "gate_seen", **_seen({"verdict": "pass", "message": outcome.sentence}))
-        state_ = saved.get("state") if saved.get("asked") == asked and not began else None
-        return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state_}}
+            saved = self.store.read_gate() or {}
+        state = saved.get("state") if saved.get("asked") == asked else None
+        return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state}}
+
+    def _would_hold(self, step: Mapping[str, Any]) -> dict[str, Any]:
+        """What a run would do with the hold of ``step``: wait for its end, or end itself before."""
+        hold = journal.fold(self.store.read_journal()).hold
+        begun = hold is not None and hold["weight"] == step["weight"]
+        since = hold["since"] if hold is not None and begun else self.clock.time()
+        left = max(0.0, since + step["hold"] - self.clock.time())
+        kind = holding.PASSED if left <= self.plan["run_limit"] else holding.WAITING
+        outcome = holding.Outcome(kind, left, 0.0, f"a run would find {holding.span(left)} of its hold left")
+        return {**outcome.as_result(), "gate_state": None}
+
+    def _run_left(self) -> float:
+        """Seconds that this run may go on; below 0 when it has gone on for longer."""
+        held = self.store.read_lease()
+        return float(self.plan["run_limit"]) - (self.clock.time() - held["since"] if held else 0.0)
 
     def stay(self, token: int | None, message: str, *, unknown: bool) -> dict[str, Any]:
         """End this run in the middle of a hold, and release its lease; ``HeldError`` where the hold is ``unknown``."""
@@ -367,8 +384,8 @@ def _seen(gate: Mapping[str, Any]) -> dict[str, Any]:
     """What the journal keeps of a gate's result."""
     kept = ("name", "status", "reason", "value", "bound", "baseline", "n", "bad", "covered")
     criteria = [{name: one[name] for name in kept if one.get(name) is not None} for one in gate.get("criteria") or ()]
-    said = {name: gate.get(name) for name in ("verdict", "reason", "message")}
-    return {**said, "wanted": gate.get("wanted"), "criteria": criteria}
+    said = {name: gate.get(name) for name in ("verdict", "reason", "wanted")}
+    return {**said, "message": holding.said(gate), "criteria": criteria}
 
 
 def _one_line(text: str) -> str:

@@ -257,19 +257,23 @@ def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
 def _remaining(
     plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool, at_most: int | None
 ) -> tuple[dict[str, Any], ...]:
-    """The steps to come, ``held`` where their hold has begun. The share that is applied now comes again, because nobody
-    knows that it was proven, unless its hold has passed. ``at_most`` so many are new.
+    """The steps to come. The share that is applied now comes again, because nobody knows that it was proven, unless its
+    hold has passed, or it was left on purpose and has none. It is ``held`` where it was left in the middle of its hold,
+    which was confirmed then. ``at_most`` so many are new.
     """
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
     hold = state.hold if state.hold is not None and state.hold["weight"] == weight else None
+    passed = hold is not None and hold["verdict"] == "pass"
+    confirmed = state.phase == journal.HELD
     # What is on disk and cannot be told was accepted as it is: then anything may be found.
     allowed = [] if reality.persisted is None else sorted({weight, reality.persisted})
     steps = []
     for step in plan["steps"]:
         here = step["share"] == share
-        if step["share"] > share or (here and not (hold is not None and hold["verdict"] == "pass")):
-            steps.append({**step, "allowed": allowed, "held": here and hold is not None})
+        proven = passed or (confirmed and not step["hold"])
+        if step["share"] > share or (here and not proven):
+            steps.append({**step, "allowed": allowed, "held": here and confirmed and hold is not None})
             allowed = allowed if check_mode else [step["weight"]]
     return tuple(steps if at_most is None else steps[: at_most + sum(step["held"] for step in steps)])
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import holding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
@@ -139,7 +140,9 @@ _NGINX_SOCKET = _file_path(
 _HOOK = _keys(
     "One of the two: tasks, or an HTTP call.",
     {
-        "tasks": _file_path("A file of tasks on the control node; hook_event tells what happened."),
+        "tasks": _file_path(
+            "A file of tasks on the control node; hook_event tells what happened. For a call that needs headers, too."
+        ),
         "url": _text("What is called, from the router host.", r"https?://[!-~]+", "an address like http://ops:8000/x"),
         "method": _choice("How.", "POST", "PUT", "GET", default="POST"),
         "body": Spec("any", "What is sent, as JSON; by default the event.", default=None),
@@ -291,7 +294,7 @@ SCHEMA: dict[str, Spec] = {
     "cutover_hooks": _keys(
         "What is called from a migration.",
         {
-            "notify": replace(_HOOK, help="When a migration moves, ends or goes back, and by a criterion."),
+            "notify": replace(_HOOK, help="When the service has moved or gone back, a run stops, and by a criterion."),
             "performance_mode": replace(_HOOK, help="By a criterion with that action."),
         },
         default={},
@@ -736,6 +739,11 @@ def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
             f"cutover_steps has a hold of {min(holds)} s, and Prometheus scrapes each {scrape} s; "
             "a hold of at least two scrapes is needed"
         )
+    for name, low, high in (("alpha", 0, 0.5), ("beta", 0, 0.5), ("dispersion", 1, None), ("expected_rps", 0, None)):
+        value = gate[name]
+        if value is not None and (value < low or (high is not None and not low < value <= high)):
+            needed = f"a number of at least {low}" if high is None else f"a number above {low}, at most {high}"
+            problems.append(f"cutover_gate.{name} is {value}; {needed} is needed")
     try:
         criteria.parse(gate["criteria"] or [])
     except InputError as error:
@@ -746,6 +754,10 @@ def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
     for name, hook in (values.get("cutover_hooks") or {}).items():
         if hook and (hook["tasks"] is None) == (hook["url"] is None):
             problems.append(f"cutover_hooks.{name} needs exactly one of tasks and url")
+    for criterion in (values.get("cutover_gate") or {}).get("criteria") or []:
+        action = (criterion or {}).get("action")
+        if action in holding.GOES_ON and not (values.get("cutover_hooks") or {}).get(action):
+            problems.append(f"cutover_hooks.{action} is missing; the criterion {criterion.get('name')!r} asks for it")
 
 
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
@@ -851,7 +863,12 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "run_limit": values["cutover_run_limit"],
         "back": values["cutover_back"],
         "back_steps": values["cutover_back_steps"],
-        "hooks": {name: _given(hook) for name, hook in values["cutover_hooks"].items() if hook},
+        # An address or a body may hold a secret, and modules print the plan: these stay where the inventory has them.
+        "hooks": {
+            name: {"tasks": hook["tasks"]} if hook["tasks"] else {"method": hook["method"]}
+            for name, hook in values["cutover_hooks"].items()
+            if hook
+        },
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
