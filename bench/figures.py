@@ -233,5 +233,5 @@ def judge_detection(scrapes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
     for one in scrapes:
         where = f"scrape every {one['scrape']} s"
         targets.append(_target(f"{where}: all traffic on blue, median, s", one["gate"]["back"], one["limit"]))
-        targets.append(_target(f"{where}: healthy greens rolled back", one["false_alarms"], 0))
+        targets.append(_target(f"{where}: healthy greens rolled back", one["healthy"].get("rolled_back", 0), 0))
     return targets

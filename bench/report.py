@@ -96,8 +96,9 @@ def render_detection(document: Mapping[str, Any]) -> str:
         for one in document["scrapes"]
         for way in ("gate", "usual")
     ]
-    healthy = ", ".join(
-        f"{one['false_alarms']} of {one['healthy']} at {one['scrape']} s" for one in document["scrapes"]
+    healthy = "; ".join(
+        f"at {one['scrape']} s " + ", ".join(f"{count} {end}" for end, count in one["healthy"].items())
+        for one in document["scrapes"]
     )
     sections = [
         "# How soon a green that fails is left",
@@ -109,7 +110,7 @@ def render_detection(document: Mapping[str, Any]) -> str:
         _table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
         "## Medians",
         _table(("scrape", "way", *_DEPARTURE.values(), "each"), rows),
-        f"Healthy greens that were rolled back in the same hold: {healthy}.",
+        f"How the same cutover ended for a healthy green: {healthy}.",
     ]
     return "\n\n".join(sections) + "\n"
 

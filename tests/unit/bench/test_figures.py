@@ -187,13 +187,16 @@ def test_what_never_came_is_longer_than_all_others() -> None:
     assert figures.merge_departures(departures()[1:])["back"] == math.inf
 
 
-@pytest.mark.parametrize(("limit", "false_alarms", "met"), [(8.3, 0, [True, True]), (8.2, 1, [False, False])])
-def test_detection_is_judged_and_told(limit: float, false_alarms: int, met: list[bool]) -> None:
+@pytest.mark.parametrize(
+    ("limit", "healthy", "met"),
+    [(8.3, {"finished": 4, "held": 1}, [True, True]), (8.2, {"finished": 4, "rolled_back": 1}, [False, False])],
+)
+def test_detection_is_judged_and_told(limit: float, healthy: dict[str, int], met: list[bool]) -> None:
     merged = figures.merge_departures(departures())
-    one = {"scrape": 1, "limit": limit, "gate": merged, "usual": merged, "healthy": 5, "false_alarms": false_alarms}
+    one = {"scrape": 1, "limit": limit, "gate": merged, "usual": merged, "healthy": healthy}
     targets = figures.judge_detection([one])
     assert [target["met"] for target in targets] == met
     text = report.render_detection({**document(), "scrapes": [one], "targets": targets})
     assert f"| scrape every 1 s: all traffic on blue, median, s | 8.3 | {limit} | {'met' if met[0] else '**M'}" in text
     assert "| 1 s | usual | 3 | 6 | 8 | 8.3 | inf | 20 | 8.1, 8.3, inf |" in text
-    assert f"in the same hold: {false_alarms} of 5 at 1 s" in text
+    assert f"for a healthy green: at 1 s 4 finished, 1 {list(healthy)[1]}." in text
