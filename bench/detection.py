@@ -59,7 +59,7 @@ class Extent:
     healthy: int
 
 
-FULL = Extent(gate=10, usual=5, healthy=5)
+FULL = Extent(gate=10, usual=3, healthy=3)
 QUICK = Extent(gate=1, usual=1, healthy=1)
 
 
