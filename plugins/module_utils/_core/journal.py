@@ -42,7 +42,7 @@ class _Rule:
 
 
 _RULES: dict[str, _Rule] = {
-    "began": _Rule(_EVERY, ("from", "to", "digest", "owner", "reason", "weight")),
+    "began": _Rule(_EVERY, ("from", "to", "subject", "owner", "reason", "weight")),
     "started": _Rule(_OPEN, ("colour",)),
     "probed": _Rule(_OPEN, ("colour",)),
     "weight_intended": _Rule(_OPEN, ("before", "weight")),
@@ -50,8 +50,8 @@ _RULES: dict[str, _Rule] = {
     "drained": _Rule(_OPEN, ("colour",)),
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
-    "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "message", "criteria")),
-    "hook_called": _Rule(_OPEN, ("hook", "message")),
+    "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
+    "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
     "rehearsed": _Rule(frozenset({MOVING})),
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
@@ -69,11 +69,12 @@ class State:
 
     ``weight`` is green's percentage as recorded last. ``possible`` holds every weight that the data plane or the disk
     may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
-    ``since`` is when ``weight`` got its value. ``fired`` is what the guard recorded when it sent the traffic back,
-    until a run goes on from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since",
-    "seconds", "verdict"}``, where the verdict is the gate's last one, None before there was one. ``rehearsal`` is what
-    is known of a migration that is one (see ``rehearsal.advance``), ``rehearsed`` what the one just before this
-    migration came to, where it passed. ``token`` is the highest one in the whole journal.
+    ``since`` is when ``weight`` got its value. ``subject`` is what is moved, as the last run of the migration was told;
+    None where none has said. ``fired`` is what the guard recorded when it sent the traffic back, until a run goes on
+    from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since", "seconds",
+    "verdict", "wanted"}``, where the last two are what the gate said last, None before it was asked. ``rehearsal``
+    is what a migration that is one has come to (see ``rehearsal.outcome``), and ``rehearsed`` that of the one just
+    before. ``token`` is the highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -85,6 +86,7 @@ class State:
     possible: frozenset[int] = frozenset()
     since: float | None = None
     failure: dict[str, str] | None = None
+    subject: dict[str, Any] | None = None
     fired: dict[str, Any] | None = None
     hold: dict[str, Any] | None = None
     rehearsal: dict[str, Any] | None = None
@@ -121,12 +123,18 @@ def fold(document: Mapping[str, Any]) -> State:
     """The state of the last migration; ``weight`` and ``since`` come from earlier ones where it has not changed."""
     state = State()
     for migration in document["migrations"]:
-        passed = state.rehearsal if state.rehearsal is not None and state.rehearsal["passed"] is not None else None
-        state = State(id=migration["id"], weight=state.weight, since=state.since, rehearsed=passed, token=state.token)
+        state = State(
+            id=migration["id"],
+            weight=state.weight,
+            since=state.since,
+            rehearsed=state.rehearsal,
+            token=state.token,
+        )
         for event in migration["events"]:
-            state = replace(_advance(state, event), rehearsal=rehearsal.advance(state.rehearsal, event))
+            state = _advance(state, event)
             if event["token"] > state.token:
                 state = replace(state, token=event["token"])
+        state = replace(state, rehearsal=rehearsal.outcome(migration["events"]))
     return state
 
 
@@ -192,6 +200,7 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             to_colour=event["to"],
             possible=state.possible | _known(event["weight"], event.get("persisted")),
             failure=None,
+            subject=event.get("subject", state.subject),
             fired=None,
         )
     if kind == "weight_intended":
@@ -215,10 +224,10 @@ def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
     """The state after an event that leaves the weight alone."""
     kind = event["kind"]
     if kind == "hold_began":
-        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"], "verdict": None}
-        return replace(state, hold=hold)
+        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"]}
+        return replace(state, hold={**hold, "verdict": None, "wanted": None})
     if kind == "gate_seen" and state.hold is not None:
-        return replace(state, hold={**state.hold, "verdict": event["verdict"]})
+        return replace(state, hold={**state.hold, "verdict": event["verdict"], "wanted": event["wanted"]})
     if kind == "held":
         return replace(state, phase=HELD)
     if kind == "guard_fired":

@@ -6,62 +6,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _DAY = 86_400
+_WAY = ("from", "to", "front", "hosts", "router", "colours", "steps", "verify", "min_ready")
+_ONCE = ("began", "rehearsed", "rollback_began", "rolled_back")
 
 
-def advance(rehearsal: dict[str, Any] | None, event: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is known of a rehearsal after one more event of its migration; None where that is the real one.
+def way(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a plan a rehearsal proves: where one of these is another one, so is the way there and back."""
+    return {name: plan[name] for name in _WAY}
 
-    ``{"digest", "moving", "set", "proved", "returning", "switch", "back", "passed"}``. ``digest`` is the plan's.
-    ``switch`` and ``back`` are seconds, each from the first record to the last weight of that way; ``passed`` is when
-    the old colour served alone again, in unix seconds, None where it did not pass. The others are on the way to that.
+
+def outcome(events: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What the events of one migration say of it as a rehearsal; None where it is none.
+
+    ``{"way", "switch", "back", "passed"}``. ``passed`` is when the old colour served alone again, in unix seconds, None
+    where it did not pass: it has to go there and back once, and nobody must have helped, the guard neither. ``switch``
+    and ``back`` are seconds, each from the first record to the last weight of that way.
     """
-    kind, at = event["kind"], event["at"]
-    if kind == "began":
-        unknown = dict.fromkeys(("moving", "set", "returning", "switch", "back", "passed"))
-        return {"digest": event["digest"], "proved": False, **unknown} if event.get("rehearsal") else None
-    if rehearsal is None:
+    made = next((event["rehearsal"] for event in events if event.get("rehearsal")), None)
+    if made is None:
         return None
-    known: dict[str, Any] = {}
-    if kind == "weight_intended" and rehearsal["moving"] is None:
-        known = {"moving": at}
-    elif kind == "weight_set":
-        known = {"set": at}
-    elif kind == "rehearsed" and None not in (rehearsal["moving"], rehearsal["set"]):
-        known = {"proved": True, "switch": rehearsal["set"] - rehearsal["moving"]}
-    elif kind == "rollback_began":
-        known = {"returning": at}
-    elif kind in ("failed", "guard_fired"):
-        # Somebody had to help, or the guard: what was to be proven is not.
-        known = {"proved": False}
-    elif kind == "rolled_back" and rehearsal["proved"]:
-        known = {"back": rehearsal["set"] - rehearsal["returning"], "passed": at}
-    return {**rehearsal, **known}
+    known = {"way": made, "switch": None, "back": None, "passed": None}
+    kinds = [event["kind"] for event in events]
+    if {"failed", "guard_fired"} & {*kinds} or any(kinds.count(kind) != 1 for kind in _ONCE):
+        return known
+    there, back = events[: kinds.index("rehearsed")], events[kinds.index("rollback_began") :]
+    first = [event["at"] for event in there if event["kind"] == "weight_intended"]
+    arrived, returned = ([event["at"] for event in part if event["kind"] == "weight_set"] for part in (there, back))
+    if not (first and arrived and returned):
+        return known
+    return {**known, "switch": arrived[-1] - first[0], "back": returned[-1] - back[0]["at"], "passed": events[-1]["at"]}
 
 
-def missing(plan: Mapping[str, Any], rehearsal: Mapping[str, Any] | None, now: float) -> str | None:
-    """Why the real migration may not begin, or None. ``rehearsal`` is what is known of the service's last migration.
+def missing(plan: Mapping[str, Any], last: Mapping[str, Any] | None, now: float) -> str | None:
+    """Why the real migration may not begin, or None. ``last`` is the outcome of the service's last migration.
 
     It is the last one that counts: what a cutover or a failed rehearsal has shown since is newer than the proof.
     """
-    if not plan["rehearsal"]["required"]:
+    asked = plan["rehearsal"]
+    if not asked["required"]:
         return None
-    why = None
-    if rehearsal is None:
+    if last is None:
         why = "its last migration was no rehearsal"
-    elif rehearsal["passed"] is None:
+    elif last["passed"] is None:
         why = "its last rehearsal did not pass"
-    elif rehearsal["digest"] != plan["digest"]:
-        why = "the inventory has changed since its rehearsal"
-    elif now - rehearsal["passed"] > plan["rehearsal"]["age"]:
-        why = (
-            f"its rehearsal was {(now - rehearsal['passed']) / _DAY:.1f} days ago, and is good for "
-            f"{plan['rehearsal']['age'] / _DAY:g}"
-        )
-    if why is None:
+    elif last["way"] != way(plan):
+        changed = ", ".join(f"cutover_{name}" for name, value in way(plan).items() if last["way"].get(name) != value)
+        why = f"the inventory has changed since its rehearsal ({changed})"
+    elif now - last["passed"] > asked["age"]:
+        ago = (now - last["passed"]) / _DAY
+        why = f"its rehearsal was {ago:.1f} days ago, and is good for {asked['age'] / _DAY:g}"
+    else:
         return None
     return (
         f"{plan['service']} may not move to {plan['to']} yet: {why}, and cutover_rehearsal asks for one; nothing was "

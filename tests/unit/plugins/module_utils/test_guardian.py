@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,7 +121,7 @@ class Desk:
         self.wall += seconds
 
     def run(self) -> Migration:
-        return Migration(self.plan, self.store, self.router, now=self.wall)
+        return Migration(self.plan, self.store, self.router, clock=SimpleNamespace(time=lambda: self.wall))
 
     @property
     def workloads(self) -> list[dict[str, Any]]:
@@ -333,6 +334,13 @@ def test_a_resumed_run_takes_it_over(desk: Desk) -> None:
     desk.wait(9)
     desk.guardian.look()
     assert (desk.router.weight, (desk.store.read_guard() or {})["token"]) == (50, taken["token"])
+
+
+def test_a_resumed_run_that_is_to_have_none_disarms_it(desk: Desk) -> None:
+    desk.plan = desk.make_plan(enabled=False)
+    desk.run().begin(desk.workloads, ALICE, takeover=desk.token)
+    assert desk.store.read_guard() is None
+    assert desk.guardian.look() is None
 
 
 def test_a_step_back_to_where_it_came_from_disarms_it(desk: Desk) -> None:

@@ -12,10 +12,21 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError
 
 DAY = 86_400
-PLAN = {"service": "shop", "to": "green", "digest": "d1", "rehearsal": {"required": True, "age": 7 * DAY}}
+WAY = {
+    "from": "blue",
+    "to": "green",
+    "front": "http://shop",
+    "hosts": {"router": "router", "app": []},
+    "router": {},
+    "colours": {colour: {"unit": f"shop-{colour}", "port": 8001, "instances": []} for colour in ("blue", "green")},
+    "steps": [{"share": share, "weight": share, "settle": 1, "hold": 600} for share in (50, 100)],
+    "verify": [],
+    "min_ready": 1,
+}
+PLAN = {**WAY, "service": "shop", "rehearsal": {"required": True, "age": 7 * DAY}, "lease": {}}
 
 Event = tuple[str, float, dict[str, Any]]
-BEGAN = {"from": "blue", "to": "green", "digest": "d1", "owner": {}, "reason": "", "weight": 0, "rehearsal": True}
+BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": {}, "reason": "", "weight": 0, "rehearsal": WAY}
 BACK = {"from": "blue", "to": "green", "owner": {}, "reason": "", "weight": 100, "persisted": 100, "differences": []}
 THERE: list[Event] = [
     ("began", 100, BEGAN),
@@ -71,9 +82,13 @@ def test_anything_else_does_not(events: list[Event]) -> None:
 
 def test_only_a_fresh_one_of_the_same_plan_that_came_last_counts() -> None:
     known = fold(*THERE, *RETURN).rehearsal
-    assert "the inventory has changed" in (rehearsal.missing({**PLAN, "digest": "d2"}, known, 131) or "")
+    assert rehearsal.missing({**PLAN, "lease": {"ttl": 1}}, known, 131) is None
+    changed = {**PLAN, "verify": [{}], "min_ready": 2}
+    assert "has changed since its rehearsal (cutover_verify, cutover_min_ready)" in (
+        rehearsal.missing(changed, known, 131) or ""
+    )
     assert "8.0 days ago, and is good for 7" in (rehearsal.missing(PLAN, known, 130 + 8 * DAY) or "")
-    real = fold(*THERE, *RETURN, ("began", 140, {**BEGAN, "rehearsal": False})).rehearsal
+    real = fold(*THERE, *RETURN, ("began", 140, {**BEGAN, "rehearsal": None})).rehearsal
     assert "was no rehearsal" in (rehearsal.missing(PLAN, real, 150) or "")
     assert "Run rehearse.yml first" in (rehearsal.missing(PLAN, None, 0) or "")
     assert rehearsal.missing({**PLAN, "rehearsal": {"required": False, "age": 0}}, None, 0) is None
@@ -81,24 +96,14 @@ def test_only_a_fresh_one_of_the_same_plan_that_came_last_counts() -> None:
 
 def test_a_migration_that_is_none_cannot_be_rehearsed() -> None:
     with pytest.raises(StoreError, match="is no rehearsal"):
-        fold(("began", 100, {**BEGAN, "rehearsal": False}), *THERE[1:])
+        fold(("began", 100, {**BEGAN, "rehearsal": None}), *THERE[1:])
 
 
-def made_plan() -> dict[str, Any]:
-    return {
-        "service": "shop",
-        "from": "blue",
-        "to": "green",
-        "hosts": {"router": "router", "app": []},
-        "colours": {},
-        "steps": [{"share": share, "weight": share, "settle": 1, "hold": 600} for share in (50, 100)],
-        "accept_reality": False,
-        "min_ready": 1,
-    }
+MADE = {**PLAN, "entry": None, "accept_reality": False}
 
 
 def test_it_takes_every_step_and_holds_none() -> None:
-    decision = decide.decide(made_plan(), journal.State(), Reality(0, 0, {}), rehearse=True)
+    decision = decide.decide(MADE, journal.State(), Reality(0, 0, {}), rehearse=True)
     assert decision.kind == decide.BEGIN
     assert [(step["share"], step["settle"], step["hold"]) for step in decision.steps] == [(50, 1, 0), (100, 1, 0)]
     assert decision.sentence == "shop is rehearsed from blue to green, which gets 50 %, 100 %."
@@ -106,8 +111,8 @@ def test_it_takes_every_step_and_holds_none() -> None:
 
 @pytest.mark.parametrize(("rehearses", "advice"), [(True, "rehearse.yml"), (False, "cutover.yml")])
 def test_one_kind_does_not_go_on_with_the_other(rehearses: bool, advice: str) -> None:
-    state = fold(("began", 100, {**BEGAN, "rehearsal": rehearses}))
-    other = decide.decide(made_plan(), state, Reality(0, 0, {}), rehearse=not rehearses)
+    state = fold(("began", 100, {**BEGAN, "rehearsal": WAY if rehearses else None}))
+    other = decide.decide(MADE, state, Reality(0, 0, {}), rehearse=not rehearses)
     assert other.kind == decide.REFUSE
     assert f"Go on with it by {advice}, or go back with rollback.yml" in other.sentence
-    assert decide.decide(made_plan(), state, Reality(0, 0, {}), rehearse=rehearses).kind == decide.RESUME
+    assert decide.decide(MADE, state, Reality(0, 0, {}), rehearse=rehearses).kind == decide.RESUME
