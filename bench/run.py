@@ -117,6 +117,7 @@ def measure_router(router: Routed, extent: Extent) -> dict[str, Any]:
     hosts.play(ROOT / "playbooks/router.yml", router.inventory, router.variables)
     variables = {
         **router.variables,
+        "cutover_rehearsal": {"required": False},
         "bench_weights": [100, 0] * (extent.switches // 2),
         "bench_hold": HOLD,
         "bench_drains": router.drains,

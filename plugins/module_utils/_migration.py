@@ -291,8 +291,7 @@ class Migration:
             self.store.write_gate(None)
             self.store.write_lease(None)
             rehearsed = journal.fold(self.store.read_journal()).rehearsal
-        told = {} if rehearsed is None else {"rehearsal": {**rehearsed, "sentence": rehearsal.tell(rehearsed)}}
-        return {"changed": True, "id": state.id, **told}
+        return {"changed": True, "id": state.id, "rehearsal": rehearsed}
 
     def fail(self, token: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
         """Record why this run ends here, and release its lease; the migration stays open for the next run."""
@@ -328,6 +327,8 @@ class Migration:
             "failure": state.failure,
             "hold": state.hold,
             "rehearsal": state.rehearsal,
+            "checkpoints": _last(document, "probed", "checkpoints"),
+            "success": _last(document, "finished", "success"),
             "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
             "guard": _guarding.describe(armed, problems) if armed else None,
             "agree": not problems,
@@ -428,6 +429,13 @@ def _seen(gate: Mapping[str, Any]) -> dict[str, Any]:
     criteria = [{name: one[name] for name in kept if one.get(name) is not None} for one in gate.get("criteria") or ()]
     said = {name: gate.get(name) for name in ("verdict", "reason", "wanted")}
     return {**said, "message": holding.said(gate), "criteria": criteria}
+
+
+def _last(document: Mapping[str, Any], kind: str, name: str) -> list[Any]:
+    """What the last event of ``kind`` in the last migration has under ``name``."""
+    events = document["migrations"][-1]["events"] if document["migrations"] else []
+    found = [event.get(name) for event in events if event["kind"] == kind]
+    return (found[-1] if found else None) or []
 
 
 def _one_line(text: str) -> str:

@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _probe
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import observing, success
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import success
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.counters import (
-    BAD,
-    BLUE,
-    GREEN,
-    TOTAL,
-    Counters,
-    Series,
-)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.counters import grown
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import make_targets
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import Connection, Prometheus, read_token
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 
-LONGEST = 86_400.0
-"""Seconds of a migration that are looked at, the last ones: raw samples of weeks would be too many."""
-CHUNK = 3600.0
-"""Seconds of raw samples that one request asks for."""
+SAMPLES = 20_000
+"""Of each series that are looked at, the last ones: those of a migration of weeks would be too many."""
 BEFORE = 3600.0
 """Seconds before a migration that tell how fast the old version was."""
 QUANTILE = 0.95
@@ -51,24 +42,21 @@ def source(plan: Mapping[str, Any]) -> Prometheus:
     return Prometheus(Connection(given["url"], token=token, ca_path=given.get("ca_path")), Circuit())
 
 
-def began(plan: Mapping[str, Any], now: float) -> float:
-    """When the service's last migration began, in unix s; ``now`` where there was none."""
+def began(plan: Mapping[str, Any]) -> float:
+    """When the service's last migration began, in unix s; ``InputError`` where there was none."""
     migrations = FileStore(plan["state_dir"], plan["service"]).read_journal()["migrations"]
-    return float(migrations[-1]["events"][0]["at"]) if migrations else now
+    if not migrations:
+        raise InputError(f"{plan['service']} was never migrated; there is nothing to measure")
+    return float(migrations[-1]["events"][0]["at"])
 
 
-def flowing(
-    source: Prometheus,
-    plan: Mapping[str, Any],
-    wait: float | None = None,
-    pause: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
-    """Wait at most ``wait`` s until every target of the candidate is up and tells its requests; ``FlowError`` if not.
+def flowing(source: Prometheus, plan: Mapping[str, Any], pause: Callable[[float], None] = time.sleep) -> dict[str, Any]:
+    """Wait until every target of the candidate is up and tells its requests; ``FlowError`` if not.
 
-    By default five scrapes and 5 s: the candidate has only just been started.
+    For five scrapes and 5 s: the candidate has only just been started.
     """
     selectors, scrape = plan["metrics"][plan["to"]], plan["prometheus"]["scrape_interval"]
-    wait = 5 * scrape + 5 if wait is None else wait
+    wait = 5 * scrape + 5
     deadline = source.clock() + wait
     while True:
         problem, up, counted = _flow(source, selectors, scrape)
@@ -97,20 +85,17 @@ def _flow(source: Prometheus, selectors: Mapping[str, str], scrape: float) -> tu
 def measure(source: Prometheus, plan: Mapping[str, Any], since: float) -> list[success.Finding]:
     """Every finding of a migration that began ``since`` (unix s); none raises: what cannot be asked is unknown."""
     front = make_targets([], [plan["front"]], plan["verify"]) if plan["verify"] else []
-    metrics, wanted = plan["metrics"], plan["success"]
-    old, new = metrics[plan["from"]], metrics[plan["to"]]
-    now = source.clock()
-    span = min(max(1.0, now - since), LONGEST)
-    scrape = plan["prometheus"]["scrape_interval"]
+    old, new = (plan["metrics"][plan[name]] for name in ("from", "to"))
+    scrape, wanted = plan["prometheus"]["scrape_interval"], plan["success"]
+
+    def counted(kind: str) -> float:
+        return sum(_counted(source, one[kind], since, scrape) for one in (old, new))
+
     asked: dict[str, Callable[[], success.Finding]] = {
-        "availability": lambda: success.availability(
-            *_requests(source, (old, new), span, scrape), wanted["availability"]
-        ),
-        "response time": lambda: _response(source, old, new, span, wanted["increase"]),
+        "availability": lambda: success.availability(counted("bad"), counted("requests"), wanted["availability"]),
+        "response time": lambda: _response(source, old, new, since, wanted["increase"]),
         "features": lambda: success.features(_probe.probe(front)[1] if front else [], plan["front"]),
-        "alerting": lambda: success.alerting(
-            source.alertmanagers(), source.rule_groups(), observing.group(plan["service"])
-        ),
+        "alerting": lambda: success.alerting(source.alertmanagers(), source.rule_groups(), plan["metrics"]["group"]),
     }
     found = []
     for name, ask in asked.items():
@@ -121,38 +106,28 @@ def measure(source: Prometheus, plan: Mapping[str, Any], since: float) -> list[s
     return found
 
 
-def _requests(
-    source: Prometheus, colours: Sequence[Mapping[str, str]], span: float, scrape: float
-) -> tuple[float, float]:
-    """Bad and all requests to both ``colours`` in the last ``span`` s."""
+def _counted(source: Prometheus, selector: str, since: float, scrape: float) -> float:
+    """By how much the counters of ``selector`` have grown ``since`` then.
+
+    By raw samples: increase() does not see the first failure of a series that was not there before.
+    """
     now = source.now()
-    # The gate's way to count: raw samples see the first failure of a series that did not exist, and a restart.
-    counters = Counters(scrape, 3 * scrape, now - span)
-    batches = []
-    left = span + scrape
-    while left > 0:
-        length, offset = min(left, CHUNK), max(0.0, left - CHUNK)
-        fed: list[Series] = []
-        for arm, selectors in zip((BLUE, GREEN), colours):
-            for role, name in ((TOTAL, "requests"), (BAD, "bad")):
-                text = f"{selectors[name]}[{math.ceil(length)}s]" + (f" offset {math.floor(offset)}s" if offset else "")
-                fed += [Series(arm, role, labels, points) for labels, points in source.query(text).series()]
-        batches += counters.feed(fed)
-        left -= CHUNK
-    return sum(one.e_b + one.e_g for one in batches), sum(one.n_b + one.n_g for one in batches)
+    since = max(since, now - SAMPLES * scrape)
+    rows = source.query(f"{selector}[{math.ceil(now - since + 2 * scrape)}s]").series()
+    return sum(grown(points if points[0][0] <= since else [(since, 0.0), *points]) for _labels, points in rows)
 
 
 def _response(
-    source: Prometheus, old: Mapping[str, str], new: Mapping[str, str], span: float, increase: float
+    source: Prometheus, old: Mapping[str, str], new: Mapping[str, str], since: float, increase: float
 ) -> success.Finding:
-    """The candidate in the last ``span`` s, against the old version in that time and ``BEFORE`` s before it."""
+    """The candidate ``since`` then, against the old version in that time and ``BEFORE`` s before it."""
+    span = max(1.0, source.now() - since)
     percentiles, counts = [], []
     for selectors, seconds in ((old, span + BEFORE), (new, span)):
         added = f"sum by (le) (increase({selectors['latency']}[{math.ceil(seconds)}s]))"
         percentiles.append(_number(source, f"histogram_quantile({QUANTILE}, {added})"))
-        counts.append(
-            _number(source, f'sum by () ({added} and on(le) label_replace(vector(1), "le", "+Inf", "", ""))') or 0.0
-        )
+        # The highest bucket has them all.
+        counts.append(_number(source, f"max({added})") or 0.0)
     return success.response(percentiles[0], percentiles[1], counts, increase)
 
 

@@ -227,9 +227,9 @@ hold:
   sample: {kind: waiting, left: 3412.0, watch: 20.0, action: null, sentence: 56.9 minutes of its hold are left}
 rehearsal:
   description:
-    - What came of a rehearsal, with C(switch) and C(back), how many seconds each took, C(passed), when it did in unix
-      seconds, null where it did not, and a C(sentence).
-  returned: when O(state) is V(rolled_back) after a rehearsal
+    - What a rehearsal came to, with its C(way), C(switch) and C(back), how many seconds each took, C(passed), when it
+      did in unix seconds, null where it did not, and a C(sentence). Null for a migration that is none.
+  returned: when O(state) is V(finished) or V(rolled_back)
   type: dict
 id:
   description: The migration's name; the same when it is resumed.

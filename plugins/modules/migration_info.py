@@ -82,10 +82,22 @@ hold:
   type: dict
 rehearsal:
   description:
-    - Where the last migration was a rehearsal, its plan's C(digest), the seconds that it took to C(switch) and to go
-      C(back), and when it C(passed); null otherwise.
+    - Where the last migration is a rehearsal, its C(way), how many seconds it took to C(switch) and to go C(back), when
+      it C(passed), and a C(sentence); null otherwise.
   returned: success
   type: dict
+checkpoints:
+  description: What the candidate of the last migration has shown, each with C(name), C(passed) and C(seen).
+  returned: success
+  type: list
+  elements: dict
+success:
+  description:
+    - What was measured of the last migration when it was over, each with C(name), C(passed), null where that cannot be
+      known, and C(seen).
+  returned: success
+  type: list
+  elements: dict
 migration:
   description: The last migration, with its C(id) and C(events); null when there was none.
   returned: success

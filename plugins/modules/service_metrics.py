@@ -25,16 +25,13 @@ options:
   state:
     description:
       - V(flowing) waits until every target of the candidate is up in Prometheus and tells its requests, and fails when
-        they do not in O(wait) seconds.
+        they do not in five scrapes and 5 seconds.
       - V(success) measures the migration that is open, and asks the front once more; it never fails for what it finds.
-        At most the last 24 hours are looked at. A request that reached no process, and what a process counted between
-        its last scrape and its end, is in no counter.
+        At most the last 20000 scrapes are looked at. A request that reached no process is in no counter, and neither
+        is what a process did between its last scrape and its end.
     type: str
     choices: [flowing, success]
     required: true
-  wait:
-    description: Seconds to wait with O(state=flowing). By default five times the scrape interval, and 5 more.
-    type: float
 seealso:
   - module: bluegreen.cutover.prometheus_gate
 """
@@ -82,8 +79,6 @@ evidence:
   type: dict
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _service_metrics
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import success
@@ -96,7 +91,6 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["flowing", "success"], "required": True},
             "plan": {"type": "dict", "required": True},
-            "wait": {"type": "float"},
         },
         supports_check_mode=True,
     )
@@ -105,9 +99,9 @@ def main() -> None:
     try:
         source = _service_metrics.source(plan)
         if given["state"] == "flowing":
-            result = _service_metrics.flowing(source, plan, given["wait"])
+            result = _service_metrics.flowing(source, plan)
         else:
-            findings = _service_metrics.measure(source, plan, _service_metrics.began(plan, time.time()))
+            findings = _service_metrics.measure(source, plan, _service_metrics.began(plan))
             result = {"findings": findings, "sentence": "; ".join(success.tell(findings))}
     except CutoverError as error:
         module.fail_json(**error.as_result())

@@ -542,7 +542,8 @@ def test_redirect_replaced_by_hand_is_refused_until_accepted(lab: Lab) -> None:
             "the router sends 30 % to green now, but 0 % after a reload or a reboot",
             "cutover_accept_reality=true",
         )
-        lab.playbook("cutover", "nextgeneration", {"cutover_accept_reality": True}).ok()
+        at_once = {"cutover_steps": [{"share": 100}], "cutover_gate": None, "cutover_rehearsal": {"required": False}}
+        lab.playbook("cutover", "nextgeneration", {"cutover_accept_reality": True, **at_once}).ok()
         lab.playbook("status", "nextgeneration").ok()
     assert lost(running.result()) == {}
     lab.playbook("rollback", "nextgeneration").ok()

@@ -414,7 +414,13 @@ def test_a_router_that_is_rebooted_comes_up_on_blue(site: Site) -> None:
         for provider, service, port in (("nginx", "shop-n", 8081), ("nginx_lua", "shop-l", 8082))
     )  # fmt: skip
     nftables = Site(
-        site.lab, site.scratch, "solo", "nextgeneration", "nextgeneration", 8000, {"cutover_steps": [{"share": 100}]}
+        site.lab,
+        site.scratch,
+        "solo",
+        "nextgeneration",
+        "nextgeneration",
+        8000,
+        {"cutover_steps": [{"share": 100}], "cutover_gate": None, "cutover_rehearsal": {"required": False}},
     )
     sites = [site, nginx, lua, nftables]
     for one in (nginx, lua, nftables):

@@ -17,7 +17,7 @@ def solo(hosts: dict[str, Any]) -> Any:
 
 
 def test_looks_at_all_hosts(hosts: dict[str, Any]) -> None:
-    assert sorted(hosts) == ["solo"]
+    assert sorted(hosts) == ["router", "solo"]
 
 
 def test_green_runs_and_comes_back_after_a_reboot(solo: Any) -> None:
@@ -39,8 +39,14 @@ def test_a_restart_of_the_firewall_changes_nothing(solo: Any, colours: Any) -> N
     assert colours(solo, FRONT) == {"green": 20}
 
 
-def test_blue_is_backed_up_once_and_whole(solo: Any) -> None:
-    """R-A2; and the second run, the one for idempotence, made no second backup."""
+def test_blue_is_backed_up_once_a_migration_and_whole(solo: Any) -> None:
+    """R-A2: by the rehearsal and by the cutover; the second run, the one for idempotence, made no backup."""
     archives = solo.check_output("find /var/backups/nextgeneration -type f").splitlines()
-    assert len(archives) == 1
-    solo.check_output(f"tar --compare --directory=/ --file {archives[0]}")
+    assert len(archives) == 2
+    for archive in archives:
+        solo.check_output(f"tar --compare --directory=/ --file {archive}")
+
+
+def test_prometheus_watches_it(hosts: dict[str, Any]) -> None:
+    rules = hosts["router"].check_output("curl --silent http://127.0.0.1:9090/api/v1/rules")
+    assert "bluegreen-cutover-nextgeneration" in rules

@@ -6,74 +6,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.failures import describe
+
 Checkpoint = dict[str, Any]
-"""``{"name", "passed", "seen"}``: a word, whether, and a sentence."""
-
-EXCERPT = 300
-"""Characters of what a test said that are kept: its end, where the failure is."""
+"""``{"name", "passed", "seen"}``: a word, whether, and what was seen in a sentence."""
 
 
-def judge(seen: Mapping[str, Any]) -> list[Checkpoint]:
-    """All that ``seen`` tells of.
+def judge(seen: Mapping[str, Mapping[str, Any]]) -> list[Checkpoint]:
+    """``seen`` has per checkpoint the result of its task by host, as Ansible registers it; none where it is not asked.
 
-    ``tests``: results of commands by host, as Ansible registers a loop. ``health``, ``performance``, ``metrics``:
-    results of the modules http_probe, http_compare and service_metrics. What was not asked for is left out.
+    What says nothing has not passed.
     """
-    found = list(_tests(seen.get("tests") or {}))
-    if seen.get("health"):
-        found.append(_health(seen["health"]))
-    found += [_module(name, seen[name]) for name in ("performance", "metrics") if seen.get(name)]
-    return found
+    return [_judge(name, hosts) for name, hosts in seen.items() if hosts]
 
 
 def rehearsal(rehearsed: Mapping[str, Any] | None) -> list[Checkpoint]:
-    """``rehearsed`` is the passed rehearsal that the journal has just before this migration, if any."""
-    if rehearsed is None:
+    """``rehearsed`` is the outcome of the migration just before, where that was a rehearsal."""
+    if rehearsed is None or rehearsed["passed"] is None:
         return []
-    return [_checkpoint("rehearsal", True, f"{rehearsed['switch']:.2f} s there, {rehearsed['back']:.2f} s back")]
+    return [{"name": "rehearsal", "passed": True, "seen": rehearsed["sentence"]}]
 
 
-def failed(checkpoints: list[Checkpoint]) -> str:
+def failed(checkpoints: Sequence[Checkpoint]) -> str:
     """Those that did not pass, in one sentence; empty when all did."""
     return "; ".join(f"{one['name']}: {one['seen']}" for one in checkpoints if not one["passed"])
 
 
-def _checkpoint(name: str, passed: bool, seen: str) -> Checkpoint:
-    return {"name": name, "passed": passed, "seen": seen}
+def _judge(name: str, hosts: Mapping[str, Any]) -> Checkpoint:
+    wrong = [f"{host}: {' '.join(describe(result).split())}" for host, result in hosts.items() if not _shown(result)]
+    return {"name": name, "passed": not wrong, "seen": "; ".join(wrong or map(_shown, hosts.values()))}
 
 
-def _tests(hosts: Mapping[str, Any]) -> Iterator[Checkpoint]:
-    """One for all tests on all hosts: 100 % of them have to pass."""
-    results = [(host, one) for host, registered in hosts.items() for one in registered.get("results") or ()]
-    wrong = [(host, one) for host, one in results if one.get("failed") or one.get("rc") != 0]
-    if not results:
-        return
-    told = [f"{one['validate_test']['name']} on {host}: {_said(one)}" for host, one in wrong]
-    count = f"{len(results) - len(wrong)} of {len(results)} passed"
-    yield _checkpoint("tests", not wrong, "; ".join([count, *told]))
-
-
-def _said(result: Mapping[str, Any]) -> str:
-    """The end of what a command said, or why there was none."""
-    text = " ".join(f"{result.get('stdout') or ''} {result.get('stderr') or ''}".split())
-    return (text or str(result.get("msg") or "it said nothing"))[-EXCERPT:]
-
-
-def _health(result: Mapping[str, Any]) -> Checkpoint:
-    observations = result.get("observations") or ()
-    passed = not result.get("failed") and bool(result.get("healthy"))
-    return _checkpoint(
-        "health", passed, f"{len(observations)} of {len(observations)} healthy" if passed else _why(result)
-    )
-
-
-def _module(name: str, result: Mapping[str, Any]) -> Checkpoint:
-    passed = not result.get("failed") and bool(result.get("sentence"))
-    return _checkpoint(name, passed, str(result["sentence"]) if passed else _why(result))
-
-
-def _why(result: Mapping[str, Any]) -> str:
-    return " ".join(str(result.get("msg") or "no answer").split())
+def _shown(result: Mapping[str, Any]) -> str:
+    """What a result proves; empty when it proves nothing."""
+    if any(result.get(name) for name in ("failed", "skipped", "unreachable")):
+        return ""
+    commands = result.get("results") or ()
+    if commands:
+        return f"{len(commands)} of {len(commands)} passed" if all(one.get("rc") == 0 for one in commands) else ""
+    if result.get("healthy"):
+        return f"{len(result['observations'])} answers are right"
+    return str(result.get("sentence") or "")

@@ -36,7 +36,8 @@ ready, some tasks, and the first ones of a rollback.
 
 LOCAL = "127.0.0.1"
 
-_METRIC = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+_METRIC = r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^\n{}]+\})?"
+_METRIC_NEEDED = 'a metric like name or name{path=~"/api/.*"}'
 
 PREFIX = "cutover_"
 """Of every variable in an inventory."""
@@ -286,19 +287,21 @@ SCHEMA: dict[str, Spec] = {
         {
             "selector": _text(
                 "Label matchers of one colour's series.",
-                r"\S[^\n]*",
+                r"[^\n{}]*(\{(service|colour)\}[^\n{}]*)*",
                 'matchers like job="{service}-{colour}"',
                 default='job="{service}-{colour}"',
             ),
-            "requests": _text("The counter of requests.", _METRIC, "a metric's name", default="http_requests_total"),
-            "bad": _text("Matchers of those that fail.", r"[^\n{}]+", "matchers", default='status=~"5.."'),
+            "requests": _text("The counter of requests.", _METRIC, _METRIC_NEEDED, default="http_requests_total"),
+            "bad": _text(
+                "Matchers of those that fail.", r"[^\n{}]+", 'matchers like status=~"5.."', default='status=~"5.."'
+            ),
             "latency": _text(
-                "The histogram of their times in seconds.",
+                "The histogram of their times in seconds, without _bucket.",
                 _METRIC,
-                "a metric's name without _bucket",
+                _METRIC_NEEDED,
                 default="http_request_duration_seconds",
             ),
-            "errors": _text("A gauge that must be 0.", _METRIC, "a metric's name", default="migration_errors"),
+            "errors": _text("A gauge that must be 0.", _METRIC, _METRIC_NEEDED, default="migration_errors"),
             "title": _text("The dashboard's title.", r"\S[^\n]*", "one line", default="{service} migration"),
         },
     ),
@@ -972,21 +975,27 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(given: Mapping[str, Any] | None, service: str) -> dict[str, Any] | None:
-    """The selectors of each colour's series."""
+    """The selectors of each colour's series, the name of its alert rules, and the dashboard's title."""
     if given is None:
         return None
     its = _fill(given, service)
-    made: dict[str, Any] = {"title": its["title"]}
+    made: dict[str, Any] = {"title": its["title"], "group": f"bluegreen-cutover-{service}"}
     for colour in ("blue", "green"):
         of = its["selector"].replace("{colour}", colour)
         made[colour] = {
             "up": f"up{{{of}}}",
-            "requests": f"{its['requests']}{{{of}}}",
-            "bad": f"{its['requests']}{{{of},{its['bad']}}}",
-            "latency": f"{its['latency']}_bucket{{{of}}}",
-            "errors": f"{its['errors']}{{{of}}}",
+            "requests": _select(its["requests"], of),
+            "bad": _select(its["requests"], of, its["bad"]),
+            "latency": _select(its["latency"], of, suffix="_bucket"),
+            "errors": _select(its["errors"], of),
         }
     return made
+
+
+def _select(metric: str, *matchers: str, suffix: str = "") -> str:
+    """A selector: ``metric``, which may have matchers already, with more of them."""
+    name, _brace, own = metric.rstrip("}").partition("{")
+    return f"{name}{suffix}{{{','.join(filter(None, (*matchers, own)))}}}"
 
 
 def _fill(value: Any, service: str) -> Any:

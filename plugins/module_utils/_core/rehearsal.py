@@ -12,6 +12,7 @@ from typing import Any
 _DAY = 86_400
 _WAY = ("from", "to", "front", "hosts", "router", "colours", "steps", "verify", "min_ready")
 _ONCE = ("began", "rehearsed", "rollback_began", "rolled_back")
+_NOT_PASSED = "it has not passed; the way there and back must be taken in one run that nothing interrupts"
 
 
 def way(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,14 +23,14 @@ def way(plan: Mapping[str, Any]) -> dict[str, Any]:
 def outcome(events: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """What the events of one migration say of it as a rehearsal; None where it is none.
 
-    ``{"way", "switch", "back", "passed"}``. ``passed`` is when the old colour served alone again, in unix seconds, None
-    where it did not pass: it has to go there and back once, and nobody must have helped, the guard neither. ``switch``
-    and ``back`` are seconds, each from the first record to the last weight of that way.
+    ``{"way", "switch", "back", "passed", "sentence"}``. ``passed`` is when the old colour served alone again, in unix
+    seconds, None where it has not passed: it has to go there and back once, and nobody must have helped, the guard
+    neither. ``switch`` and ``back`` are seconds, each from the first record to the last weight of that way.
     """
     made = next((event["rehearsal"] for event in events if event.get("rehearsal")), None)
     if made is None:
         return None
-    known = {"way": made, "switch": None, "back": None, "passed": None}
+    known = {"way": made, "switch": None, "back": None, "passed": None, "sentence": _NOT_PASSED}
     kinds = [event["kind"] for event in events]
     if {"failed", "guard_fired"} & {*kinds} or any(kinds.count(kind) != 1 for kind in _ONCE):
         return known
@@ -38,7 +39,14 @@ def outcome(events: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     arrived, returned = ([event["at"] for event in part if event["kind"] == "weight_set"] for part in (there, back))
     if not (first and arrived and returned):
         return known
-    return {**known, "switch": arrived[-1] - first[0], "back": returned[-1] - back[0]["at"], "passed": events[-1]["at"]}
+    switch, return_ = arrived[-1] - first[0], returned[-1] - back[0]["at"]
+    return {
+        **known,
+        "switch": switch,
+        "back": return_,
+        "passed": events[-1]["at"],
+        "sentence": f"it passed: {switch:.2f} s to switch, {return_:.2f} s to go back",
+    }
 
 
 def missing(plan: Mapping[str, Any], last: Mapping[str, Any] | None, now: float) -> str | None:
@@ -50,7 +58,7 @@ def missing(plan: Mapping[str, Any], last: Mapping[str, Any] | None, now: float)
     if not asked["required"]:
         return None
     if last is None:
-        why = "its last migration was no rehearsal"
+        why = "no rehearsal came last"
     elif last["passed"] is None:
         why = "its last rehearsal did not pass"
     elif last["way"] != way(plan):
@@ -65,10 +73,3 @@ def missing(plan: Mapping[str, Any], last: Mapping[str, Any] | None, now: float)
         f"{plan['service']} may not move to {plan['to']} yet: {why}, and cutover_rehearsal asks for one; nothing was "
         "touched. Run rehearse.yml first: it goes there and back again"
     )
-
-
-def tell(rehearsal: Mapping[str, Any]) -> str:
-    """The outcome of a rehearsal that is over, for a person."""
-    if rehearsal["passed"] is None:
-        return "it did not pass, for it was interrupted; the way there and back must be taken in one run"
-    return f"it passed: {rehearsal['switch']:.2f} s to switch, {rehearsal['back']:.2f} s to go back"

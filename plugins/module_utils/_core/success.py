@@ -14,14 +14,14 @@ Finding = dict[str, Any]
 """``{"name", "passed", "seen"}``; ``passed`` is None where it cannot be known."""
 
 LEAST = 100
-"""Requests of a colour below which its share of slow ones says nothing."""
+"""Requests of a colour below which its 95th percentile says nothing."""
 
 _WORDS = {True: "passed", False: "failed", None: "unknown"}
 
 
 def availability(bad: float, total: float, wanted: float) -> Finding:
     """``bad`` of ``total`` requests to both colours, against the ``wanted`` share of good ones."""
-    if total <= 0:
+    if not total > 0:
         return _finding("availability", None, "Prometheus has no requests of this time")
     good = 1 - bad / total
     return _finding(

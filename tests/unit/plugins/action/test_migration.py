@@ -54,7 +54,7 @@ class Stage:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def run(self, answer: Answer, state: str = "begun", wait: int = 0) -> dict[str, Any]:
+    def run(self, answer: Answer, state: str = "begun", wait: int = 0, **more: Any) -> dict[str, Any]:
         def execute(
             _self: ActionModule, module_name: str, module_args: dict[str, Any], task_vars: Any
         ) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Stage:
             return answer(self.asked[-1])
 
         self.monkeypatch.setattr(ActionModule, "_execute_module", execute)
-        arguments = {"state": state, "plan": {"lease": {"wait": wait, "ttl": 60}}}
+        arguments = {"state": state, "plan": {"lease": {"wait": wait, "ttl": 60}}, **more}
         loader = DataLoader()
         action = ActionModule(
             task=Mock(async_val=False, args=arguments, check_mode=False, diff=False),
@@ -79,6 +79,13 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(monkeypatch)
+
+
+def test_what_a_candidate_has_shown_is_judged_before_it_is_sent(stage: Stage) -> None:
+    seen = {"performance": {"solo": {"failed": True, "msg": "slower"}}}
+    stage.run(lambda _asked: {"changed": True}, "probed", data={"colour": "green", "seen": seen})
+    checkpoints = [{"name": "performance", "passed": False, "seen": "solo: slower"}]
+    assert stage.asked[0]["data"] == {"colour": "green", "checkpoints": checkpoints}
 
 
 def test_who_runs_it_is_the_parent_of_the_worker() -> None:

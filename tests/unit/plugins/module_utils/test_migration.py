@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    CheckpointError,
     CutoverError,
     DriftError,
     FencedError,
@@ -145,7 +146,7 @@ def test_a_migration_from_begin_to_end(desk: Desk) -> None:
 
     assert desk.run().record(begun["token"], "started", {"colour": "green"}) == {"changed": True}
     desk.switch(begun["token"], 100)
-    assert desk.run().close(begun["token"], "finished") == {"changed": True, "id": begun["id"]}
+    assert desk.run().close(begun["token"], "finished") == {"changed": True, "id": begun["id"], "rehearsal": None}
     assert desk.store.read_lease() is None
     assert desk.events == ["began", "started", "weight_intended", "weight_set", "finished"]
 
@@ -177,6 +178,17 @@ def test_a_rehearsal_comes_before_the_migration_that_asks_for_it(desk: Desk) -> 
     with pytest.raises(RehearsalError, match="the inventory has changed"):
         desk.run(1006, **asked, cutover_steps=[{"share": 5}, {"share": 100}]).begin(desk.workloads, ALICE)
     assert desk.run(1007, **asked).begin(desk.workloads, ALICE)["decision"]["kind"] == "begin"
+
+
+def test_a_candidate_that_shows_too_little_gets_no_traffic(desk: Desk) -> None:
+    token = desk.run().begin(desk.workloads, ALICE)["token"]
+    shown = [{"name": "tests", "passed": True, "seen": "x"}, {"name": "metrics", "passed": False, "seen": "no target"}]
+    data = {"colour": "green", "checkpoints": shown}
+    with pytest.raises(CheckpointError, match=r"green may not get traffic: metrics: no target\. Repair"):
+        desk.run().probe(token, data)
+    assert desk.run().describe(None)["checkpoints"] == shown
+    assert desk.run().probe(token, {**data, "checkpoints": shown[:1]})["checkpoints"] == shown[:1]
+    assert desk.run(check_mode=True).probe(None, data) == {"changed": True}
 
 
 def test_check_mode_answers_the_same_and_writes_nothing(desk: Desk) -> None:

@@ -50,6 +50,19 @@ def test_a_loop_that_ends_unhealthy_fails() -> None:
     assert [one["name"] for one in error.evidence["unhealthy"]] == ["two"]
 
 
+def test_pairs_take_turns_at_being_first() -> None:
+    asked = []
+
+    def ask(target: Target) -> Answer:
+        asked.append(target.name)
+        return Answer(ms=len(asked), status=503 if target.name == "new" and len(asked) == 1 else 200)
+
+    old = [Target("http://app1:8001/", name="old 1"), Target("http://app2:8001/", name="old 2")]
+    pairs = _probe.ask_in_pairs(old, [Target("http://app1:8002/", name="new")], 3, ask)
+    assert asked == ["new", "old 1", "old 2", "new", "new", "old 1"]
+    assert pairs == [(2, None), (3, 4), (6, 5)]
+
+
 def test_many_failures_make_a_short_message() -> None:
     targets = [Target("http://app1/", name=f"probe {number}") for number in range(9)]
     _healthy, seen = _probe.probe(targets, ask_all=Rounds([500] * 9))

@@ -53,6 +53,16 @@ def test_a_run_that_fails(made: dict[str, Any], run_module: RunModule) -> None:
     assert run_module(migration, state="failed", plan=made, token=token, data={"reason": "probe"})["changed"]
 
 
+def test_a_rehearsal_whose_candidate_shows_too_little(made: dict[str, Any], run_module: RunModule) -> None:
+    opened = run_module(migration, state="rehearsing", plan=made, workloads=UNITS, owner={"user": "alice"})
+    checkpoints = [{"name": "tests", "passed": False, "seen": "0 of 1"}]
+    data = {"colour": "green", "checkpoints": checkpoints}
+    failure = run_module(migration, state="probed", plan=made, token=opened["token"], data=data)
+    assert (failure["reason"], failure["evidence"]) == ("checkpoint", {"checkpoints": checkpoints})
+    told = run_module(migration_info, plan=made, workloads=UNITS)
+    assert (told["checkpoints"], told["rehearsal"]["passed"], told["success"]) == (checkpoints, None, [])
+
+
 def test_an_error_is_one_failure_with_its_reason(made: dict[str, Any], run_module: RunModule) -> None:
     failure = run_module(migration, state="finished", plan=made, token=1)
     assert (failure["failed"], failure["reason"]) == (True, "store")

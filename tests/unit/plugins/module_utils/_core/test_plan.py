@@ -372,3 +372,27 @@ def test_every_variable_is_described() -> None:
     assert rows["cutover_router.port (nftables)"][1] == "required"
     assert rows["cutover_health.timeout"][1] == "60"
     assert all(needs and meaning for needs, _default, meaning in rows.values())
+
+
+def test_metrics_are_made_selectors_of_each_colour() -> None:
+    given = {"requests": 'requests_total{path=~"/api/.*"}', "latency": "seconds", "title": "{service} moves"}
+    made = plan(cutover_metrics=given, cutover_prometheus={"url": "http://router:9090"})["metrics"]
+    assert (made["title"], made["group"]) == ("shop moves", "bluegreen-cutover-shop")
+    assert made["green"] == {
+        "up": 'up{job="shop-green"}',
+        "requests": 'requests_total{job="shop-green",path=~"/api/.*"}',
+        "bad": 'requests_total{job="shop-green",status=~"5..",path=~"/api/.*"}',
+        "latency": 'seconds_bucket{job="shop-green"}',
+        "errors": 'migration_errors{job="shop-green"}',
+    }
+    assert plan()["metrics"] is None
+
+
+def test_metrics_and_performance_that_can_show_nothing_are_refused() -> None:
+    assert problems(cutover_metrics={}) == ["cutover_prometheus is missing; cutover_metrics are asked for there"]
+    assert problems(cutover_performance={"path": "/x", "tolerance": -1}) == [
+        "cutover_performance.tolerance is -1; a share like 0.1 is needed"
+    ]
+    assert problems(cutover_performance={"path": "/x", "requests": 6}) == [
+        "cutover_performance.requests is 6; a whole number 7…10000 is needed"
+    ]

@@ -54,7 +54,7 @@ def test_there_and_back_passes_and_is_measured() -> None:
     known = fold(*THERE, *RETURN).rehearsal
     assert known is not None
     assert (known["switch"], known["back"], known["passed"]) == (2, 4, 130)
-    assert rehearsal.tell(known) == "it passed: 2.00 s to switch, 4.00 s to go back"
+    assert known["sentence"] == "it passed: 2.00 s to switch, 4.00 s to go back"
     assert rehearsal.missing(PLAN, known, 130 + 7 * DAY) is None
 
 
@@ -76,7 +76,7 @@ def test_anything_else_does_not(events: list[Event]) -> None:
     known = fold(*events).rehearsal
     assert known is not None
     assert known["passed"] is None
-    assert "did not pass" in rehearsal.tell(known)
+    assert "has not passed" in known["sentence"]
     assert "its last rehearsal did not pass" in (rehearsal.missing(PLAN, known, 131) or "")
 
 
@@ -89,7 +89,7 @@ def test_only_a_fresh_one_of_the_same_plan_that_came_last_counts() -> None:
     )
     assert "8.0 days ago, and is good for 7" in (rehearsal.missing(PLAN, known, 130 + 8 * DAY) or "")
     real = fold(*THERE, *RETURN, ("began", 140, {**BEGAN, "rehearsal": None})).rehearsal
-    assert "was no rehearsal" in (rehearsal.missing(PLAN, real, 150) or "")
+    assert "no rehearsal came last" in (rehearsal.missing(PLAN, real, 150) or "")
     assert "Run rehearse.yml first" in (rehearsal.missing(PLAN, None, 0) or "")
     assert rehearsal.missing({**PLAN, "rehearsal": {"required": False, "age": 0}}, None, 0) is None
 
