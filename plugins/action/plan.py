@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible import context
@@ -46,6 +47,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 failed=failed,
                 forks=context.CLIARGS.get("forks"),
             )
+            for name, hook in plan["hooks"].items():
+                # Where the file is missed only at the end, what has moved would not be told.
+                if hook.get("tasks") and not Path(hook["tasks"]).is_file():
+                    raise InputError(f"cutover_hooks.{name}.tasks: there is no file {hook['tasks']} on this machine")
         except InputError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, "changed": False, "plan": plan, "ansible_facts": {"cutover_plan": plan}}
