@@ -337,7 +337,9 @@ SCHEMA: dict[str, Spec] = {
         "What is packed on each application host before the switch.",
         {
             "paths": _list(
-                "Files and folders; nothing in them may change while they are packed.", _file_path("A path."), required=True
+                "Files and folders; nothing in them may change while they are packed.",
+                _file_path("A path."),
+                required=True,
             ),
             "destination": _file_path("The folder for the archives.", required=True),
             "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
