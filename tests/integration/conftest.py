@@ -129,16 +129,23 @@ class Lab:
         )
 
     @staticmethod
+    def processes() -> Iterator[tuple[int, int, str]]:
+        """Id, parent's id and command line of every process of this machine."""
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                parent = int(stat.read_text().rpartition(")")[2].split()[1])  # "pid (any name) state parent …"
+                command = stat.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield int(stat.parent.name), parent, command
+
+    @staticmethod
     def kill(process: subprocess.Popen[str]) -> str:
         """SIGKILL a process and all that it has started, each by its id; return what it had said.
 
         A worker of ansible-playbook is in a session of its own: what kills the process group does not reach it.
         """
         started: dict[int, list[int]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                parent = int(stat.read_text().rpartition(")")[2].split()[1])  # "pid (any name) state parent …"
-                started.setdefault(parent, []).append(int(stat.parent.name))
+        for pid, parent, _command in Lab.processes():
+            started.setdefault(parent, []).append(pid)
         ids = [process.pid]
         for pid in ids:  # which grows as it is read
             ids += started.get(pid, [])
