@@ -247,7 +247,11 @@ def require_permitted(host: str, subnets: Iterable[str]) -> None:
 
 
 def lab_subnets() -> list[str]:
-    return [json.loads(file.read_text())["subnet"] for file in LAB_STATE.glob("*/lab.json")]
+    found = []
+    for file in LAB_STATE.glob("*/lab.json"):
+        with contextlib.suppress(FileNotFoundError):  # another lab, which has just ended
+            found.append(json.loads(file.read_text())["subnet"])
+    return found
 
 
 class _Exchange:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -169,3 +170,11 @@ def test_everything_else_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="target"):
         # A state file that names a network which is no lab's opens nothing.
         load.require_permitted(host, ["10.88.1.0/24", "192.0.2.0/24"])
+
+
+def test_a_lab_that_ends_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "lab.json").write_text('{"subnet": "10.88.1.0/24"}')
+    gone = tmp_path / "gone" / "lab.json"
+    monkeypatch.setattr(load, "LAB_STATE", Mock(glob=lambda _pattern: [gone, tmp_path / "here" / "lab.json"]))
+    assert load.lab_subnets() == ["10.88.1.0/24"]
