@@ -40,6 +40,13 @@ class Run:
     def changed(self) -> int:
         return sum(counts["changed"] for counts in self.recap.values())
 
+    @property
+    def changed_tasks(self) -> list[str]:
+        """Names of the tasks that changed something, without their role."""
+        parts = re.split(r"^TASK \[", self.stdout, flags=re.MULTILINE)[1:]
+        changed = [part.partition("]")[0] for part in parts if re.search(r"^changed:", part, re.MULTILINE)]
+        return [name.rpartition(" : ")[2] for name in changed]
+
     def ok(self) -> Run:
         """This run, if it succeeded and looked at a host: ansible-playbook also exits 0 when it matched none."""
         assert self.rc == 0, f"exit status {self.rc}\n{self.stdout}"
