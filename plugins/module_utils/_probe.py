@@ -37,14 +37,24 @@ PROBE_ARGUMENTS: dict[str, Any] = {
 
 
 def ask_in_pairs(
-    baseline: Sequence[Target], candidate: Sequence[Target], requests: int, ask: Callable[[Target], Answer] = ask
+    baseline: Sequence[Target],
+    candidate: Sequence[Target],
+    requests: int,
+    *,
+    seconds: float,
+    ask: Callable[[Target], Answer] = ask,
+    clock: Callable[[], float] = time.monotonic,
 ) -> list[tuple[float | None, float | None]]:
     """Ask ``requests`` pairs, one after the other; milliseconds of each, None where the answer was not as it must be.
 
-    The two take turns at being first, so that what warms up or gets in the way strikes both alike.
+    The two take turns at being first, so that what warms up or gets in the way strikes both alike. After ``seconds``
+    no more are begun.
     """
-    pairs = []
+    pairs: list[tuple[float | None, float | None]] = []
+    end = clock() + seconds
     for index in range(requests):
+        if clock() >= end:
+            break
         old, new = baseline[index % len(baseline)], candidate[index % len(candidate)]
         turn = (old, new) if index % 2 else (new, old)
         times = {target.url: _time_of(target, ask(target)) for target in turn}

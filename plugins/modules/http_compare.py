@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Asks both in turns, O(requests) times each and one request at a time, so that what disturbs one disturbs the other.
   - In a pair the candidate is slower when it took more than O(tolerance) and more than O(floor_ms) longer, or gave no
-    answer with status 200. A sign test then asks whether that is so in fewer than half of the pairs. It holds whatever
-    the times are distributed like, with a probability of error of 0.01.
+    answer with status 200 within 2 seconds. A sign test then asks whether that is so in fewer than half of the pairs. It
+    holds whatever the times are distributed like, with a probability of error of 0.01.
   - It fails unless that is proven, with RV(reason=slower) where the contrary is.
 author:
   - bluegreen.cutover contributors (@bluegreen)
@@ -37,7 +37,7 @@ options:
     type: str
     required: true
   requests:
-    description: How many requests to each.
+    description: How many requests to each; fewer where they take more than a minute together.
     type: int
     default: 100
   tolerance:
@@ -104,7 +104,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Target, make_target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import ask_in_pairs
 
-PROBE = {"method": "GET", "headers": {}, "status": [200], "json": {}, "budget_ms": 10_000}
+PROBE = {"method": "GET", "headers": {}, "status": [200], "json": {}, "budget_ms": comparison.BUDGET}
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def main() -> None:
         old, new = _targets(given, "baseline"), _targets(given, "candidate")
     except CutoverError as error:
         module.fail_json(**error.as_result())
-    found = comparison.compare(ask_in_pairs(old, new, given["requests"]), **limits)
+    found = comparison.compare(ask_in_pairs(old, new, given["requests"], seconds=comparison.TIME), **limits)
     if found.verdict != comparison.AS_FAST:
         module.fail_json(msg=f"The candidate is {found.sentence}.", reason=found.verdict, **found.as_result())
     module.exit_json(changed=False, **found.as_result())

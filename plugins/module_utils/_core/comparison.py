@@ -24,6 +24,12 @@ UNCLEAR = "unclear"
 LEAST = 7
 """Pairs below which nothing can be proven: one half to the power of that is the largest below ``ALPHA``."""
 
+BUDGET = 2000
+"""Milliseconds that an answer may take."""
+
+TIME = 60
+"""Seconds after which no more pairs are asked; those that there are have to prove it."""
+
 
 @dataclass(frozen=True)
 class Comparison:

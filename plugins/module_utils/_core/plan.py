@@ -1035,7 +1035,11 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
     stretches: list[int] = [
         # Packed, compared and brought to the disk.
         batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
-        batches * sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"], hosts),
+        batches * sum(test["timeout"] for test in values["cutover_tests"])
+        + _budget(values["cutover_probes"], hosts)
+        + (comparison.TIME if values["cutover_performance"] else 0)
+        # What waits for metrics does so for five scrapes and 5 s.
+        + (5 * values["cutover_prometheus"]["scrape_interval"] + 5 if values["cutover_metrics"] else 0),
         max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
         # Nothing is recorded between the last step's weight and the end of the draining.
         values["cutover_steps"][-1]["settle"]

@@ -58,9 +58,11 @@ def test_pairs_take_turns_at_being_first() -> None:
         return Answer(ms=len(asked), status=503 if target.name == "new" and len(asked) == 1 else 200)
 
     old = [Target("http://app1:8001/", name="old 1"), Target("http://app2:8001/", name="old 2")]
-    pairs = _probe.ask_in_pairs(old, [Target("http://app1:8002/", name="new")], 3, ask)
+    pairs = _probe.ask_in_pairs(old, [Target("http://app1:8002/", name="new")], 3, seconds=9, ask=ask)
     assert asked == ["new", "old 1", "old 2", "new", "new", "old 1"]
     assert pairs == [(2, None), (3, 4), (6, 5)]
+    late = _probe.ask_in_pairs(old, old, 100, seconds=2.5, ask=ask, clock=iter(range(9)).__next__)
+    assert len(late) == 2
 
 
 def test_many_failures_make_a_short_message() -> None:

@@ -21,8 +21,9 @@ GIVEN = {"baseline": ["http://app1:8001"], "candidate": ["http://app1:8002"], "p
 def test_only_what_is_proven_passes(
     monkeypatch: pytest.MonkeyPatch, run_module: RunModule, ms: float | None, failed: bool, reason: str | None
 ) -> None:
-    def pairs(old: list[Target], new: list[Target], requests: int) -> list[tuple[float, float | None]]:
+    def pairs(old: list[Target], new: list[Target], requests: int, seconds: float) -> list[tuple[float, float | None]]:
         assert ([one.url for one in old], [one.url for one in new]) == (["http://app1:8001/x"], ["http://app1:8002/x"])
+        assert seconds == 60
         return [(10.0, ms)] * requests
 
     monkeypatch.setattr(http_compare, "ask_in_pairs", pairs)
@@ -33,7 +34,7 @@ def test_only_what_is_proven_passes(
 def test_an_old_version_that_does_not_answer_proves_nothing(
     monkeypatch: pytest.MonkeyPatch, run_module: RunModule
 ) -> None:
-    monkeypatch.setattr(http_compare, "ask_in_pairs", lambda _old, _new, requests: [(None, 1.0)] * requests)
+    monkeypatch.setattr(http_compare, "ask_in_pairs", lambda *_targets, **_more: [(None, 1.0)] * 100)
     assert run_module(http_compare, **GIVEN)["reason"] == "unclear"
 
 

@@ -400,3 +400,10 @@ def test_metrics_and_performance_that_can_show_nothing_are_refused() -> None:
     assert problems(cutover_performance={"path": "/x", "requests": 6}) == [
         "cutover_performance.requests is 6; a whole number 7…10000 is needed"
     ]
+
+
+def test_the_lease_outlives_what_is_asked_before_any_traffic() -> None:
+    tests = [{"name": "suite", "command": ["true"], "timeout": 500}]
+    without = plan(cutover_tests=tests)["lease"]["ttl"]
+    given = {"cutover_performance": {"path": "/x"}, "cutover_metrics": {}, "cutover_prometheus": {"url": "http://r:1"}}
+    assert plan(cutover_tests=tests, **given)["lease"]["ttl"] == without + 60 + 5 * 15 + 5
