@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Asks both in turns, O(requests) times each and one request at a time, so that what disturbs one disturbs the other.
   - In a pair the candidate is slower when it took more than O(tolerance) and more than O(floor_ms) longer, or gave no
-    answer with status 200 within 2 seconds. A sign test then asks whether that is so in fewer than half of the pairs. It
-    holds whatever the times are distributed like, with a probability of error of 0.01.
+    answer with status 200 within 2 seconds. A sign test then asks whether that is so in fewer than half of the pairs.
+    It holds whatever the times are distributed like, with a probability of error of 0.01.
   - It fails unless that is proven, with RV(reason=slower) where the contrary is.
 author:
   - bluegreen.cutover contributors (@bluegreen)
