@@ -91,7 +91,7 @@ def compare(pairs: Sequence[tuple[float | None, float | None]], *, tolerance: fl
 
 def _tail(count: int, hits: int) -> float:
     """Probability of at most ``hits`` heads of ``count`` fair coins."""
-    return sum(math.comb(count, k) for k in range(hits + 1)) / 2**count
+    return sum(math.comb(count, k) for k in range(hits + 1)) / (1 << count)
 
 
 def _median(values: Sequence[float]) -> float | None:
