@@ -176,8 +176,8 @@ would_verdict:
 reason:
   description:
     - Why. With V(fail) C(breach). With V(inconclusive) C(no_data), C(stale), C(not_finite), C(several_series),
-      C(low_traffic), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config). With V(open) one of
-      these when nothing is known at the moment, else C(window).
+      C(low_traffic), C(near_limit), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config). With
+      V(open) one of these when nothing is known at the moment, else C(window).
   type: str
   returned: always
   sample: low_traffic
