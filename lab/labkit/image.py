@@ -38,6 +38,8 @@ PACKAGES = [
     "zstd",
     "acl",
     "attr",
+    # tests of what takes weeks
+    "faketime",
     # routers, metrics, stores
     "haproxy",
     "nginx-light",
