@@ -266,7 +266,7 @@ def main() -> None:
                     "rolling_back",
                     "rolled_back",
                     "failed",
-                ],  # fmt: skip
+                ],
             },
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},

@@ -81,32 +81,25 @@ def decide(
     def decision(kind: str, sentence: str, steps: tuple[dict[str, Any], ...] = ()) -> Decision:
         return Decision(kind, old, new, goal, sentence, plan["min_ready"], steps, tuple(found))
 
-    if advance and closed:
-        return decision(NOTHING, f"Nothing to advance: no migration of {service} is open.")
     if not closed and state.to_colour != new:
         return decision(REFUSE, _conflict(service, state, new))
+    if closed and advance:
+        return decision(NOTHING, f"Nothing to advance: no migration of {service} is open.")
     if arrived and not found:
         return decision(NOTHING, f"Nothing to do: {new} serves {service} alone, and is what a reboot brings up.")
     if found and (not plan["accept_reality"] or reality.weight is None):
         return decision(REFUSE, _refusal(service, found))
-    if advance and not (state.phase in (journal.HELD, journal.MOVING) and reality.weight not in (None, side(old))):
+    going = state.phase in (journal.HELD, journal.MOVING) and reality.weight != side(old)
+    if advance and not going:
         return decision(REFUSE, _not_to_advance(service, state))
-    steps = _remaining(plan, state, reality, check_mode)
-    if advance:
-        steps = steps[: 2 if steps and steps[0]["held"] else 1]
+    steps = _remaining(plan, state, reality, check_mode, at_most=1 if advance else None)
     ahead = ", ".join(f"{step['share']} %" for step in steps)
     accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
     if closed:
         return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
-    left = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
-    if state.phase == journal.ROLLING_BACK:
-        left = f"on its way back to {old}"
-    if state.phase == journal.HELD:
-        left = f"held at {_percent(reality.weight)}"
-    fired = f" ({state.fired['reason']})" if state.fired else ""
     return decision(
         RESUME,
-        f"{service}: the migration {state.id} to {new} was left {left}{fired}, with {_percent(reality.weight)} of the "
+        f"{service}: the migration {state.id} to {new} was left {_left(state)}, with {_percent(reality.weight)} of the "
         f"traffic on green; it goes on with {ahead or 'the end'} for {new}.{accepted}",
         steps,
     )
@@ -228,9 +221,11 @@ def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
     return expected <= set(_units(reality.workloads)) and not _unsettled(plan, colour, reality.workloads)
 
 
-def _remaining(plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool) -> tuple[dict[str, Any], ...]:
+def _remaining(
+    plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool, at_most: int | None
+) -> tuple[dict[str, Any], ...]:
     """The steps to come, ``held`` where their hold has begun. The share that is applied now comes again, because nobody
-    knows that it was proven, unless its hold has passed.
+    knows that it was proven, unless its hold has passed. ``at_most`` so many are new.
     """
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
@@ -243,7 +238,17 @@ def _remaining(plan: Mapping[str, Any], state: State, reality: Reality, check_mo
         if step["share"] > share or (here and not (hold is not None and hold["verdict"] == "pass")):
             steps.append({**step, "allowed": allowed, "held": here and hold is not None})
             allowed = allowed if check_mode else [step["weight"]]
-    return tuple(steps)
+    return tuple(steps if at_most is None else steps[: at_most + sum(step["held"] for step in steps)])
+
+
+def _left(state: State) -> str:
+    """How a migration that is open was left, for a sentence."""
+    how = f"in the middle of setting {_percent(state.intent['weight'])}" if state.intent else "between two steps"
+    if state.phase == journal.ROLLING_BACK:
+        how = f"on its way back to {state.from_colour}"
+    if state.phase == journal.HELD:
+        how = "held"
+    return f"{how} ({state.fired['reason']})" if state.fired else how
 
 
 def _units(workloads: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:

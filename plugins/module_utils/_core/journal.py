@@ -175,13 +175,6 @@ def _problem(state: State, event: Mapping[str, Any]) -> str | None:
 def _advance(state: State, event: Mapping[str, Any]) -> State:
     """The state after one more event."""
     kind = event["kind"]
-    if kind == "hold_began":
-        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"], "verdict": None}
-        return replace(state, hold=hold)
-    if kind == "gate_seen" and state.hold is not None:
-        return replace(state, hold={**state.hold, "verdict": event["verdict"]})
-    if kind == "held":
-        return replace(state, phase=HELD)
     if kind in ("began", "rollback_began"):
         # The weight read now does not close an open intention: the disk may still hold another one.
         return replace(
@@ -193,8 +186,6 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             failure=None,
             fired=None,
         )
-    if kind == "guard_fired":
-        return replace(state, phase=ROLLING_BACK, failure=None, fired=dict(event))
     if kind == "weight_intended":
         left = _known(event["before"], event["weight"])
         return replace(
@@ -209,6 +200,21 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
         phase = state.phase if kind == "weight_set" else kind
         settled = _weigh(state, event["weight"], event["at"])
         return replace(settled, phase=phase, intent=None, possible=_known(event["weight"]))
+    return _hold_or_end(state, event)
+
+
+def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
+    """The state after an event that leaves the weight alone."""
+    kind = event["kind"]
+    if kind == "hold_began":
+        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"], "verdict": None}
+        return replace(state, hold=hold)
+    if kind == "gate_seen" and state.hold is not None:
+        return replace(state, hold={**state.hold, "verdict": event["verdict"]})
+    if kind == "held":
+        return replace(state, phase=HELD)
+    if kind == "guard_fired":
+        return replace(state, phase=ROLLING_BACK, failure=None, fired=dict(event))
     if kind == "failed":
         # A guard that has done its work ends like this, and says so.
         fired = {**state.fired, "reason": event["message"]} if state.fired else None
