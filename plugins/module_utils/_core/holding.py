@@ -15,6 +15,9 @@ WAITING = "waiting"
 FAILED = "failed"
 UNKNOWN = "unknown"
 
+BRIEF = 1.0
+"""Seconds of a look whose only purpose is to catch up."""
+
 _GOES_ON = ("performance_mode", "notify")
 """Actions of a broken criterion after which the hold goes on."""
 
@@ -57,6 +60,9 @@ def judge(
     if gate is not None:
         left = max(0.0, gate.get("left") or 0.0)
     watch = max(0.0, min(slice_, run_left))
+    if gate is not None and gate.get("behind"):
+        # What is known already is judged in this run, however long it may last: the next one would not be further.
+        watch = max(watch, BRIEF)
     if hold["verdict"] == "pass" or (not gated and left <= 0):
         return Outcome(PASSED, 0.0, 0.0, "its hold is over" + (", and the gate passed" if gated else ""))
     if gate is None or gate["verdict"] == "open":
