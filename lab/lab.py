@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from labkit import cgroups, check, guest, image, plan, roles
-from labkit.command import LabError, fail, run, say, wait_until
+from labkit.command import LabError, fail, run, say, succeeds, wait_until
 from labkit.plan import HOSTS, PORTS, SERVICES, Lab
 
 
@@ -137,14 +137,16 @@ def up(name: str, hosts: Sequence[str]) -> None:
             raise LabError(f"{host} has booted, but these units failed:\n{failed[host]}")
     if guest.is_alive(lab, "data"):
         for host in (host for host in fresh if host in SERVICES):
-            wait_until(f"{SERVICES[host]}-blue on {host} is ready", functools.partial(_blue_ready, lab.address(host)))
+            for service in SERVICES[host]:
+                ready = functools.partial(_ready, lab.address(host), PORTS[service]["blue"])
+                wait_until(f"{service}-blue on {host} is ready", ready)
     _record(lab)
     did = f"started {', '.join(started)}" if started else "all hosts were up already"
     say(f"lab {name}: {did}; {time.monotonic() - start:.1f} s; ssh -F {lab.ssh_config} HOST")
 
 
-def _blue_ready(address: str) -> bool:
-    connection = http.client.HTTPConnection(address, PORTS["blue"], timeout=2)
+def _ready(address: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(address, port, timeout=2)
     try:
         connection.request("GET", "/health/ready")
         return connection.getresponse().status == 200
@@ -239,12 +241,24 @@ def down(name: str) -> None:
     state = plan.state_dir(name)
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in reversed(mounts):  # innermost last in the list
-        if Path(mount).is_relative_to(state):
-            run("umount", mount)
+        if Path(mount).is_relative_to(state) and not succeeds("umount", mount):
+            say(f"{mount} is detached, and still in use by {', '.join(_users(Path(mount))) or 'somebody'}")
+            run("umount", "--lazy", mount)
     if state.exists():
         shutil.rmtree(state)
     with contextlib.suppress(OSError):  # other labs are in it, or it is not there
         plan.STATE_ROOT.rmdir()
+
+
+def _users(folder: Path) -> list[str]:
+    """The processes that work in the folder or have a file of it open, as ``4242 (bash)``."""
+    found = []
+    for process in sorted(Path("/proc").glob("[0-9]*")):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            held = {link.readlink() for link in (process / "cwd", *(process / "fd").iterdir())}
+            if any(path.is_relative_to(folder) for path in held):
+                found.append(f"{process.name} ({(process / 'comm').read_text().strip()})")
+    return found
 
 
 def status(lab: Lab) -> int:

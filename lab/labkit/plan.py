@@ -19,10 +19,21 @@ HOSTS = {"router": 11, "app1": 21, "app2": 22, "data": 31, "solo": 41}
 GATEWAY = 1
 """Last octet of the uplink, which is where the control node and the load generator sit."""
 
-SERVICES = {"app1": "shop", "app2": "shop", "solo": "nextgeneration"}
-"""Host to the service it runs, in both colours."""
+SERVICES = {
+    "app1": ("shop", "supersmartmatch"),
+    "app2": ("shop", "supersmartmatch"),
+    "solo": ("nextgeneration",),
+}
+"""Host to the services it runs, each in both colours."""
 
-PORTS = {"blue": 8001, "green": 8002}
+PORTS = {
+    "shop": {"blue": 8001, "green": 8002},
+    "supersmartmatch": {"blue": 8101, "green": 8102},
+    "nextgeneration": {"blue": 8001, "green": 8002},
+}
+FRONTED = "supersmartmatch"
+"""The service whose blue takes every request, and sends a percentage of them on to green."""
+
 VERSIONS = {"blue": "1.0.0", "green": "2.0.0"}
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")

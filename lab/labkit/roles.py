@@ -11,10 +11,10 @@ import shutil
 from pathlib import Path
 
 from labkit.command import run
-from labkit.plan import HOSTS, PORTS, SERVICES, VERSIONS, Lab
+from labkit.plan import FRONTED, HOSTS, PORTS, SERVICES, VERSIONS, Lab
 
 SERVICE_CODE = Path(__file__).resolve().parent.parent / "service"
-DATABASES = sorted(set(SERVICES.values()))
+DATABASES = sorted(PORTS)
 
 # Restart=no: a colour that a fault test kills stays down, so that what brings it back is the
 # collection's doing and not systemd's. 30 s to stop: ten times the slowest request.
@@ -89,7 +89,7 @@ def create_keys(lab: Lab) -> None:
         known.append(f"{lab.address(host)} {key.with_suffix('.host_key.pub').read_text()}")
     (lab.state / "known_hosts").write_text("".join(known))
     lab.ssh_config.write_text(lab.ssh_config_text())
-    passwords = {name: secrets.token_urlsafe(24) for name in (*DATABASES, "redis")}
+    passwords = {name: secrets.token_urlsafe(24) for name in (*DATABASES, "redis", "admin")}
     _write(lab.state / "secrets.json", json.dumps(passwords), 0o600)
 
 
@@ -110,7 +110,7 @@ def furnish(lab: Lab, host: str, root: Path) -> None:
     elif host == "data":
         units = _data(lab, root)
     else:
-        units = _application(lab, SERVICES[host], root)
+        units = [unit for service in SERVICES[host] for unit in _application(lab, service, root)]
         if host == "solo":
             units.append("nftables.service")
     run("chroot", str(root), "systemctl", "enable", "--quiet", *units)
@@ -122,10 +122,10 @@ def _router(root: Path) -> list[str]:
     jobs = [
         {
             "job_name": f"{service}-{colour}",
-            "static_configs": [{"targets": [f"{host}:{port}" for host, name in SERVICES.items() if name == service]}],
+            "static_configs": [{"targets": [f"{host}:{port}" for host, names in SERVICES.items() if service in names]}],
         }
         for service in DATABASES
-        for colour, port in PORTS.items()
+        for colour, port in PORTS[service].items()
     ]
     jobs.append({"job_name": "node", "static_configs": [{"targets": ["localhost:9100"]}]})
     document = {
@@ -166,11 +166,13 @@ def _application(lab: Lab, service: str, root: Path) -> list[str]:
         configuration / "common.env",
         f"DSN=postgresql://{service}:{passwords[service]}@data:5432/{service}\n"
         f"REDIS_URL=redis://:{passwords['redis']}@data:6379/0\n"
-        f"REDIS_PREFIX={service}:\n",
+        f"REDIS_PREFIX={service}:\n" + (f"ADMIN_TOKEN={passwords['admin']}\n" if service == FRONTED else ""),
         0o600,
     )
-    for colour, port in PORTS.items():
+    for colour, port in PORTS[service].items():
         text = f"COLOUR={colour}\nVERSION={VERSIONS[colour]}\nPORT={port}\n"
+        if service == FRONTED and colour == "blue":
+            text += f"UPSTREAM=http://127.0.0.1:{PORTS[service]['green']}\nFALLBACK_TO_V1=true\n"
         _write(configuration / f"{colour}.env", text)
         shutil.copytree(
             SERVICE_CODE,

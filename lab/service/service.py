@@ -6,6 +6,10 @@
 Environment: COLOUR, VERSION, PORT, DSN (PostgreSQL), REDIS_URL, REDIS_PREFIX;
 faults from the start on: START_DELAY (seconds before it listens), NEVER_READY=1, NOT_LIVE=1,
 ERROR_RATIO (0 to 1 of API requests answer 500), LATENCY_MS (added to API requests).
+As a front, with UPSTREAM (the other version's address): it sends V2_TRAFFIC_PERCENTAGE (default 0) of its API requests
+on to that. ADMIN_TOKEN is the bearer token of GET and POST /admin/config, which tell and set the percentage until the
+next start, and of POST /admin/rollback, which sets 0. With FALLBACK_TO_V1=true it answers itself what the other version
+does not: where it did not get the request, or, for what only reads, where it failed.
 
 Signals:
 SIGTERM  no new connections; what was accepted is answered, slow requests included; exit status 0.
@@ -20,15 +24,17 @@ SIGUSR2  no longer drain (a rollback returns here). A restart has the same effec
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
+import aiohttp
 import asyncpg
 import redis.asyncio
 from aiohttp import web
@@ -45,6 +51,10 @@ STOP_TIMEOUT = 25.0
 """Seconds for requests in flight at a stop; below the unit's TimeoutStopSec."""
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 5)
 
+UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=1)
+UPSTREAM_IDLE = 1.0
+"""Seconds that an idle connection to the other version is kept: one that gets no more requests can be stopped soon."""
+
 STORE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, redis.RedisError)
 """What the stores' clients raise; a time-out is an OSError."""
 
@@ -59,6 +69,10 @@ class Faults:
     latency_ms: float = 0.0
     ready: bool = True
     live: bool = True
+    precision: float = 0.97
+    satisfaction: float = 0.97
+    algorithm_share: float = 0.85
+    config_refused: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Faults:
@@ -74,7 +88,7 @@ class Faults:
         for name, value in wish.items():
             current = getattr(self, name, None)
             if current is None:
-                raise ValueError(f"unknown fault {name!r}; known: errors, latency_ms, ready, live")
+                raise ValueError(f"unknown fault {name!r}; known: {', '.join(vars(self))}")
             if isinstance(current, bool):
                 fits = isinstance(value, bool)
             else:
@@ -94,6 +108,10 @@ class Settings:
     redis_prefix: str
     start_delay: float
     faults: Faults
+    upstream: str = ""
+    percentage: int = 0
+    fallback: bool = False
+    admin_token: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -106,6 +124,10 @@ class Settings:
             redis_prefix=environment.get("REDIS_PREFIX", ""),
             start_delay=float(environment.get("START_DELAY", 0)),
             faults=Faults.from_environment(environment),
+            upstream=environment.get("UPSTREAM", ""),
+            percentage=int(environment.get("V2_TRAFFIC_PERCENTAGE", 0)),
+            fallback=environment.get("FALLBACK_TO_V1", "") == "true",
+            admin_token=environment.get("ADMIN_TOKEN", ""),
         )
 
 
@@ -170,9 +192,68 @@ class Metrics:
         self.connections = Gauge("http_connections_open", "Open client connections", registry=registry)
         # Named without _total: a gauge is what alerts of the form `migration_errors > 0` are written for.
         self.errors = Gauge("migration_errors", "Answers with status 5xx since the start", registry=registry)
+        self.precision = Gauge("matching_precision", "Of the matches made", registry=registry)
+        self.satisfaction = Gauge("user_satisfaction", "Of those who were asked", registry=registry)
+        self.matches = Counter("matching_requests_total", "API requests by algorithm", ["algorithm"], registry=registry)
+        # What the other version answers is counted there, and here only that it was sent on.
+        self.forwarded = Counter("front_forwarded_total", "Requests sent on to the other version", registry=registry)
+        self.fallbacks = Counter("front_fallbacks_total", "Of those, answered here after all", registry=registry)
         Gauge("service_info", "Always 1", ["colour", "version"], registry=registry).labels(
             settings.colour, settings.version
         ).set(1)
+
+
+class Front:
+    """Sends a percentage of the requests on to the other version, over connections that are kept."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.percentage = settings.percentage
+        self.draw: Callable[[], float] = random.random
+        self._settings = settings
+        self._metrics = metrics
+
+    async def context(self, _application: web.Application) -> AsyncIterator[None]:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=UPSTREAM_IDLE)
+        async with aiohttp.ClientSession(connector=connector, timeout=UPSTREAM_TIMEOUT) as self._session:
+            yield
+
+    async def forward(self, request: web.Request) -> web.Response | None:
+        """The other version's answer, or None where this one is to answer."""
+        if self.draw() * 100 >= self.percentage:
+            return None
+        self._metrics.forwarded.inc()
+        try:
+            answer = await self._send(request)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            unsent = isinstance(error, aiohttp.ClientConnectorError)
+            answer = web.json_response({"error": f"upstream: {type(error).__name__}"}, status=502)
+        else:
+            unsent = False
+        # What may have been done once is not done again.
+        if answer.status >= 500 and self._settings.fallback and (unsent or request.method in ("GET", "HEAD")):
+            self._metrics.fallbacks.inc()
+            return None
+        return answer
+
+    async def _send(self, request: web.Request) -> web.Response:
+        headers = {"Content-Type": request.headers["Content-Type"]} if "Content-Type" in request.headers else {}
+        url = self._settings.upstream + request.path_qs
+        async with self._session.request(
+            request.method, url, data=await request.read() or None, headers=headers, allow_redirects=False
+        ) as answer:
+            kept = {name: answer.headers[name] for name in ("Content-Type", "X-Colour") if name in answer.headers}
+            return web.Response(body=await answer.read(), status=answer.status, headers=kept)
+
+    def is_permitted(self, request: web.Request) -> bool:
+        given = request.headers.get("Authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {self._settings.admin_token}".encode())
+
+    def set(self, wish: object) -> None:
+        """Take ``{"v2_traffic_percentage": n}``; ValueError on anything else."""
+        number = wish.get("v2_traffic_percentage") if isinstance(wish, dict) and len(wish) == 1 else None
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 100:
+            raise ValueError("v2_traffic_percentage: a whole number from 0 to 100")
+        self.percentage = number
 
 
 @dataclass
@@ -182,12 +263,16 @@ class Service:
     draining: bool = False
     faults: Faults = field(init=False)
     metrics: Metrics = field(init=False)
+    front: Front | None = field(init=False)
     _verdict: tuple[float, str] = (0.0, "")
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.faults = self.settings.faults
         self.metrics = Metrics(self.settings)
+        self.metrics.precision.set_function(lambda: self.faults.precision)
+        self.metrics.satisfaction.set_function(lambda: self.faults.satisfaction)
+        self.front = Front(self.settings, self.metrics) if self.settings.upstream else None
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[self._observe])
@@ -201,6 +286,11 @@ class Service:
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/admin/misbehave", self._faults)
         application.router.add_post("/admin/misbehave", self._misbehave)
+        if self.front is not None:
+            application.cleanup_ctx.append(self.front.context)
+            application.router.add_get("/admin/config", self._config)
+            application.router.add_post("/admin/config", self._configure)
+            application.router.add_post("/admin/rollback", self._emergency)
         return application
 
     @web.middleware  # type: ignore[untyped-decorator]
@@ -208,26 +298,32 @@ class Service:
         # The route's own path, not the request's: the number of series stays bounded.
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else "unknown"
+        api = path.startswith("/api/") or path == "/slow"
         start = time.perf_counter()
         # Who asks how many requests are in flight does not count: the answer could never be none.
         counted = int(path != "/metrics")
         self.metrics.in_flight.inc(counted)
         try:
-            response = await self._answer(request, handler, path)
+            forwarded = await self.front.forward(request) if self.front is not None and api else None
+            response = forwarded if forwarded is not None else await self._answer(request, handler, api)
         finally:
             self.metrics.in_flight.dec(counted)
-        response.headers["X-Colour"] = self.settings.colour
+        response.headers.setdefault("X-Colour", self.settings.colour)
         if self.draining:
             response.force_close()
+        if forwarded is not None:
+            return response
         self.metrics.requests.labels(request.method, path, response.status).inc()
         self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
         if response.status >= 500:
             self.metrics.errors.inc()
         return response
 
-    async def _answer(self, request: web.Request, handler: Handler, path: str) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, handler: Handler, api: bool) -> web.StreamResponse:
         try:
-            if path.startswith("/api/") or path == "/slow":
+            if api:
+                better = random.random() < self.faults.algorithm_share  # noqa: S311 - no secret
+                self.metrics.matches.labels("advanced" if better else "basic").inc()
                 if self.faults.latency_ms:
                     await asyncio.sleep(self.faults.latency_ms / 1000)
                 if random.random() < self.faults.errors:  # noqa: S311 - no secret
@@ -308,6 +404,33 @@ class Service:
         except (ValueError, TypeError, AttributeError) as error:
             return self._json({"error": str(error)}, 422)
         return self._json({"faults": vars(self.faults)})
+
+    async def _config(self, request: web.Request) -> web.Response:
+        return self._told(request)
+
+    async def _configure(self, request: web.Request) -> web.Response:
+        if self.faults.config_refused:
+            return self._json({"error": "told to refuse"}, 503)
+        try:
+            wish = await request.json()
+        except ValueError:
+            wish = None
+        return self._told(request, wish)
+
+    async def _emergency(self, request: web.Request) -> web.Response:
+        return self._told(request, {"v2_traffic_percentage": 0})
+
+    def _told(self, request: web.Request, *wishes: object) -> web.Response:
+        """What the percentage is once ``wishes`` are granted; only who has the token may change or know it."""
+        front = cast(Front, self.front)  # without one there is no route to here
+        if not front.is_permitted(request):
+            return self._json({"error": "a bearer token is needed"}, 401)
+        try:
+            for wish in wishes:
+                front.set(wish)
+        except ValueError as error:
+            return self._json({"error": str(error)}, 422)
+        return self._json({"v2_traffic_percentage": front.percentage})
 
 
 async def serve(settings: Settings) -> None:

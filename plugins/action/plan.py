@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
@@ -37,7 +38,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             if "cutover_address" in hosts[host]:
                 hosts[host]["cutover_address"] = plain(hostvars[host]["cutover_address"])
         try:
-            plan = make_plan(variables, routers=routers, applications=applications, hosts=hosts, failed=failed)
+            plan = make_plan(
+                variables,
+                routers=routers,
+                applications=applications,
+                hosts=hosts,
+                failed=failed,
+                forks=context.CLIARGS.get("forks"),
+            )
         except InputError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, "changed": False, "plan": plan, "ansible_facts": {"cutover_plan": plan}}

@@ -12,8 +12,8 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError, WorkloadError
@@ -76,7 +76,7 @@ WantedBy=sysinit.target
 """
 
 
-def program(main: FunctionType) -> bytes:
+def program(main: Callable[..., int]) -> bytes:
     """``main``, which takes arguments and returns an exit status, as one file that Python runs: with every module of
     this collection that is loaded now, which is all that it imports; the same bytes for the same sources.
     """
@@ -87,7 +87,7 @@ def program(main: FunctionType) -> bytes:
     return archive.getvalue()
 
 
-def _sources(main: FunctionType) -> dict[str, bytes]:
+def _sources(main: Callable[..., int]) -> dict[str, bytes]:
     sources = {"__main__.py": _MAIN.format(module=main.__module__, name=main.__name__).encode()}
     parts = _PACKAGE.split(".")
     for depth in range(1, len(parts) + 1):
@@ -100,7 +100,7 @@ def _sources(main: FunctionType) -> dict[str, bytes]:
     return sources
 
 
-def install(store: FileStore, main: FunctionType, units: str = UNITS, python: str = sys.executable) -> bool:
+def install(store: FileStore, main: Callable[..., int], units: str = UNITS, python: str = sys.executable) -> bool:
     """Write the program, which is ``main``, and its units where they are not there yet; whether something was written.
 
     Call it inside ``store.locked()``, and write the guard there, too: a process that ends removes what nobody needs.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._connections import Connection, summarize
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import Look, is_drained, sum_metric
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP, Look, is_drained, sum_metric
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     DrainError,
@@ -21,7 +22,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     WorkloadError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target, mismatches
-from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import ask, ask_all
+from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask, ask_all
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import State, Workload
 
 if TYPE_CHECKING:
@@ -29,16 +30,24 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks.
 INTERVAL = 0.2
+#: Seconds between two looks at one that was told to stop.
+STOP_INTERVAL = 0.05
+#: One that its provider has started again so few seconds ago is taken to crash again and again.
+LATELY = 60.0
 #: A look that saw something else than the one before is kept; only this many of them, the latest.
 KEPT_LOOKS = 100
 
 
 @dataclass(frozen=True)
 class Hands:
-    """What a section acts with. ``fence`` raises FencedError when this run may not write any more."""
+    """What a section acts with.
+
+    ``fence`` raises FencedError when this run may not write any more, and keeps others from overtaking it while it is
+    held: what is changed inside was allowed when it was changed. Never hold it across a wait.
+    """
 
     workload: Workload
-    fence: Callable[[], None]
+    fence: Callable[[], AbstractContextManager[None]]
     check_mode: bool = False
     clock: Clock = time
 
@@ -54,12 +63,13 @@ def start(hands: Hands, targets: Sequence[Target], timeout: float, resume_signal
     """
     workload, clock = hands.workload, hands.clock
     began = clock.monotonic()
-    before = workload.read()
+    # Also where nothing is to be done: a run that was overtaken cannot stop this colour any more, and where it just has
+    # told it to stop, that is seen here.
+    with hands.fence():
+        before = workload.read()
     deadline = began + timeout
     looks: deque[dict[str, Any]] = deque(maxlen=KEPT_LOOKS)
     note = ""
-    # Also where nothing is to be done: from here on, a run that was overtaken cannot stop this colour.
-    hands.fence()
     try:
         if not before.running:
             workload.start(timeout)
@@ -77,8 +87,8 @@ def start(hands: Hands, targets: Sequence[Target], timeout: float, resume_signal
         raise
     if not before.enabled:
         # Only now: a reboot must never bring up a colour that has not been ready once.
-        hands.fence()
-        workload.enable()
+        with hands.fence():
+            workload.enable()
     return _section(hands, began, before, looks, note, running=True, enabled=True)
 
 
@@ -94,7 +104,8 @@ def stop(
 
     ``drain_signal`` tells the service to let its clients go. ``in_flight`` is where the service tells its metrics, and
     the name of the one that counts its requests. With ``cut`` what is left when the time ends is cut off; without it
-    that raises DrainError, and the colour goes on serving it.
+    that raises DrainError, and the colour goes on serving it. One that ends by itself while it is drained raises
+    DrainError too; one that crashes again and again, and so did before, is stopped.
 
     Returns ``changed``, ``before``, ``after``, ``commands``, ``ms``, ``observations`` and ``note``.
     Raises DrainError, WorkloadError, FencedError.
@@ -105,21 +116,20 @@ def stop(
     looks: deque[dict[str, Any]] = deque(maxlen=KEPT_LOOKS)
     note = ""
     if not before.stopped:
+        crashing = _is_crashing(before, clock)
         if drain_signal and before.running:
-            hands.fence()
-            workload.signal(drain_signal)
-        if not before.running and before.pid is None:
+            _tell_to_drain(hands, drain_signal, crashing)
+        if not _lives(before):
             # Between two starts of Restart=: there is no process that could serve anybody, or tell its metrics.
             note = f"nothing to drain: it was {before.state}"
         elif not hands.check_mode:
-            note = _drain(hands, connections, began, began + timeout, before, in_flight, cut, looks)
+            note = _drain(hands, connections, began, began + timeout, before, crashing, in_flight, cut, looks)
         else:
             _note_look(looks, began, clock, _look(connections(), in_flight))
-        hands.fence()
-        workload.stop()
+        _end(hands)
     if before.enabled:
-        hands.fence()
-        workload.disable()
+        with hands.fence():
+            workload.disable()
     return _section(hands, began, before, looks, note, running=False, enabled=False)
 
 
@@ -195,11 +205,48 @@ def _await_ready(
         clock.sleep(INTERVAL)
 
 
+def _lives(state: State) -> bool:
+    """Is there a process?"""
+    return state.running or state.pid is not None
+
+
+def _is_crashing(state: State, clock: Clock) -> bool:
+    return state.restarts > 0 and (state.since is None or clock.time() - state.since < LATELY)
+
+
+def _tell_to_drain(hands: Hands, drain_signal: str, crashing: bool) -> None:
+    with hands.fence():
+        try:
+            hands.workload.signal(drain_signal)
+        except WorkloadError:
+            # It may not have come so far yet that it handles the signal, or has ended again.
+            if not crashing:
+                raise
+
+
+def _end(hands: Hands) -> None:
+    """Stop the colour and wait until nothing of it runs. Raises WorkloadError, FencedError."""
+    workload, clock = hands.workload, hands.clock
+    deadline = clock.monotonic() + STOP
+    with hands.fence():
+        workload.stop()
+    while not hands.check_mode and not workload.read().stopped:
+        if clock.monotonic() >= deadline:
+            raise WorkloadError(
+                f"{workload.name} was told to stop {STOP:.0f} s ago, and still runs. See what holds it with "
+                f"'systemctl status {workload.name}', then run again.",
+                workload.evidence(),
+            )
+        clock.sleep(STOP_INTERVAL)
+        # A run that has overtaken this one may have started it again.
+        with hands.fence():
+            pass
+
+
 def _undo(hands: Hands, error: CutoverError) -> None:
     """Stop what this run started; what hinders that is added to ``error``, which stays the first cause."""
     try:
-        hands.fence()
-        hands.workload.stop()
+        _end(hands)
         error.evidence["undone"] = f"{hands.workload.name} was stopped again"
     except CutoverError as hindrance:
         error.evidence["undone"] = f"{hands.workload.name} was not stopped again: {hindrance.message}"
@@ -235,6 +282,7 @@ def _drain(
     began: float,
     deadline: float,
     before: State,
+    crashing: bool,
     in_flight: tuple[Target, str] | None,
     cut: bool,
     kept: deque[dict[str, Any]],
@@ -247,7 +295,9 @@ def _drain(
         open_now = connections()
         look = _look(open_now, in_flight)
         state = workload.read()
-        if state.stopped or state.restarts != before.restarts:
+        if not _lives(state) or state.restarts != before.restarts:
+            if crashing:
+                return f"not drained to the end: it crashes again and again, and was {state.state}"
             # It cannot be told from here whether it had finished with its last clients.
             last = _many(looks[-1].connections, "connection") if looks else "an unknown number of connections"
             raise DrainError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import make_router, make_service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock, make_router, make_service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import DamagedError, FileStore
 
 _T = TypeVar("_T")
@@ -45,16 +46,25 @@ def open_plan(plan: Mapping[str, Any]) -> tuple[FileStore, Router]:
 
 
 class Migration:
-    """One run's view of a service. ``now`` is unix seconds of this host; in check mode nothing is written."""
+    """One run's view of a service; in check mode nothing is written.
+
+    ``clock`` is asked anew for each decision, under the lock: what was true before it was waited for may not be now.
+    """
 
     def __init__(
-        self, plan: Mapping[str, Any], store: FileStore, router: Router, *, now: float, check_mode: bool = False
+        self,
+        plan: Mapping[str, Any],
+        store: FileStore,
+        router: Router,
+        *,
+        check_mode: bool = False,
+        clock: Clock = time,
     ) -> None:
         self.plan = plan
         self.store = store
         self.router = router
-        self.now = now
         self.check_mode = check_mode
+        self.clock = clock
 
     def wait(self, owner: Mapping[str, Any], takeover: int | None = None) -> dict[str, Any]:
         """Raise ``LeaseHeldError`` while another run holds the lease; take nothing."""
@@ -89,7 +99,7 @@ class Migration:
             if decision.kind == decide.NOTHING:
                 return self._result(decision, state, reality, None)
             with self._holding(taken):
-                self._record(taken, "began", reality, digest=self.plan["digest"])
+                self._record(taken, "began", reality, subject=decide.subject(self.plan))
                 if decision.differences:
                     self._write(
                         taken["token"],
@@ -129,7 +139,7 @@ class Migration:
             state = journal.fold(document)
             highest = max(highest, state.token)
             if token is not None:
-                lease.check_overtaken(self.plan["service"], held, highest, token, self.now)
+                lease.check_overtaken(self.plan["service"], held, highest, token, self.clock.time())
             why = reason or self.plan["reason"]
             taken = self._acquire(held, "rollback", why, owner, takeover, highest)
             reality = self._read(workloads)
@@ -162,35 +172,52 @@ class Migration:
         The hold's outcome, and under ``gate_state`` what the gate needs to go on.
         """
         if self.check_mode:
-            sentence = f"a run would hold it for {step['hold']} s"
-            return {"changed": True, "hold": {**holding.Outcome(holding.PASSED, 0, 0, sentence).as_result()}}
-        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": self.plan["gate"]}
+            return {"changed": True, "hold": self._would_hold(step)}
+        if token is None:
+            raise InputError("a hold needs the token of the run; it is cutover_run.token")
+        # A gate goes on only with what it was asked before.
+        scrape = self.plan["prometheus"].get("scrape_interval")
+        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": self.plan["gate"], "scrape": scrape}
         with self.store.locked():
-            state = journal.fold(self.store.read_journal())
-            began = state.hold is None or state.hold["weight"] != step["weight"]
-            if began:
-                self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
-            elif token is not None:
-                self.store.renew(token, self.now)
-            if gate is not None:
-                self.store.write_gate({"asked": asked, "state": gate["state"]})
-                if state.hold is None or state.hold["verdict"] != gate["verdict"]:
-                    self._write(token, "gate_seen", **_seen(gate))
-            saved = self.store.read_gate() or {}
-            held = self.store.read_lease()
+            self.store.renew(token, self.clock.time())
             hold = journal.fold(self.store.read_journal()).hold
+            began = hold is None or hold["weight"] != step["weight"]
+            if hold is None or began:
+                self.store.write_gate(None)
+                self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
+                hold = {"since": self.clock.time(), "verdict": None, "wanted": None}
             outcome = holding.judge(
-                {**(hold or {}), "seconds": step["hold"]},
+                {**hold, "seconds": step["hold"]},
                 gate=gate,
                 gated=self.plan["gate"] is not None,
-                now=self.now,
-                run_left=self.plan["run_limit"] - (self.now - held["since"] if held else 0),
+                now=self.clock.time(),
+                run_left=self._run_left(),
                 slice_=min(WATCH, self.plan["guard"]["time"] / 2),
             )
-            if outcome.kind == holding.PASSED and self.plan["gate"] is None:
+            if gate is not None:
+                self.store.write_gate({"asked": asked, "state": gate["state"]})
+                if (hold["verdict"], hold["wanted"]) != (gate["verdict"], gate.get("wanted")):
+                    self._write(token, "gate_seen", **_seen(gate))
+            elif outcome.kind == holding.PASSED and hold["verdict"] != "pass":
                 self._write(token, "gate_seen", **_seen({"verdict": "pass", "message": outcome.sentence}))
-        state_ = saved.get("state") if saved.get("asked") == asked and not began else None
-        return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state_}}
+            saved = self.store.read_gate() or {}
+        state = saved.get("state") if saved.get("asked") == asked else None
+        return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state}}
+
+    def _would_hold(self, step: Mapping[str, Any]) -> dict[str, Any]:
+        """What a run would do with the hold of ``step``: wait for its end, or end itself before."""
+        hold = journal.fold(self.store.read_journal()).hold
+        begun = hold is not None and hold["weight"] == step["weight"]
+        since = hold["since"] if hold is not None and begun else self.clock.time()
+        left = max(0.0, since + step["hold"] - self.clock.time())
+        kind = holding.PASSED if left <= self.plan["run_limit"] else holding.WAITING
+        outcome = holding.Outcome(kind, left, 0.0, f"a run would find {holding.span(left)} of its hold left")
+        return {**outcome.as_result(), "gate_state": None}
+
+    def _run_left(self) -> float:
+        """Seconds that this run may go on; below 0 when it has gone on for longer."""
+        held = self.store.read_lease()
+        return float(self.plan["run_limit"]) - (self.clock.time() - held["since"] if held else 0.0)
 
     def stay(self, token: int | None, message: str, *, unknown: bool) -> dict[str, Any]:
         """End this run in the middle of a hold, and release its lease; ``HeldError`` where the hold is ``unknown``."""
@@ -245,7 +272,7 @@ class Migration:
         state = journal.fold(document)
         reality = Reality(None, None, {}, workloads)
         if reading is not None:
-            reality = Reality(reading.weight, reading.persisted, reading.ready, workloads)
+            reality = Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
             problems += decide.differences(self.plan, state, reality)
         return {
             "service": self.plan["service"],
@@ -259,7 +286,7 @@ class Migration:
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
             "hold": state.hold,
-            "lease": {**held, "expired": self.now >= held["expires"]} if held else None,
+            "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
             "guard": _guarding.describe(armed, problems) if armed else None,
             "agree": not problems,
             "differences": problems,
@@ -271,7 +298,7 @@ class Migration:
 
     def _read(self, workloads: Sequence[Mapping[str, Any]] | None) -> Reality:
         reading = self.router.read()
-        return Reality(reading.weight, reading.persisted, reading.ready, workloads)
+        return Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
 
     def _acquire(
         self,
@@ -288,7 +315,7 @@ class Migration:
             owner=owner,
             kind=kind,
             reason=_one_line(reason),
-            now=self.now,
+            now=self.clock.time(),
             ttl=self.plan["lease"]["ttl"],
             last_token=max(highest, held["token"] if held else 0),
             holder_dead=held is not None and held["token"] == takeover,
@@ -317,7 +344,8 @@ class Migration:
             return
         if token is None:
             raise InputError(f"the event {kind!r} needs the token of the run; it is cutover_run.token")
-        self.store.record(token, self.now, kind, **data)
+        with self.store.locked():
+            self.store.record(token, self.clock.time(), kind, **data)
 
     def _undamaged(self, read: Callable[[], _T], otherwise: _T, damage: list[str]) -> _T:
         try:
@@ -356,8 +384,8 @@ def _seen(gate: Mapping[str, Any]) -> dict[str, Any]:
     """What the journal keeps of a gate's result."""
     kept = ("name", "status", "reason", "value", "bound", "baseline", "n", "bad", "covered")
     criteria = [{name: one[name] for name in kept if one.get(name) is not None} for one in gate.get("criteria") or ()]
-    said = {name: gate.get(name) for name in ("verdict", "reason", "message")}
-    return {**said, "wanted": gate.get("wanted"), "criteria": criteria}
+    said = {name: gate.get(name) for name in ("verdict", "reason", "wanted")}
+    return {**said, "message": holding.said(gate), "criteria": criteria}
 
 
 def _one_line(text: str) -> str:

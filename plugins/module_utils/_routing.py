@@ -21,13 +21,20 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     RouterError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Instance, Reading, Router, Service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.haproxy import HAProxy
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nftables import Nftables
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import Nginx
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx_lua import NginxLua
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 
-PROVIDERS: dict[str, type] = {"haproxy": HAProxy, "nginx": Nginx, "nginx_lua": NginxLua, "nftables": Nftables}
+PROVIDERS: dict[str, type] = {
+    "haproxy": HAProxy,
+    "nginx": Nginx,
+    "nginx_lua": NginxLua,
+    "nftables": Nftables,
+    "admin_api": AdminApi,
+}
 
 READY_WAIT = 4.0
 """Seconds for the router to see what has just become ready; HAProxy needs two checks, 500 ms apart, for that."""
@@ -76,8 +83,10 @@ def make_router(options: Mapping[str, Any], service: Service) -> Router:
         raise InputError(f"router.provider is {provider!r}; one of {', '.join(sorted(PROVIDERS))} is needed")
     # How a client sticks to a colour is written into the router's configuration by the role, and not asked for here.
     given.pop("sticky", None)
-    known = [name for name in inspect.signature(PROVIDERS[provider]).parameters if name != "service"]
-    if set(given) != set(known):
+    parameters = inspect.signature(PROVIDERS[provider]).parameters
+    known = [name for name in parameters if name != "service"]
+    needed = {name for name in known if parameters[name].default is inspect.Parameter.empty}
+    if not needed <= set(given) <= set(known):
         raise InputError(
             f"router {provider} needs the options {', '.join(known)}; it was given {', '.join(given) or 'none'}"
         )
@@ -113,7 +122,7 @@ def change_weight(
     if unexplained:
         if store is not None and token is not None and not check_mode:
             # To a run that was overtaken the other one's work looks like drift.
-            with _fenced(store, token, clock):
+            with writing(store, token, clock):
                 pass
         raise DriftError(
             f"{service.name} was changed by somebody else: {'; '.join(unexplained)}. See playbooks/status.yml; accept "
@@ -143,7 +152,7 @@ def change_weight(
     fenced: AbstractContextManager[None] = nullcontext()
     if store is not None and token is not None:
         store.record(token, clock.time(), "weight_intended", before=before.weight, weight=weight)
-        fenced = _fenced(store, token, clock)
+        fenced = writing(store, token, clock)
     with fenced:
         started = clock.monotonic()
         commands = router.apply(weight) if before.weight != weight else []
@@ -152,7 +161,7 @@ def change_weight(
     after = router.read()
     if (after.weight, after.persisted) != (weight, weight):
         raise RouterError(
-            f"{service.name}: {percent(weight)} was set, yet {percent(after.weight)} is applied and "
+            f"{service.name}: {percent(weight)} was set, yet {_applied(after)} is applied and "
             f"{percent(after.persisted)} is on disk. Look for whoever else changes this router, then run again",
             {"reading": dataclasses.asdict(after), "commands": commands},
         )
@@ -176,11 +185,15 @@ def percent(weight: int | None) -> str:
     return "an unknown weight" if weight is None else f"{weight} % for green"
 
 
+def _applied(reading: Reading) -> str:
+    return percent(reading.weight) + (f" ({reading.unclear})" if reading.unclear else "")
+
+
 def disagreement(reading: Reading) -> list[str]:
     """Where what is applied and what is on disk differ, in words; empty where they agree."""
     if reading.weight == reading.persisted:
         return []
-    return [f"{percent(reading.weight)} is applied, but {percent(reading.persisted)} is on disk"]
+    return [f"{_applied(reading)} is applied, but {percent(reading.persisted)} is on disk"]
 
 
 def unexpected(reading: Reading, allowed: Collection[int], goal: int) -> list[str]:
@@ -188,9 +201,10 @@ def unexpected(reading: Reading, allowed: Collection[int], goal: int) -> list[st
     if not allowed:
         return []
     words = " or ".join(percent(one) for one in sorted(allowed))
+    found = ((reading.weight, _applied(reading), "applied"), (reading.persisted, percent(reading.persisted), "on disk"))
     return [
-        f"{percent(value)} is {where}, where {words} was expected"
-        for value, where in ((reading.weight, "applied"), (reading.persisted, "on disk"))
+        f"{told} is {where}, where {words} was expected"
+        for value, told, where in found
         if value != goal and value not in allowed
     ]
 
@@ -236,7 +250,8 @@ def _wait_ready(
 
 
 @contextmanager
-def _fenced(store: FileStore, token: int, clock: Clock) -> Iterator[None]:
+def writing(store: FileStore, token: int, clock: Clock) -> Iterator[None]:
+    """What is changed inside was allowed when it was changed. Raises FencedError, StoreError."""
     with store.locked():
         store.fence(token, clock.time())
         yield

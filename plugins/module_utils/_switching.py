@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,10 @@ class _Context:
     check_mode: bool
     clock: _routing.Clock
 
-    def fence(self) -> None:
-        if self.store is not None and not self.check_mode:
-            with self.store.locked():
-                self.store.fence(self.params["token"], self.clock.time())
+    def fence(self) -> AbstractContextManager[None]:
+        if self.store is None or self.check_mode:
+            return nullcontext()
+        return _routing.writing(self.store, self.params["token"], self.clock)
 
     def record(self, section: str) -> None:
         """Record the end of ``section``, if the journal is here: on the router's host. Elsewhere the play records."""
@@ -58,7 +59,8 @@ class _Context:
             unit = self.params[section]["unit"]
             colour = next((name for name, its in route["colours"].items() if its.get("unit") == unit), None)
             token, host = self.params["token"], self.params["host"]
-            self.store.record(token, self.clock.time(), EVENTS[section], colour=colour, host=host)
+            with self.store.locked():
+                self.store.record(token, self.clock.time(), EVENTS[section], colour=colour, host=host)
 
     def hands(self, unit: str) -> Hands:
         return Hands(SystemdUnit(unit, self.run, self.check_mode), self.fence, self.check_mode, self.clock)

@@ -242,8 +242,6 @@ evidence:
   type: dict
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration, open_plan
@@ -291,7 +289,7 @@ def main() -> None:
     given = module.params
     try:
         store, router = open_plan(given["plan"])
-        migration = Migration(given["plan"], store, router, now=time.time(), check_mode=module.check_mode)
+        migration = Migration(given["plan"], store, router, check_mode=module.check_mode)
         states = {
             "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
             "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),

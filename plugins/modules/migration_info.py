@@ -119,7 +119,6 @@ evidence:
   type: dict
 """
 
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
@@ -137,7 +136,7 @@ def main() -> None:
     given = module.params
     try:
         store, router = open_plan(given["plan"])
-        result = Migration(given["plan"], store, router, now=time.time()).describe(given["workloads"])
+        result = Migration(given["plan"], store, router).describe(given["workloads"])
     except CutoverError as error:
         module.fail_json(**error.as_result())
     module.exit_json(changed=False, **result)

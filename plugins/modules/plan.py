@@ -89,10 +89,6 @@ plan:
       description: C(ttl), seconds the lease is good for without a record, and C(wait), seconds to wait for another.
       type: dict
       returned: success
-    digest:
-      description: SHA-256 of the plan without what is meant for one run only.
-      type: str
-      returned: success
 reason:
   description: A stable word for the kind of failure.
   returned: failure

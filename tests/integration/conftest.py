@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -127,13 +128,31 @@ class Lab:
             start_new_session=True,
         )
 
+    @staticmethod
+    def kill(process: subprocess.Popen[str]) -> str:
+        """SIGKILL a process and all that it has started, each by its id; return what it had said.
+
+        A worker of ansible-playbook is in a session of its own: what kills the process group does not reach it.
+        """
+        started: dict[int, list[int]] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                parent = int(stat.read_text().rpartition(")")[2].split()[1])  # "pid (any name) state parent …"
+                started.setdefault(parent, []).append(int(stat.parent.name))
+        ids = [process.pid]
+        for pid in ids:  # which grows as it is read
+            ids += started.get(pid, [])
+        for pid in ids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return process.communicate()[0]
+
     def finish(self, process: subprocess.Popen[str], timeout: float = 300) -> Run:
         """Wait for what ``start`` started; what takes longer is killed whole, and fails."""
         try:
             stdout, _nothing = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            stdout, _nothing = process.communicate()
+            stdout = self.kill(process)
             pytest.fail(f"{process.args!r} took more than {timeout:.0f} s\n{stdout}")
         counts = {
             host: {name: int(count) for name, count in (field.split("=") for field in fields.split())}

@@ -12,7 +12,6 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -99,8 +98,7 @@ class Held:
         return self.lab.finish(self.process)
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.lab.kill(self.process)
 
 
 @dataclass
@@ -453,6 +451,25 @@ def test_killed_on_its_host_while_it_drains(shop: Shop) -> None:
         shop.still()
         shop.moved(shop.run())
     assert lost(running.result()) == {}
+
+
+def test_an_old_colour_that_crashes_again_and_again_is_retired(shop: Shop) -> None:
+    """In the same run: it is never up for long enough to be told to drain."""
+    unit, faults = f"shop-{shop.old}", f"/etc/shop/{shop.old}.faults.env"
+    folder = f"/run/systemd/system/{unit}.service.d"
+    restart = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=on-failure\n"
+    broken = f"mkdir {folder}; printf '{restart}' >{folder}/restart.conf; echo PORT=none >{faults}"
+    restarts = f"systemctl show --property=NRestarts --value {unit}"
+    try:
+        with shop.load() as running:
+            with shop.held("Drain and stop the old version") as held:
+                shop.everywhere(f"{broken}; systemctl daemon-reload; systemctl kill --signal=KILL {unit}")
+                wait_until("it has been started again", lambda: all(int(*shop.on(app, restarts)) > 1 for app in APPS))
+                run = held.finish()
+            shop.moved(run)
+        assert lost(running.result()) == {}
+    finally:
+        shop.everywhere(f"rm -rf {folder} {faults}; systemctl daemon-reload; systemctl reset-failed {unit}; true")
 
 
 def test_a_reboot_of_the_router_between_two_steps(shop: Shop) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from .conftest import Lab
+    from .conftest import Lab, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 GALAXY = Path(sys.executable).parent / "ansible-galaxy"
@@ -86,8 +87,35 @@ def test_main_job_is_found_by_its_full_name(lab: Lab, installed: Path, mode: str
     assert run.rc == 0, run.stdout
 
 
-def test_installed_status_reads_the_lab(lab: Lab, installed: Path) -> None:
-    lab.renew("local")
-    run = lab.playbook("bluegreen.cutover.status", collections=installed).ok()
-    assert set(run.recap) == {"router", "app1", "app2"}
-    assert run.changed == 0
+def test_installed_moves_the_traffic_and_brings_it_back(lab: Lab, installed: Path) -> None:
+    """R-F1: the playbooks, roles and modules are those of the tarball, and so is the inventory."""
+    lab.renew()
+    here = installed / "ansible_collections" / "bluegreen" / "cutover"
+
+    def play(name: str) -> Run:
+        # With -vvv each task and module says where it is from.
+        named = f"bluegreen.cutover.{name}"
+        run = lab.playbook(named, here / "inventories/local", arguments=["-vvv"], collections=installed).ok()
+        assert f"task path: {here}/roles/" in run.stdout
+        assert f"Using module file {here}/plugins/modules/" in run.stdout
+        assert f"{ROOT}/roles" not in run.stdout
+        assert f"{ROOT}/plugins" not in run.stdout
+        return run
+
+    def serving(moment: float) -> set[str]:
+        return {record.colour for record in result.records if moment < record.scheduled < moment + 1}
+
+    play("router")
+    with lab.load(f"http://{lab.address('router')}:8080", rate=100, idle=20, duration=3000) as running:
+        play("cutover")
+        moved = time.time()
+        status = play("status")
+        play("rollback")
+        back = time.time()
+        time.sleep(1)  # for requests after the way back
+    result = running.result()
+    assert result.outcomes() == {"ok": result.count}
+    assert (serving(moved), serving(back)) == ({"green"}, {"blue"})
+    assert set(status.recap) == {"router", "app1", "app2"}
+    assert status.changed == 0
+    assert "shop: blue 0 %, green 100 %, since " in status.stdout

@@ -142,6 +142,11 @@ def test_labs_run_side_by_side_and_down_leaves_nothing_of_one() -> None:
             lab("ssh", "router", "systemctl is-active haproxy nginx prometheus", name=other).split() == ["active"] * 3
         )
         assert traces(other)
+        # Somebody who stands in its folder is named, and keeps nothing of it.
+        with subprocess.Popen(["sleep", "60"], cwd=f"/run/bluegreen-lab/{other}") as stands:
+            said = lab("down", name=other)
+            stands.kill()
+        assert f"/run/bluegreen-lab/{other} is detached, and still in use by {stands.pid} (sleep)\n" in said
     finally:
         lab("down", name=other)
     assert traces(other) == []

@@ -36,6 +36,12 @@ print(s.recv(65536))
 true
 """
 
+# In place of coreutils' sync: it also notes what it was given, and what there was at that time.
+SYNCED = "/run/synced"
+SYNC = f"""#!/bin/sh
+echo "$@ of $(ls /var/backups/nextgeneration | tr '\\n' ' ')" >>{SYNCED}
+exec /usr/bin/sync "$@"
+"""
 PROVED = "/run/green-has-proved-itself"
 # Beside green's own suite; {what} is done when that is run.
 TEST_OF_GREEN = """
@@ -118,6 +124,7 @@ def story(request: pytest.FixtureRequest, lab: Lab, _fresh: None) -> Story:
     if one.inventory == "nextgeneration":
         given = TEST_OF_GREEN.format(what=f'pathlib.Path("{PROVED}").open("a").write("yes ")')
         lab.ssh("solo", f"cat >/opt/nextgeneration-green/tests/test_proof.py <<'END'\n{given}\nEND")
+        lab.ssh("solo", f"cat >/usr/local/bin/sync <<'END'\n{SYNC}END\nchmod +x /usr/local/bin/sync")
     with lab.load(one.front, rate=300, idle=100, write_share=0.02, duration=3000) as running:
         one.looks.append(one.look())
         one.play("check", "cutover", check=True)
@@ -236,6 +243,12 @@ def test_r_a2_blue_is_backed_up_whole_with_a_stamp(story: Story) -> None:
     packed = story.lab.ssh("solo", f"tar --list --file {folder}/{expected}").split()
     assert {"opt/nextgeneration-blue/service.py", "opt/nextgeneration-blue/tests/test_service.py"} <= set(packed)
     story.lab.ssh("solo", f"tar --compare --file {folder}/{expected} --directory /")
+    # The archive and its folder before it has its name, and the folder again after.
+    partial = f"{expected}.partial"
+    assert story.lab.ssh("solo", f"cat {SYNCED}").splitlines() == [
+        f"-- {folder}/{partial} {folder} of {partial} ",
+        f"-- {folder} of {expected} ",
+    ]
 
 
 @only_nextgeneration
@@ -267,8 +280,12 @@ def test_r_a1_green_whose_tests_fail_gets_no_traffic(story: Story) -> None:
     story.lab.ssh("solo", f"mv /root/proof {proof}")
     assert run.rc != 0
     assert "nextgeneration was not moved: all traffic is on blue again" in run.stdout
-    assert "Run the candidate's own tests on its host" in run.stdout
-    assert "green is not fit" in run.stdout
+    said = " ".join(run.stdout.split())
+    failed = """The cause, at "Run the candidate's own tests on its host" on solo: green's own test suite: non-zero"""
+    ends = "AssertionError: green is not fit"
+    assert re.search(
+        rf"{failed} return code \(exit status 1\); the end of its output: .*{ends}.* FAILED \(failures=1\)", said
+    )
     result = running.result()
     assert result.outcomes() == {"ok": result.count}
     assert {record.colour for record in result.records} == {"blue"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
 import subprocess
 import textwrap
 import time
@@ -104,7 +103,7 @@ owner = {"user": "test", "host": "router", "pid": os.getpid()}
 lease = {"owner": owner, "kind": "cutover", "reason": "r", "since": now, "expires": now + 60, "ttl": 60, "token": 1}
 with store.locked():
     store.write_lease(lease)
-    began = {"from": "blue", "to": "green", "digest": "", "owner": owner, "reason": "r", "weight": 0}
+    began = {"from": "blue", "to": "green", "subject": {}, "owner": owner, "reason": "r", "weight": 0}
     store.record(1, now, "began", **began)
 """
 EVENTS = 'events = [event for one in store.read_journal()["migrations"] for event in one["events"]]\n'
@@ -236,12 +235,13 @@ def test_a_second_run_is_refused_or_waits(shop: Lab, play: Any, tmp_path: Path) 
 def test_a_run_that_was_killed_is_replaced_at_once(shop: Lab, play: Any, tmp_path: Path) -> None:
     first = play(PLAN, BEGUN, hold(tmp_path / "never"))
     token = wait_for_lease(shop)["token"]
-    os.killpg(first.pid, signal.SIGKILL)
+    shop.kill(first)
+    # Neither does one of its workers run on, for as long as it would have waited.
+    assert subprocess.run(["pgrep", "--full", f"{tmp_path}/"], check=False, stdout=subprocess.PIPE).stdout == b""
     ended(shop, play(PLAN, BEGUN, GIVE_UP))
     taken = events(shop)
     assert [event["kind"] for event in taken] == ["began", "began", "failed"]
     assert taken[1]["token"] > token
-    first.communicate()
 
 
 def test_a_rollback_overtakes_a_living_cutover(shop: Lab, play: Any, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,13 +24,15 @@ ROLL_BACK = "roll_back"
 @dataclass(frozen=True)
 class Reality:
     """What was read: green's percentage now and after a reload, how many instances of each colour are ready, and the
-    units, ``{"host", "colour", "unit", "active", "enabled"}`` each; None where nobody asked for the units.
+    units, ``{"host", "colour", "unit", "active", "enabled"}`` each; None where nobody asked for the units. ``unclear``
+    says why the weight is not known.
     """
 
     weight: int | None
     persisted: int | None
     ready: Mapping[str, int] = field(default_factory=dict)
     workloads: Sequence[Mapping[str, Any]] | None = None
+    unclear: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,14 @@ def decide(
         return decision(REFUSE, _conflict(service, state, new))
     if closed and advance:
         return decision(NOTHING, f"Nothing to advance: no migration of {service} is open.")
+    kept = f" {old} takes the connections, so it is kept running." if old == plan["entry"] else ""
     if arrived and not found:
-        return decision(NOTHING, f"Nothing to do: {new} serves {service} alone, and is what a reboot brings up.")
+        alone = (
+            f"{new} answers {service} alone."
+            if kept
+            else f"{new} serves {service} alone, and is what a reboot brings up."
+        )
+        return decision(NOTHING, f"Nothing to do: {alone}{kept}")
     if found and (not plan["accept_reality"] or reality.weight is None):
         return decision(REFUSE, _refusal(service, found))
     going = state.phase in (journal.HELD, journal.MOVING) and reality.weight != side(old)
@@ -96,7 +105,7 @@ def decide(
     ahead = ", ".join(f"{step['share']} %" for step in steps)
     accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
     if closed:
-        return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{accepted}", steps)
+        return decision(BEGIN, f"{service} moves from {old} to {new}, which gets {ahead}.{kept}{accepted}", steps)
     return decision(
         RESUME,
         f"{service}: the migration {state.id} to {new} was left {_left(state)}, with {_percent(reality.weight)} of the "
@@ -144,9 +153,21 @@ def _back_steps(plan: Mapping[str, Any], left: str, weight: int | None) -> tuple
 def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list[str]:
     """Where data plane, disk, journal and units do not agree, one sentence each; none when all is as it should be."""
     found = list(_traffic_differences(plan, state, reality))
+    if state.phase not in journal.CLOSED:
+        found += _subject_differences(subject(plan), state)
     if reality.workloads is not None and reality.weight is not None:
         found += _unit_differences(plan, state, reality.weight, reality.workloads)
     return found
+
+
+def subject(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a migration moves, by the variables that say so: the same from its beginning to its end."""
+    addresses = [instance["host"] for instance in plan["colours"]["blue"]["instances"]]
+    colours = {
+        f"cutover_colours.{colour}": {"unit": plan["colours"][colour]["unit"], "port": plan["colours"][colour]["port"]}
+        for colour in ("blue", "green")
+    }
+    return {"cutover_router": plan["router"], "cutover_app": dict(zip(plan["hosts"]["app"], addresses)), **colours}
 
 
 def shares(weight: int | None) -> dict[str, int]:
@@ -157,7 +178,8 @@ def shares(weight: int | None) -> dict[str, int]:
 def _traffic_differences(plan: Mapping[str, Any], state: State, reality: Reality) -> Iterator[str]:
     service, weight, persisted = plan["service"], reality.weight, reality.persisted
     if weight is None:
-        yield f"the router does not tell how it shares the traffic of {service}; is it set up for it?"
+        why = f": {reality.unclear}" if reality.unclear else "; is it set up for it?"
+        yield f"the router does not tell how it shares the traffic of {service}{why}"
         return
     explained = state.possible
     if state.phase == journal.NONE:
@@ -174,6 +196,14 @@ def _traffic_differences(plan: Mapping[str, Any], state: State, reality: Reality
         yield f"the router sends {_percent(weight)} to green now, but {_percent(persisted)} after a reload or a reboot"
 
 
+def _subject_differences(now: Mapping[str, Any], state: State) -> Iterator[str]:
+    """Steps, probes and times may change on the way. With another subject parts of the service would be left behind."""
+    for name, was in (state.subject or {}).items():
+        if now.get(name) != was:
+            told, before = (json.dumps(value, sort_keys=True) for value in (now.get(name), was))
+            yield f"{name} is {told} in the inventory, and the migration {state.id} was begun with {before}"
+
+
 def _unit_differences(
     plan: Mapping[str, Any], state: State, weight: int, workloads: Sequence[Mapping[str, Any]]
 ) -> list[str]:
@@ -186,9 +216,10 @@ def _unit_differences(
     ]
     gets = shares(weight)
     found += [
-        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} gets {_percent(gets[colour])}"
+        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} "
+        + (f"gets {_percent(gets[colour])}" if gets[colour] else "takes the connections")
         for (host, colour), unit in units.items()
-        if gets[colour] and not unit["active"]
+        if (gets[colour] or colour == plan["entry"]) and not unit["active"]
     ]
     # Before a new migration its candidate may run already; where the way has ended, what it left must not.
     ends = {journal.NONE: plan["to"], journal.FINISHED: state.to_colour, journal.ROLLED_BACK: state.from_colour}
@@ -198,17 +229,19 @@ def _unit_differences(
 
 
 def _unsettled(plan: Mapping[str, Any], serving: str, workloads: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reboot would not bring up as it is when ``serving`` serves alone."""
+    """What a reboot would not bring up as it is when ``serving`` serves alone. A colour that is the entry runs on."""
     found = []
     for (host, colour), unit in _units(workloads).items():
         name = plan["colours"][colour]["unit"]
-        if colour == serving and not unit["active"]:
-            found.append(f"{name} on {host} is not active, and {colour} gets 100 %")
-        if colour == serving and not unit["enabled"]:
+        needed = colour in (serving, plan["entry"])
+        if needed and not unit["active"]:
+            does = "gets 100 %" if colour == serving else "takes the connections"
+            found.append(f"{name} on {host} is not active, and {colour} {does}")
+        if needed and not unit["enabled"]:
             found.append(f"{name} on {host} is not enabled: a reboot would not start it")
-        if colour != serving and unit["active"]:
+        if not needed and unit["active"]:
             found.append(f"{name} on {host} is active, and {serving} serves alone")
-        if colour != serving and unit["enabled"]:
+        if not needed and unit["enabled"]:
             found.append(f"{name} on {host} is enabled: a reboot would start it")
     return found
 
@@ -224,19 +257,23 @@ def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
 def _remaining(
     plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool, at_most: int | None
 ) -> tuple[dict[str, Any], ...]:
-    """The steps to come, ``held`` where their hold has begun. The share that is applied now comes again, because nobody
-    knows that it was proven, unless its hold has passed. ``at_most`` so many are new.
+    """The steps to come. The share that is applied now comes again, because nobody knows that it was proven, unless its
+    hold has passed, or it was left on purpose and has none. It is ``held`` where it was left in the middle of its hold,
+    which was confirmed then. ``at_most`` so many are new.
     """
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
     hold = state.hold if state.hold is not None and state.hold["weight"] == weight else None
+    passed = hold is not None and hold["verdict"] == "pass"
+    confirmed = state.phase == journal.HELD
     # What is on disk and cannot be told was accepted as it is: then anything may be found.
     allowed = [] if reality.persisted is None else sorted({weight, reality.persisted})
     steps = []
     for step in plan["steps"]:
         here = step["share"] == share
-        if step["share"] > share or (here and not (hold is not None and hold["verdict"] == "pass")):
-            steps.append({**step, "allowed": allowed, "held": here and hold is not None})
+        proven = passed or (confirmed and not step["hold"])
+        if step["share"] > share or (here and not proven):
+            steps.append({**step, "allowed": allowed, "held": here and confirmed and hold is not None})
             allowed = allowed if check_mode else [step["weight"]]
     return tuple(steps if at_most is None else steps[: at_most + sum(step["held"] for step in steps)])
 

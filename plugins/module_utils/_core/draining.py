@@ -11,6 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+STOP = 120
+"""Seconds that a workload may take to stop once it is drained; systemd itself kills after 90."""
+
 
 @dataclass(frozen=True)
 class Look:

@@ -15,10 +15,7 @@ WAITING = "waiting"
 FAILED = "failed"
 UNKNOWN = "unknown"
 
-BRIEF = 1.0
-"""Seconds of a look whose only purpose is to catch up."""
-
-_GOES_ON = ("performance_mode", "notify")
+GOES_ON = ("performance_mode", "notify")
 """Actions of a broken criterion after which the hold goes on."""
 
 
@@ -52,31 +49,41 @@ def judge(
 ) -> Outcome:
     """Where ``hold`` (as the journal's state has it) is at ``now``.
 
-    ``gate`` is what the module prometheus_gate returned in this look; ``gated`` whether there is one at all. Its
-    window is counted on samples, so that missing data makes a hold longer; without a gate the clock decides.
-    ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at most.
+    ``hold`` has ``since``, ``seconds``, and what the gate said in the look before, ``verdict`` and ``wanted``. ``gate``
+    is what the module prometheus_gate returned in this look; ``gated`` whether there is one at all. Its window is
+    counted on samples, so that missing data makes a hold longer; without a gate the clock decides. ``run_left``:
+    seconds that this run may go on; ``slice_``: seconds of one look at most. What lets the hold go on is wanted once,
+    not again in each look.
     """
     left = max(0.0, hold["since"] + hold["seconds"] - now)
     if gate is not None:
         left = max(0.0, gate.get("left") or 0.0)
     watch = max(0.0, min(slice_, run_left))
-    if gate is not None and gate.get("behind"):
-        # What is known already is judged in this run, however long it may last: the next one would not be further.
-        watch = max(watch, BRIEF)
-    if hold["verdict"] == "pass" or (not gated and left <= 0):
+    behind = gate is not None and bool(gate.get("behind"))
+    if behind:
+        # Samples that are there are judged in this run, however long it may last.
+        watch = slice_
+    verdict = gate["verdict"] if gate is not None else None
+    if "pass" in (verdict, hold["verdict"]) or (not gated and left <= 0):
         return Outcome(PASSED, 0.0, 0.0, "its hold is over" + (", and the gate passed" if gated else ""))
-    if gate is None or gate["verdict"] == "open":
+    if gate is None or verdict == "open":
         why = f" ({gate['message']})" if gate and gate.get("message") else ""
-        return Outcome(WAITING, left, watch if gated else min(watch, left), f"{_span(left)} of its hold are left{why}")
-    said = gate.get("message") or gate.get("reason") or ""
-    if gate["verdict"] == "fail":
-        wanted = gate.get("wanted") or "rollback"
-        kind = WAITING if wanted in _GOES_ON else FAILED
-        return Outcome(kind, left, watch, f"the gate fails: {said}", wanted)
-    return Outcome(UNKNOWN, left, 0.0, f"the gate cannot tell: {said}")
+        return Outcome(WAITING, left, watch if gated else min(watch, left), f"{span(left)} of its hold are left{why}")
+    if verdict != "fail":
+        return Outcome(UNKNOWN, left, 0.0, f"the gate cannot tell: {said(gate)}")
+    sentence, wanted = f"the gate fails: {said(gate)}", gate.get("wanted") or "rollback"
+    if wanted not in GOES_ON:
+        return Outcome(FAILED, left, 0.0, sentence, wanted)
+    again = (hold["verdict"], hold["wanted"]) == (verdict, wanted)
+    return Outcome(WAITING, left, watch, sentence, None if again else wanted)
 
 
-def _span(seconds: float) -> str:
+def said(gate: Mapping[str, Any]) -> str:
+    """Why a gate says what it says; one that could not even ask has a message of its own."""
+    return str(gate.get("message") or gate.get("msg") or gate.get("reason") or "")
+
+
+def span(seconds: float) -> str:
     """A length of time for people."""
     for name, unit in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * unit:

@@ -41,7 +41,7 @@ class _Rule:
 
 
 _RULES: dict[str, _Rule] = {
-    "began": _Rule(_EVERY, ("from", "to", "digest", "owner", "reason", "weight")),
+    "began": _Rule(_EVERY, ("from", "to", "subject", "owner", "reason", "weight")),
     "started": _Rule(_OPEN, ("colour",)),
     "probed": _Rule(_OPEN, ("colour",)),
     "weight_intended": _Rule(_OPEN, ("before", "weight")),
@@ -49,8 +49,8 @@ _RULES: dict[str, _Rule] = {
     "drained": _Rule(_OPEN, ("colour",)),
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
-    "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "message", "criteria")),
-    "hook_called": _Rule(_OPEN, ("hook", "message")),
+    "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
+    "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
     "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "persisted", "differences")),
@@ -67,9 +67,10 @@ class State:
 
     ``weight`` is green's percentage as recorded last. ``possible`` holds every weight that the data plane or the disk
     may have now: one number, or, while an intention is open, all that a run may have left behind when it died.
-    ``since`` is when ``weight`` got its value. ``fired`` is what the guard recorded when it sent the traffic back,
-    until a run goes on from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since",
-    "seconds", "verdict"}``, where the verdict is the gate's last one, None before there was one. ``token`` is the
+    ``since`` is when ``weight`` got its value. ``subject`` is what is moved, as the last run of the migration was told;
+    None where none has said. ``fired`` is what the guard recorded when it sent the traffic back, until a run goes on
+    from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since", "seconds",
+    "verdict", "wanted"}``, where the last two are what the gate said last, None before it was asked. ``token`` is the
     highest one in the whole journal.
     """
 
@@ -82,6 +83,7 @@ class State:
     possible: frozenset[int] = frozenset()
     since: float | None = None
     failure: dict[str, str] | None = None
+    subject: dict[str, Any] | None = None
     fired: dict[str, Any] | None = None
     hold: dict[str, Any] | None = None
     token: int = 0
@@ -198,6 +200,7 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             to_colour=event["to"],
             possible=state.possible | _known(event["weight"], event.get("persisted")),
             failure=None,
+            subject=event.get("subject", state.subject),
             fired=None,
         )
     if kind == "weight_intended":
@@ -221,10 +224,10 @@ def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
     """The state after an event that leaves the weight alone."""
     kind = event["kind"]
     if kind == "hold_began":
-        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"], "verdict": None}
-        return replace(state, hold=hold)
+        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"]}
+        return replace(state, hold={**hold, "verdict": None, "wanted": None})
     if kind == "gate_seen" and state.hold is not None:
-        return replace(state, hold={**state.hold, "verdict": event["verdict"]})
+        return replace(state, hold={**state.hold, "verdict": event["verdict"], "wanted": event["wanted"]})
     if kind == "held":
         return replace(state, phase=HELD)
     if kind == "guard_fired":

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import math
 import re
@@ -20,9 +19,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import holding
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import AT_ONCE
 
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
@@ -31,9 +33,6 @@ GUARD_MARGIN = 30
 """Seconds that a guard outlives the longest stretch of work without its renewal: the router's own time to see what is
 ready, some tasks, and the first ones of a rollback.
 """
-
-STOP = 120
-"""Seconds that a workload may take to stop once it is drained."""
 
 LOCAL = "127.0.0.1"
 
@@ -141,7 +140,9 @@ _NGINX_SOCKET = _file_path(
 _HOOK = _keys(
     "One of the two: tasks, or an HTTP call.",
     {
-        "tasks": _file_path("A file of tasks on the control node; hook_event tells what happened."),
+        "tasks": _file_path(
+            "A file of tasks on the control node; hook_event tells what happened. For a call that needs headers, too."
+        ),
         "url": _text("What is called, from the router host.", r"https?://[!-~]+", "an address like http://ops:8000/x"),
         "method": _choice("How.", "POST", "PUT", "GET", default="POST"),
         "body": Spec("any", "What is sent, as JSON; by default the event.", default=None),
@@ -176,7 +177,37 @@ PROVIDERS: dict[str, dict[str, Spec]] = {
         "port": _whole("The service's own port, redirected to the colour's.", 1, 65535, required=True),
         "file": _file_path("The ruleset that the boot loads.", default="/etc/bluegreen-cutover/nftables/{service}.nft"),
     },
+    "admin_api": {
+        "endpoints": _list(
+            "Every instance that takes requests and shares them out; all of blue's by default.",
+            Spec("url", "An instance.", "an address like http://app1:8001"),
+        ),
+        "path": _url_path("Where the percentage is read by GET and set by POST.", default="/admin/config"),
+        "field": _text(
+            "The key of green's percentage in that JSON object.",
+            r"\S+",
+            "a word",
+            default="v2_traffic_percentage",
+        ),
+        "emergency": _url_path("What is sent an empty JSON object by POST when everything goes to blue."),
+        "token_file": _file_path("A file on the router host that holds the API's token."),
+        "token_header": _text(
+            "The header that carries it; Authorization says Bearer before it.",
+            r"[A-Za-z0-9-]+",
+            "a header's name",
+            default="Authorization",
+        ),
+        "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+        # The service's lock is held for up to ten times as long, and a run's lease has a minute to spare.
+        "budget_ms": _whole("Milliseconds that one answer may take.", 1, 3000, default=1000),
+        "file": _file_path(
+            "What was set last, on the router host.", default="/etc/bluegreen-cutover/admin_api/{service}.weight"
+        ),
+    },
 }
+
+ENTRIES = {"admin_api": "blue"}
+"""Per provider that has it, the colour that takes every connection whatever the weight, and shares requests out."""
 
 SCHEMA: dict[str, Spec] = {
     "cutover_service": _text(
@@ -263,7 +294,7 @@ SCHEMA: dict[str, Spec] = {
     "cutover_hooks": _keys(
         "What is called from a migration.",
         {
-            "notify": replace(_HOOK, help="When a migration moves, ends or goes back, and by a criterion."),
+            "notify": replace(_HOOK, help="When the service has moved or gone back, a run stops, and by a criterion."),
             "performance_mode": replace(_HOOK, help="By a criterion with that action."),
         },
         default={},
@@ -368,8 +399,6 @@ FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watch
 HOST_VARIABLES = frozenset({"cutover_address"})
 """Of one application host: how the router reaches it, when not by its inventory name."""
 
-_RUN_ONLY = ("lease", "reason", "accept_reality", "run_limit", "back")
-
 
 class _Problems(list[str]):
     """What is wrong, one line each."""
@@ -389,11 +418,13 @@ def make_plan(
     applications: Sequence[str],
     hosts: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str] | None = None,
+    forks: int | None = None,
 ) -> dict[str, Any]:
     """The plan, of plain JSON types; or ``InputError`` with every problem, one line each.
 
     ``variables`` are the ``cutover_*`` variables of the play, ``hosts`` those of each host of the two groups.
-    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value.
+    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value. ``forks``
+    is how many hosts Ansible works on at the same time; all of them by default.
     """
     problems = _Problems(f"{name} has no value: {why}; give it one" for name, why in (failed or {}).items())
     _check_names(variables, hosts, problems)
@@ -413,7 +444,7 @@ def make_plan(
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"- {problem}" for problem in problems)
         raise InputError(f"The inventory of {name} has {count}; nothing was touched:\n{lines}", {"problems": problems})
-    return _assemble(values, routers[0], addresses)
+    return _assemble(values, routers[0], addresses, math.ceil(len(addresses) / (forks or len(addresses))))
 
 
 def describe() -> list[tuple[str, str, str, str]]:
@@ -663,6 +694,11 @@ def _check_sticky(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append("cutover_router.sticky needs exactly one of cookie and header")
 
 
+def _check_endpoints(values: Mapping[str, Any], problems: _Problems) -> None:
+    if (values.get("cutover_router") or {}).get("endpoints") == []:
+        problems.append("cutover_router.endpoints is empty; at least one is needed, or leave it out for all of blue's")
+
+
 def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
     backup = values.get("cutover_backup") or {}
     destination = (backup.get("destination") or "").rstrip("/")
@@ -703,6 +739,11 @@ def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
             f"cutover_steps has a hold of {min(holds)} s, and Prometheus scrapes each {scrape} s; "
             "a hold of at least two scrapes is needed"
         )
+    for name, low, high in (("alpha", 0, 0.5), ("beta", 0, 0.5), ("dispersion", 1, None), ("expected_rps", 0, None)):
+        value = gate[name]
+        if value is not None and (value < low or (high is not None and not low < value <= high)):
+            needed = f"a number of at least {low}" if high is None else f"a number above {low}, at most {high}"
+            problems.append(f"cutover_gate.{name} is {value}; {needed} is needed")
     try:
         criteria.parse(gate["criteria"] or [])
     except InputError as error:
@@ -713,6 +754,10 @@ def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
     for name, hook in (values.get("cutover_hooks") or {}).items():
         if hook and (hook["tasks"] is None) == (hook["url"] is None):
             problems.append(f"cutover_hooks.{name} needs exactly one of tasks and url")
+    for criterion in (values.get("cutover_gate") or {}).get("criteria") or []:
+        action = (criterion or {}).get("action")
+        if action in holding.GOES_ON and not (values.get("cutover_hooks") or {}).get(action):
+            problems.append(f"cutover_hooks.{action} is missing; the criterion {criterion.get('name')!r} asks for it")
 
 
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
@@ -720,6 +765,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_steps,
     _check_probes,
     _check_sticky,
+    _check_endpoints,
     _check_backup,
     _check_guard,
     _check_gate,
@@ -752,8 +798,8 @@ def _addresses(
 
 
 def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str, str], problems: _Problems) -> None:
-    """A router beside the application takes a port of the same host."""
-    if router not in addresses:
+    """A router beside the application takes a port of the same host, unless a colour is the entry itself."""
+    if router not in addresses or values["cutover_router"]["provider"] in ENTRIES:
         return
     front = urlsplit(values["cutover_front"])
     taken = values["cutover_router"].get("port") or front.port or (443 if front.scheme == "https" else 80)
@@ -765,24 +811,32 @@ def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str,
             )
 
 
-def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str]) -> dict[str, Any]:
+def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str], batches: int) -> dict[str, Any]:
     service = values["cutover_service"]
     candidate = values["cutover_to"]
-    drain, tests = values["cutover_drain"], values["cutover_tests"]
-    plan: dict[str, Any] = {
+    drain = values["cutover_drain"]
+    entry = ENTRIES.get(values["cutover_router"]["provider"])
+    urls = {
+        colour: [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()]
+        for colour, its in values["cutover_colours"].items()
+    }
+    return {
         "service": service,
         "from": "blue" if candidate == "green" else "green",
         "to": candidate,
         "state_dir": values["cutover_state_dir"],
         "front": values["cutover_front"],
         "hosts": {"router": router, "app": list(addresses)},
-        "one_host": list(addresses) == [router] and values["cutover_steps"] == [{"share": 100, "settle": 0, "hold": 0}],
-        "router": _fill(values["cutover_router"], service),
+        "one_host": list(addresses) == [router]
+        and values["cutover_steps"] == [{"share": 100, "settle": 0, "hold": 0}]
+        and entry is None,
+        "router": _fill({**({"endpoints": urls[entry]} if entry else {}), **values["cutover_router"]}, service),
+        "entry": entry,
         "colours": {
             colour: {
                 **its,
                 "instances": [{"host": address, "port": its["port"]} for address in addresses.values()],
-                "urls": [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()],
+                "urls": urls[colour],
                 **_life(its, values["cutover_health"], drain),
             }
             for colour, its in values["cutover_colours"].items()
@@ -797,23 +851,27 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str])
         ],
         "drain": drain,
         "min_ready": values["cutover_min_ready"] or len(addresses),
-        "tests": tests,
-        "tests_timeout": max((test["timeout"] for test in tests), default=0),
+        "tests": values["cutover_tests"],
         "backup": values["cutover_backup"],
-        "lease": {"ttl": _longest_stretch(values) + MARGIN, "wait": values["cutover_lease_wait"]},
+        "lease": {
+            "ttl": _longest_stretch(values, len(addresses), batches) + MARGIN,
+            "wait": values["cutover_lease_wait"],
+        },
         "guard": _guard(values),
         "prometheus": _given(values["cutover_prometheus"] or {}),
         "gate": _given(values["cutover_gate"]) if values["cutover_gate"] else None,
         "run_limit": values["cutover_run_limit"],
         "back": values["cutover_back"],
         "back_steps": values["cutover_back_steps"],
-        "hooks": {name: _given(hook) for name, hook in values["cutover_hooks"].items() if hook},
+        # An address or a body may hold a secret, and modules print the plan: these stay where the inventory has them.
+        "hooks": {
+            name: {"tasks": hook["tasks"]} if hook["tasks"] else {"method": hook["method"]}
+            for name, hook in values["cutover_hooks"].items()
+            if hook
+        },
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
     }
-    lasting = {name: value for name, value in plan.items() if name not in _RUN_ONLY}
-    canonical = json.dumps(lasting, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return {**plan, "digest": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[str, Any]) -> dict[str, Any]:
@@ -860,22 +918,25 @@ def _bracket(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _budget(probes: Sequence[Mapping[str, Any]]) -> int:
-    """Seconds that all of them may take."""
-    return math.ceil(sum(int(probe["budget_ms"]) for probe in probes) / 1000)
+def _budget(probes: Sequence[Mapping[str, Any]], bases: int = 1) -> int:
+    """Seconds that asking all of them at ``bases`` places may take; a request ends after twice its budget."""
+    return math.ceil(2 * sum(int(probe["budget_ms"]) for probe in probes) * math.ceil(bases / AT_ONCE) / 1000)
 
 
-def _longest_stretch(values: Mapping[str, Any]) -> int:
-    """Seconds between two records at most: the lease is renewed by each, and must not end in between."""
+def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int:
+    """Seconds between two records at most: the lease is renewed by each, and must not end in between.
+
+    What is done on each of the ``hosts`` is done in so many ``batches``, one after the other.
+    """
     backup = values["cutover_backup"]
     stretches: list[int] = [
-        (backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"],
-        sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"]),
+        # Packed, compared and brought to the disk.
+        batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
+        batches * sum(test["timeout"] for test in values["cutover_tests"]) + _budget(values["cutover_probes"], hosts),
         max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
         # Nothing is recorded between the last step's weight and the end of the draining.
         values["cutover_steps"][-1]["settle"]
         + _budget(values["cutover_verify"])
-        + values["cutover_drain"]["timeout"]
-        + STOP,
+        + batches * (values["cutover_drain"]["timeout"] + STOP),
     ]
     return max(stretches)

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 
+#: How many targets are asked at the same time.
+AT_ONCE = 32
 EXCERPT_CHARACTERS = 300
 #: These methods ask and change nothing (RFC 9110, 9.2.1): check mode may send them.
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -24,7 +26,8 @@ class Target:
     """One request and what its answer must be.
 
     ``status`` holds the accepted codes, ``json`` the expected value at each dotted path, and ``budget_ms`` how many
-    milliseconds the whole answer may take.
+    milliseconds the whole answer may take. ``ca_path`` is a file with the certificates that are trusted, instead of the
+    system's.
     """
 
     url: str
@@ -35,6 +38,7 @@ class Target:
     status: tuple[int, ...] = (200,)
     json: Mapping[str, Any] = field(default_factory=dict)
     budget_ms: int = 2000
+    ca_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def make_target(spec: Mapping[str, Any], base: str | None = None, where: str = "
         status=tuple(spec["status"]),
         json=spec["json"],
         budget_ms=spec["budget_ms"],
+        ca_path=spec.get("ca_path"),
     )
 
 

@@ -34,6 +34,7 @@ class Reading:
     ``weight`` is green's percentage as it is applied now, ``persisted`` what a reload or a reboot would apply;
     None where it cannot be told. ``ready`` counts, per colour, the instances that would get a request and answer it.
     ``in_flight`` counts, per colour, the requests the router has open to it, None where the router cannot know.
+    ``unclear`` says why ``weight`` is None, where more is known than that it cannot be told.
     """
 
     weight: int | None
@@ -41,6 +42,7 @@ class Reading:
     ready: dict[str, int]
     in_flight: dict[str, int | None]
     detail: dict[str, Any] = field(default_factory=dict)
+    unclear: str = ""
 
 
 class Router(Protocol):

@@ -165,6 +165,15 @@ def _ask_ready(instance: Instance, path: str) -> str:
         connection.close()
 
 
+def read_weight(path: str) -> int | None:
+    """The weight in a file that holds nothing else; None where it does not tell: it can be written anew."""
+    text = read_file(path).strip()
+    try:
+        return to_weight(text, path)
+    except RouterError:
+        return None
+
+
 def to_weight(text: str, where: str) -> int:
     """``text`` as a percentage; ``where`` it was found goes into the error."""
     if text.isascii() and text.isdigit() and int(text) <= 100:

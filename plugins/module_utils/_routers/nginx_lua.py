@@ -11,9 +11,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._shared import (
     ask_socket,
     count_ready,
-    read_file,
+    read_weight,
     replace_file,
-    to_weight,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import ask_weight
 
@@ -34,19 +33,11 @@ class NginxLua:
         ready, said = count_ready(self.service)
         return Reading(
             weight=ask_weight(self.socket),
-            persisted=self._on_disk(),
+            persisted=read_weight(self.file),
             ready=ready,
             in_flight=dict.fromkeys(self.service.instances),
             detail={"instances": said, "file": self.file},
         )
-
-    def _on_disk(self) -> int | None:
-        """None where the file does not tell; it can be written anew."""
-        text = read_file(self.file).strip()
-        try:
-            return to_weight(text, self.file)
-        except RouterError:
-            return None
 
     def apply(self, weight: int) -> list[str]:
         """POST the weight; all workers share the memory, so one answer speaks for all."""

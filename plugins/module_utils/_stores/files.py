@@ -131,9 +131,15 @@ class FileStore:
         return token
 
     def set_aside(self, path: Path) -> Path:
-        """Rename a damaged file, so that the next one can be written; return its new name."""
-        aside = path.with_name(f"{path.name}.damaged")
+        """Rename a damaged file, so that the next one can be written; return its new name, which no other file had.
+
+        Call it inside ``locked()``.
+        """
+        aside, number = path.with_name(f"{path.name}.damaged"), 1
         with _naming(path):
+            while aside.exists():
+                number += 1
+                aside = path.with_name(f"{path.name}.damaged-{number}")
             os.replace(path, aside)
             _sync_folder(path.parent)
         return aside

@@ -46,7 +46,7 @@ class Workload(Protocol):
         """Start it, as it is defined on disk now, and wait at most ``timeout`` seconds until the provider has."""
 
     def stop(self) -> None:
-        """Stop it and wait until nothing of it runs. The wait is bounded."""
+        """Have it stopped; return when the provider has begun to, at once."""
 
     def enable(self) -> None:
         """Make a reboot start it."""

@@ -28,8 +28,6 @@ TIMED_OUT = 124
 CANNOT_RUN = 127
 #: For what systemd answers from memory, in seconds.
 QUICK = 30.0
-#: For a stop, in seconds: systemd itself kills after 90 (DefaultTimeoutStopSec).
-STOP = 120.0
 JOURNAL_LINES = 30
 
 # No glob characters, which `systemctl show` would expand, and nothing that looks like an option.
@@ -178,7 +176,7 @@ class SystemdUnit:
         self._change(["systemctl", "start", "--", self.name], timeout)
 
     def stop(self) -> None:
-        self._change(["systemctl", "stop", "--", self.name], STOP)
+        self._change(["systemctl", "stop", "--no-block", "--", self.name], QUICK)
 
     def enable(self) -> None:
         if self._properties.get("UnitFileState") in ("static", "generated", "transient", "indirect", "alias"):

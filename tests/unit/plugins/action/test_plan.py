@@ -9,9 +9,11 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from ansible import context
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.bluegreen.cutover.plugins.action.plan import ActionModule, plain
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import MARGIN
 
 VARIABLES: dict[str, Any] = {
     "cutover_service": "shop",
@@ -50,6 +52,14 @@ def test_nested_templates_are_resolved_to_plain_values() -> None:
     assert plan["colours"]["blue"]["unit"] == "shop-blue.service"
     assert plan["colours"]["green"]["instances"] == [{"host": "10.0.0.1", "port": 8002}]
     assert type(plan["front"]) is str
+
+
+def test_the_lease_knows_how_many_hosts_ansible_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = {"cutover_router": ["router"], "cutover_app": ["app1", "app2"]}
+    hosts = {"groups": groups, "hostvars": {"router": {}, "app1": {}, "app2": {}}}
+    together = run(**hosts)["plan"]["lease"]["ttl"] - MARGIN
+    monkeypatch.setattr(context, "CLIARGS", {"forks": 1})
+    assert run(**hosts)["plan"]["lease"]["ttl"] - MARGIN == 2 * together
 
 
 def test_problems_fail_the_task_with_all_of_them() -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,7 +121,7 @@ class Desk:
         self.wall += seconds
 
     def run(self) -> Migration:
-        return Migration(self.plan, self.store, self.router, now=self.wall)
+        return Migration(self.plan, self.store, self.router, clock=SimpleNamespace(time=lambda: self.wall))
 
     @property
     def workloads(self) -> list[dict[str, Any]]:

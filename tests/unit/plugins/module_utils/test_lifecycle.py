@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _lifecycle
 from ansible_collections.bluegreen.cutover.plugins.module_utils._connections import Connection
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     DrainError,
     FencedError,
@@ -94,11 +96,16 @@ class Fence:
     def __init__(self, left: int = 100) -> None:
         self.left = left
         self.asked = 0
+        self.held = False
 
-    def __call__(self) -> None:
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
         self.asked += 1
         if self.asked > self.left:
             raise FencedError("overtaken")
+        self.held = True
+        yield
+        self.held = False
 
 
 def hands(unit: Unit, fence: Fence | None = None) -> Hands:
@@ -367,6 +374,43 @@ def test_one_that_crashes_again_and_again_is_stopped(answers: list[Answer]) -> N
     assert result["note"] == "nothing to drain: it was activating (auto-restart)"
 
 
+@pytest.mark.parametrize("end", [FAILED, replace(FAILED, stopped=False), replace(SERVING, restarts=8)])
+def test_one_that_crashed_before_and_does_again_is_stopped(end: State) -> None:
+    unit = Unit(replace(SERVING, restarts=7, since=990))
+    readings = 0
+
+    def die(state: State) -> State:
+        nonlocal readings
+        readings += 1
+        return replace(end, enabled=True) if readings == 3 else state
+
+    unit.fate = die
+    # It has only just begun, and does not handle the signal yet.
+    unit.refuses = {"SIGUSR1"}
+    result = _lifecycle.stop(hands(unit), counts(4), 60, "SIGUSR1")
+    assert unit.commands == ["SIGUSR1", "stop", "disable"]
+    assert result["note"] == f"not drained to the end: it crashes again and again, and was {end.state}"
+
+
+def test_one_that_crashed_long_ago_is_drained_like_any_other() -> None:
+    unit = Unit(replace(SERVING, restarts=7, since=900))
+    unit.refuses = {"SIGUSR1"}
+    with pytest.raises(WorkloadError, match="SIGUSR1 failed"):
+        _lifecycle.stop(hands(unit), counts(4), 60, "SIGUSR1")
+    unit = Unit(unit.state)
+    restarts = iter([7, 7, 8])
+    unit.fate = lambda state: replace(state, restarts=next(restarts))
+    with pytest.raises(DrainError, match="ended by itself"):
+        _lifecycle.stop(hands(unit), counts(4), 60)
+
+
+def test_one_that_crashed_and_serves_again_is_drained() -> None:
+    unit = Unit(replace(SERVING, restarts=7, since=990))
+    result = _lifecycle.stop(hands(unit), counts(4, 2, 0, 0), 60, "SIGUSR1")
+    assert unit.commands == ["SIGUSR1", "stop", "disable"]
+    assert [look["connections"] for look in result["observations"]] == [4, 2, 0]
+
+
 @pytest.mark.parametrize(("left", "commands"), [(0, []), (1, ["SIGUSR1"]), (2, ["SIGUSR1", "stop"])])
 def test_a_run_that_is_overtaken_changes_nothing_more(left: int, commands: list[str]) -> None:
     unit = Unit(SERVING)
@@ -378,8 +422,68 @@ def test_a_run_that_is_overtaken_changes_nothing_more(left: int, commands: list[
 def test_one_that_does_not_stay_stopped_is_told() -> None:
     unit = Unit(SERVING)
     unit.fate = lambda state: SERVING if state.stopped else state
-    with pytest.raises(WorkloadError, match="was to be stopped and not enabled; it is active"):
+    acting = hands(unit, Fence(10_000))
+    with pytest.raises(WorkloadError, match="was told to stop 120 s ago, and still runs"):
+        _lifecycle.stop(acting, counts(0), 60)
+    assert acting.clock.monotonic() - 1000 == pytest.approx(0.2 + STOP, abs=0.1)
+
+
+def test_one_that_ends_slowly_is_waited_for() -> None:
+    unit = Unit(SERVING)
+    ends = iter([True, True, False, False])
+    unit.fate = lambda state: replace(state, stopped=next(ends, True)) if "stop" in unit.commands else state
+    result = _lifecycle.stop(hands(unit), counts(0), 60)
+    assert unit.commands == ["stop", "disable"]
+    assert result["after"]["active"] is False
+
+
+def test_one_that_another_run_starts_again_is_left_to_it() -> None:
+    unit = Unit(SERVING)
+    fence = Fence()
+
+    def start_again(state: State) -> State:
+        if state.stopped:
+            fence.left = 0
+            return SERVING
+        return state
+
+    unit.fate = start_again
+    with pytest.raises(FencedError):
+        _lifecycle.stop(hands(unit, fence), counts(0), 60)
+    assert unit.commands == ["stop"]
+
+
+def test_one_that_is_enabled_again_is_told() -> None:
+    unit = Unit(SERVING)
+    unit.fate = lambda state: replace(state, enabled=True)
+    with pytest.raises(WorkloadError, match="was to be stopped and not enabled; it is inactive .* and enabled"):
         _lifecycle.stop(hands(unit), counts(0), 60)
+
+
+def test_nothing_comes_between_a_check_and_the_change_that_it_allows() -> None:
+    """Or a rollback might find a colour running that the cutover which it has overtaken is just about to stop."""
+    unit = Unit(SERVING)
+    fence = Fence()
+    held: list[tuple[str, bool]] = []
+    do = unit._do
+
+    def note(command: str, **changes: Any) -> None:
+        held.append((command, fence.held))
+        do(command, **changes)
+
+    unit._do = note  # type: ignore[method-assign]
+    _lifecycle.stop(hands(unit, fence), counts(0), 60, "SIGUSR1")
+    assert held == [("SIGUSR1", True), ("stop", True), ("disable", True)]
+
+
+def test_a_colour_that_an_overtaken_run_has_told_to_stop_is_started_again(answers: list[Answer]) -> None:
+    del answers
+    unit = Unit(SERVING)
+    fence = Fence()
+    # The other run's command comes before this one's token is known here, and no later.
+    unit.fate = lambda state: replace(state, running=False) if fence.held and not unit.commands else state
+    _lifecycle.start(hands(unit, fence), [READY], 60)
+    assert unit.commands == ["start 60"]
 
 
 def test_check_mode_counts_and_stops_nothing() -> None:

@@ -13,6 +13,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     CutoverError,
     DriftError,
     FencedError,
+    HeldError,
     InputError,
     LeaseHeldError,
     RouterError,
@@ -34,11 +35,13 @@ class Dial:
     def __init__(self, weight: int | None = 0) -> None:
         self.weight = self.persisted = weight
         self.broken = False
+        self.unclear = ""
 
     def read(self) -> Reading:
         if self.broken:
             raise RouterError("the socket is gone")
-        return Reading(self.weight, self.persisted, {"blue": 2, "green": 2}, {"blue": 1, "green": None})
+        ready, in_flight = {"blue": 2, "green": 2}, {"blue": 1, "green": None}
+        return Reading(self.weight, self.persisted, ready, in_flight, unclear=self.unclear)
 
     def turn(self, weight: int) -> None:
         self.weight = self.persisted = weight
@@ -48,6 +51,22 @@ class Dial:
 
     def persist(self, weight: int) -> list[str]:
         raise NotImplementedError(weight)
+
+
+class Watch:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 class Desk:
@@ -74,7 +93,7 @@ class Desk:
         return make_plan(variables, routers=["router"], applications=["app1", "app2"], hosts={})
 
     def run(self, now: float = 1000, *, check_mode: bool = False, **changes: Any) -> Migration:
-        return Migration(self.plan(**changes), self.store, self.router, now=now, check_mode=check_mode)
+        return Migration(self.plan(**changes), self.store, self.router, check_mode=check_mode, clock=Watch(now))
 
     @property
     def workloads(self) -> list[dict[str, Any]]:
@@ -225,6 +244,26 @@ def test_a_rollback_overtakes_a_living_cutover(desk: Desk) -> None:
     assert desk.run(1014).roll_back(None, BOB)["changed"] is False
 
 
+def test_the_time_is_taken_once_the_lock_is_had(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, late = desk.run(), desk.run()
+    token = first.begin(desk.workloads, ALICE)["token"]
+    held = desk.store.read_lease()
+    assert held is not None
+    take = desk.store._lock
+
+    def wait() -> int:
+        late.clock.sleep(1 + held["expires"] - 1000)
+        return take()
+
+    monkeypatch.setattr(desk.store, "_lock", wait)
+    with pytest.raises(FencedError, match="ended 1 s ago"):
+        late.record(token, "started", {"colour": "green"})
+    assert late.begin(desk.workloads, BOB)["changed"]
+    taken = desk.store.read_lease()
+    assert taken is not None
+    assert (taken["owner"], taken["since"], taken["token"]) == (BOB, late.clock.time(), int(late.clock.time()))
+
+
 @pytest.mark.parametrize("name", ["journal.json", "lease.json", "fence.json"])
 def test_a_damaged_file_stops_a_cutover_and_never_a_rollback(desk: Desk, name: str) -> None:
     desk.moved()
@@ -285,6 +324,17 @@ def test_status_tells_what_it_cannot_read(desk: Desk) -> None:
     assert len(desk.run().describe(None)["differences"]) == 2
 
 
+def test_a_weight_that_is_not_known_stops_a_cutover_and_never_a_rollback(desk: Desk) -> None:
+    desk.router.weight, desk.router.unclear = None, "app2 does not answer"
+    told = desk.run().describe(desk.workloads)
+    why = "the router does not tell how it shares the traffic of shop: app2 does not answer"
+    assert (told["weight"], told["differences"]) == (None, [why])
+    with pytest.raises(DriftError, match=why):
+        desk.run().begin(desk.workloads, ALICE)
+    begun = desk.run().roll_back(None, ALICE)
+    assert (begun["decision"]["kind"], begun["decision"]["weight"]) == ("roll_back", 0)
+
+
 def test_the_plan_names_store_and_router(desk: Desk) -> None:
     store, router = open_plan(desk.plan())
     assert store.folder == desk.folder / "shop"
@@ -295,3 +345,95 @@ def test_the_plan_names_store_and_router(desk: Desk) -> None:
 
 def test_every_error_is_ready_for_fail_json() -> None:
     assert CutoverError("m", {"a": 1}).as_result() == {"msg": "m", "reason": "error", "evidence": {"a": 1}}
+
+
+STEPS = [{"share": 50, "hold": "10m"}, {"share": 100}]
+GATE = {"criteria": [{"name": "up", "kind": "query", "query": "up", "min": 1}]}
+GATED = {"cutover_steps": STEPS, "cutover_gate": GATE, "cutover_prometheus": {"url": "http://prometheus:9090"}}
+
+
+def said(verdict: str, **more: Any) -> dict[str, Any]:
+    return {"verdict": verdict, "reason": None, "message": "", "left": 300.0, "state": {"n": 1}, "criteria": [], **more}
+
+
+def held_at_50(desk: Desk, **changes: Any) -> tuple[int, dict[str, Any]]:
+    """A run at its first step: its token, and that step."""
+    run = desk.run(**changes)
+    begun = run.begin(desk.workloads, ALICE)
+    desk.switch(begun["token"], 50)
+    return begun["token"], run.plan["steps"][0]
+
+
+def test_a_hold_begins_once_and_gives_the_gate_its_state_back(desk: Desk) -> None:
+    token, step = held_at_50(desk, **GATED)
+    first = desk.run(**GATED).look(token, step, None)["hold"]
+    assert (first["kind"], first["left"], first["gate_state"]) == ("waiting", 600, None)
+    second = desk.run(1010, **GATED).look(token, step, said("open"))["hold"]
+    assert (second["kind"], second["gate_state"]) == ("waiting", {"n": 1})
+    assert desk.run(1020, **GATED).look(token, step, None)["hold"]["gate_state"] == {"n": 1}
+    assert desk.events.count("hold_began") == 1
+    # Another question is another gate.
+    other = {**GATED, "cutover_gate": {**GATE, "alpha": 0.02}}
+    assert desk.run(1020, **other).look(token, step, None)["hold"]["gate_state"] is None
+    assert desk.run(1030, **GATED).look(token, step, said("pass"))["hold"]["kind"] == "passed"
+    assert desk.events.count("gate_seen") == 2
+
+
+def test_a_hold_without_a_gate_passes_by_the_clock_and_is_recorded(desk: Desk) -> None:
+    token, step = held_at_50(desk, cutover_steps=STEPS)
+    assert desk.run(cutover_steps=STEPS).look(token, step, None)["hold"]["kind"] == "waiting"
+    for now in (1200, 1400, 1590):
+        desk.store.renew(token, now)
+    assert desk.run(1601, cutover_steps=STEPS).look(token, step, None)["hold"]["kind"] == "passed"
+    assert desk.store.read_journal()["migrations"][-1]["events"][-1]["verdict"] == "pass"
+
+
+def test_a_run_that_may_last_no_longer_watches_no_longer(desk: Desk) -> None:
+    changes = {**GATED, "cutover_run_limit": 30}
+    token, step = held_at_50(desk, **changes)
+    assert desk.run(1025, **changes).look(token, step, None)["hold"]["watch"] == 5
+    assert desk.run(1031, **changes).look(token, step, said("open"))["hold"]["watch"] == 0
+
+
+def test_a_run_ends_in_a_hold_and_another_one_advances(desk: Desk) -> None:
+    token, step = held_at_50(desk, **GATED)
+    desk.run(**GATED).look(token, step, said("open"))
+    assert desk.run(**GATED).stay(token, "green is held", unknown=False) == {"changed": True}
+    assert desk.store.read_lease() is None
+    desk.serving = ["blue", "green"]
+    next_run = desk.run(1100, **GATED).begin(desk.workloads, BOB, advance=True)
+    assert [(one["share"], one["held"]) for one in next_run["decision"]["steps"]] == [(50, True), (100, False)]
+    assert desk.run(1100, **GATED).look(next_run["token"], step, None)["hold"]["gate_state"] == {"n": 1}
+
+
+def test_a_hold_that_cannot_be_judged_keeps_its_share_and_fails(desk: Desk) -> None:
+    token, step = held_at_50(desk, **GATED)
+    assert desk.run(**GATED).look(token, step, said("inconclusive"))["hold"]["kind"] == "unknown"
+    with pytest.raises(HeldError, match="the candidate keeps its share"):
+        desk.run(**GATED).stay(token, "the gate cannot tell", unknown=True)
+    assert desk.store.read_lease() is None
+    assert desk.events[-1] == "held"
+
+
+def test_to_advance_begins_nothing(desk: Desk) -> None:
+    answer = desk.run().begin(desk.workloads, ALICE, advance=True)
+    assert (answer["decision"]["kind"], answer["token"], desk.events) == ("nothing", None, [])
+    desk.run().begin(desk.workloads, ALICE)
+    desk.store.write_lease(None)
+    with pytest.raises(DriftError, match="not held, so there is nothing to advance"):
+        desk.run().begin(desk.workloads, ALICE, advance=True)
+
+
+def test_in_check_mode_a_hold_is_not_waited_for(desk: Desk) -> None:
+    step = {"weight": 50, "hold": 600}
+    assert desk.run(check_mode=True, **GATED).look(None, step, None)["hold"]["kind"] == "passed"
+    assert desk.run(check_mode=True).stay(None, "held", unknown=False) == {"changed": True}
+    assert desk.events == []
+
+
+def test_a_progressive_way_back_goes_by_the_shares_below(desk: Desk) -> None:
+    token, _step = held_at_50(desk, **GATED)
+    desk.store.write_lease(None)
+    back = desk.run(1010, **GATED).roll_back(None, BOB, progressive=True)
+    assert [(one["share"], one["weight"], one["settle"]) for one in back["decision"]["steps"]] == [(25, 25, 30)]
+    assert token < back["token"]

@@ -59,9 +59,11 @@ class FakeRouter:
         self.log = [] if log is None else log
         self.ready = {"blue": 2, "green": 2}
         self.deaf = False
+        self.unclear = ""
 
     def read(self) -> Reading:
-        return Reading(self.weight, self.persisted, dict(self.ready), {"blue": None, "green": None})
+        in_flight = {"blue": None, "green": None}
+        return Reading(self.weight, self.persisted, dict(self.ready), in_flight, unclear=self.unclear)
 
     def apply(self, weight: int) -> list[str]:
         self.log.append(f"apply {weight}")
@@ -149,6 +151,16 @@ def test_what_the_journal_does_not_explain_stops(weight: int | None, persisted: 
     with pytest.raises(DriftError, match=r"shop was changed by somebody else: .* 0 % for green or 50 % for green was"):
         change(router, 100, allowed=[0, 50])
     assert router.log == []
+
+
+def test_why_the_weight_is_not_known_is_told() -> None:
+    router = FakeRouter(None, 0)
+    router.unclear = "app2 does not answer"
+    with pytest.raises(DriftError, match=r"an unknown weight \(app2 does not answer\) is applied, where 0 % for green"):
+        change(router, 50, allowed=[0])
+    router.deaf = True
+    with pytest.raises(RouterError, match=r"50 % for green was set, yet an unknown weight \(app2 does not answer\) is"):
+        change(router, 50)
 
 
 def test_anything_is_accepted_and_told_when_nothing_is_allowed() -> None:
@@ -241,13 +253,23 @@ def test_colours_that_cannot_be_understood(colours: dict[str, Any]) -> None:
 
 def test_a_router_is_made_from_its_options() -> None:
     service = _routing.make_service("shop", COLOURS, "/ready")
+    given = {
+        "endpoints": ["http://app1"],
+        "path": "/a",
+        "field": "f",
+        "token_header": "T",
+        "budget_ms": 1,
+        "file": "/f",
+    }
+    for more in ({}, {"emergency": "/e", "token_file": "/t", "ca_path": "/c"}):
+        assert type(_routing.make_router({"provider": "admin_api", **given, **more}, service)).__name__ == "AdminApi"
     assert type(_routing.make_router({**NFTABLES, "sticky": None}, service)).__name__ == "Nftables"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "router.provider is None; one of haproxy, nftables, nginx, nginx_lua is needed"),
+        ({}, "router.provider is None; one of admin_api, haproxy, nftables, nginx, nginx_lua is needed"),
         ({**NFTABLES, "provider": "varnish"}, "router.provider is 'varnish'"),
         ({**NFTABLES, "map": "x"}, "router nftables needs the options port, file; it was given port, file, map"),
         ({"provider": "nftables"}, "it was given none"),

@@ -71,14 +71,15 @@ class Sections:
         monkeypatch.setattr(_lifecycle, "start", self._section("start"))
         monkeypatch.setattr(_routing, "change_weight", self._section("route"))
         monkeypatch.setattr(_lifecycle, "stop", self._section("stop"))
-        monkeypatch.setattr("ansible_collections.bluegreen.cutover.plugins.module_utils._probe.ask", self._ask)
+        monkeypatch.setattr("ansible_collections.bluegreen.cutover.plugins.module_utils._http.ask", self._ask)
 
     def _section(self, name: str) -> Any:
         def do(*given: Any, **named: Any) -> dict[str, Any]:
             self.order.append(name)
             self.given[name] = (given, named)
             if name in ("start", "stop"):
-                given[0].fence()
+                with given[0].fence():
+                    pass
             if name == "stop" and self.error:
                 raise self.error
             return {"changed": self.changed, "before": f"{name} before", "after": f"{name} after"}
@@ -118,7 +119,7 @@ def begun(state: Path, token: int) -> FileStore:
     with store.locked():
         lease = {"owner": {}, "kind": "cutover", "reason": "", "since": 0, "expires": 2e9 + 60, "ttl": 60}
         store.write_lease({**lease, "token": token})
-    began = {"from": "blue", "to": "green", "digest": "", "owner": {}, "reason": "", "weight": 0}
+    began = {"from": "blue", "to": "green", "subject": {}, "owner": {}, "reason": "", "weight": 0}
     store.record(token, 2e9, "began", **began)
     return store
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.bluegreen.cutover.plugins.module_utils import _probe
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _http
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
 from ansible_collections.bluegreen.cutover.plugins.modules import http_probe
 
@@ -23,7 +23,7 @@ def _asked(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
         asked.append(target)
         return Answer(ms=1, status=200 if "8001" in target.url else 503, body=b"seen hush-hush")
 
-    monkeypatch.setattr(_probe, "ask", ask)
+    monkeypatch.setattr(_http, "ask", ask)
     return asked
 
 

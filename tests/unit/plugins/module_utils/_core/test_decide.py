@@ -22,8 +22,13 @@ def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
         "from": "blue" if to == "green" else "green",
         "to": to,
         "hosts": {"router": "router", "app": list(HOSTS)},
+        "router": {"provider": "haproxy"},
         "colours": {
-            colour: {"unit": f"shop-{colour}.service", "instances": [{"host": host, "port": 1} for host in HOSTS]}
+            colour: {
+                "unit": f"shop-{colour}.service",
+                "port": 1,
+                "instances": [{"host": host, "port": 1} for host in HOSTS],
+            }
             for colour in ("blue", "green")
         },
         "steps": [
@@ -32,6 +37,7 @@ def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
         ],
         "accept_reality": False,
         "min_ready": 2,
+        "entry": None,
         **changes,
     }
 
@@ -72,16 +78,16 @@ class World:
         if decision.kind == decide.NOTHING:
             return
         self.token += 1
-        self.record(
-            "began", **{"from": plan["from"]}, to=plan["to"], digest="", owner={}, reason="", weight=self.weight
-        )
+        moved = {"from": plan["from"], "to": plan["to"], "subject": decide.subject(plan)}
+        self.record("began", **moved, owner={}, reason="", weight=self.weight)
         yield
         yield from self.start(plan["to"])
         self.record("started", colour=plan["to"])
         yield
         for step in decision.steps:
             yield from self.route(step["weight"], step["allowed"])
-        yield from self.stop(plan["from"])
+        if plan["from"] != plan["entry"]:
+            yield from self.stop(plan["from"])
         self.record("finished", weight=journal.side(plan["to"]))
         yield
 
@@ -105,7 +111,8 @@ class World:
         yield
         yield from self.start(decision.to_colour)
         yield from self.route(decision.weight, [])
-        yield from self.stop(decision.from_colour)
+        if decision.from_colour != plan["entry"]:
+            yield from self.stop(decision.from_colour)
         self.record("rolled_back", weight=decision.weight)
         yield
 
@@ -190,7 +197,7 @@ def test_in_check_mode_each_step_finds_what_is_there_now() -> None:
 
 def test_a_resumed_migration_holds_the_applied_share_again_and_says_so() -> None:
     world = World(50, 10)
-    world.record("began", **{"from": "blue"}, to="green", digest="", owner={}, reason="", weight=0)
+    world.record("began", **{"from": "blue"}, to="green", subject={}, owner={}, reason="", weight=0)
     world.record("weight_intended", before=10, weight=50)
     run(world.start("green"))
     decision = decide.decide(make_plan(), world.state, world.reality)
@@ -200,6 +207,64 @@ def test_a_resumed_migration_holds_the_applied_share_again_and_says_so() -> None
         f"shop: the migration {world.state.id} to green was left in the middle of setting 50 %, with 50 % of the "
         "traffic on green; it goes on with 50 %, 100 % for green."
     )
+
+
+def begun(**changes: Any) -> World:
+    """A migration that was killed right after it began."""
+    world = World()
+    run(world.cutover(make_plan(**changes)), 1)
+    return world
+
+
+COLOURS = make_plan()["colours"]
+OTHER_PORT = {**COLOURS, "green": {**COLOURS["green"], "port": 2}}
+OTHER_UNIT = {**COLOURS, "blue": {**COLOURS["blue"], "unit": "old.service"}}
+OTHER_ADDRESS = {
+    **COLOURS,
+    "blue": {**COLOURS["blue"], "instances": [{"host": "a", "port": 1}, {"host": "b", "port": 1}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"colours": OTHER_PORT},
+            (
+                'cutover_colours.green is {"port": 2, "unit": "shop-green.service"} in the inventory, '
+                'and the migration 19700101T000001Z was begun with {"port": 1, "unit": "shop-green.service"}'
+            ),
+        ),
+        ({"colours": OTHER_UNIT}, 'cutover_colours.blue is {"port": 1, "unit": "old.service"} in the inventory'),
+        ({"colours": OTHER_ADDRESS}, 'cutover_app is {"app1": "a", "app2": "b"} in the inventory'),
+        ({"hosts": {"router": "router", "app": ["app1"]}}, 'cutover_app is {"app1": "app1"} in the inventory'),
+        ({"router": {"provider": "nginx"}}, 'cutover_router is {"provider": "nginx"} in the inventory'),
+    ],
+)
+def test_a_migration_goes_on_with_what_it_began_with_or_is_told_otherwise(change: dict[str, Any], said: str) -> None:
+    world = begun()
+    refused = decide.decide(make_plan(**change), world.state, world.reality)
+    assert refused.kind == "refuse"
+    assert [one for one in refused.differences if one.startswith(said)]
+    assert f"- {said}" in refused.sentence
+    assert "go on from what is there with -e cutover_accept_reality=true" in refused.sentence
+    assert decide.decide_rollback(make_plan(**change), world.state, world.reality).kind == "roll_back"
+
+    accepting = make_plan(**change, accept_reality=True)
+    assert decide.decide(accepting, world.state, world.reality).kind == "resume"
+    # From there on that is what it goes on with.
+    run(world.cutover(accepting), 1)
+    assert not [
+        one for one in decide.differences(make_plan(**change), world.state, world.reality) if "begun with" in one
+    ]
+
+
+def test_steps_may_change_on_the_way_and_anything_once_it_has_ended() -> None:
+    world = begun()
+    slower = [{"share": 5, "weight": 5, "settle": 60}, {"share": 100, "weight": 100, "settle": 0}]
+    assert decide.decide(make_plan(steps=slower, min_ready=1), world.state, world.reality).kind == "resume"
+    run(world.cutover(make_plan()))
+    assert decide.decide(make_plan("blue", colours=OTHER_PORT), world.state, world.reality).kind == "begin"
 
 
 @pytest.mark.parametrize("crash", range(1, LENGTH + 1))
@@ -221,14 +286,15 @@ def test_a_run_killed_anywhere_is_undone_by_a_rollback(crash: int) -> None:
     assert decide.decide(make_plan(), world.state, world.reality).kind == "begin"
 
 
+@pytest.mark.parametrize("entry", [None, "blue"])
 @pytest.mark.parametrize("seed", range(250))
-def test_whatever_runs_crash_in_whatever_order_none_is_refused(seed: int) -> None:
+def test_whatever_runs_crash_in_whatever_order_none_is_refused(seed: int, entry: str | None) -> None:
     chance = random.Random(seed)  # noqa: S311 - the same chances every time
     world = World()
     for _attempt in range(3):
         state = world.state
         to = state.to_colour if state.phase not in journal.CLOSED else chance.choice(("blue", "green"))
-        plan = make_plan(to or "green")
+        plan = make_plan(to or "green", entry=entry)
         serving = "green" if world.weight else "blue"
         if state.phase in journal.CLOSED and state.phase == journal.NONE and to == serving:
             continue
@@ -236,8 +302,9 @@ def test_whatever_runs_crash_in_whatever_order_none_is_refused(seed: int) -> Non
         run(steps, chance.choice((None, chance.randint(1, LENGTH))))
         if chance.random() < 0.2:
             world.reboot()
+        assert entry is None or all(world.units[host, entry] == [True, True] for host in HOSTS)
     state = world.state
-    run(world.rollback(make_plan(state.to_colour or "green")))
+    run(world.rollback(make_plan(state.to_colour or "green", entry=entry)))
     assert world.weight == world.persisted == journal.side(world.state.from_colour or "blue")
 
 
@@ -334,6 +401,44 @@ def test_the_next_release_goes_the_other_way() -> None:
     assert [step["allowed"] for step in decision.steps] == [[100], [90], [50]]
     run(world.cutover(make_plan("blue")))
     assert decide.decide(make_plan("blue"), world.state, world.reality).kind == "nothing"
+
+
+def test_the_entry_runs_on_whoever_answers() -> None:
+    plan = make_plan(entry="blue")
+    world = World()
+    kept = "blue takes the connections, so it is kept running."
+    assert decide.decide(plan, world.state, world.reality).sentence.endswith(f"50 %, 100 %. {kept}")
+    run(world.cutover(plan))
+    again = decide.decide(plan, world.state, world.reality)
+    assert (again.kind, again.sentence) == ("nothing", f"Nothing to do: green answers shop alone. {kept}")
+    assert "drained" not in [event["kind"] for event in world.document["migrations"][0]["events"]]
+    # The other way, green is nobody's entry: it is stopped.
+    back = make_plan("blue", entry="blue")
+    run(world.cutover(back))
+    assert world.units["app1", "green"] == [False, False]
+    assert decide.decide(back, world.state, world.reality).sentence.startswith("Nothing to do: blue serves shop alone,")
+
+
+@pytest.mark.parametrize("weight", [10, 100])
+def test_an_entry_that_is_gone_is_told(weight: int) -> None:
+    plan = make_plan(entry="blue")
+    world = World()
+    run(world.cutover(plan), None if weight == 100 else LENGTH // 2)
+    world.weight = world.persisted = weight
+    world.units["app1", "blue"] = [False, True]
+    told = "takes the connections" if weight == 100 else f"gets {100 - weight} %"
+    found = decide.differences(plan, world.state, world.reality)
+    assert f"shop-blue.service on app1 is not active, and blue {told}" in found
+    world.units["app1", "blue"] = [True, False]
+    found = decide.differences(plan, world.state, world.reality)
+    assert ("shop-blue.service on app1 is not enabled: a reboot would not start it" in found) == (weight == 100)
+
+
+def test_why_the_weight_is_not_known_is_told() -> None:
+    seen = replace(World().reality, weight=None, unclear="app2 does not answer")
+    decision = decide.decide(make_plan(accept_reality=True), World().state, seen)
+    assert decision.kind == "refuse"
+    assert decision.differences == ("the router does not tell how it shares the traffic of shop: app2 does not answer",)
 
 
 def test_a_rollback_that_nobody_gave_the_units_asks_the_router() -> None:

@@ -11,7 +11,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import jou
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError
 
 OWNER = {"user": "alice"}
-BEGAN = {"from": "blue", "to": "green", "digest": "d", "owner": OWNER, "reason": "r", "weight": 0}
+BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": OWNER, "reason": "r", "weight": 0}
 BACK = {"from": "blue", "to": "green", "owner": OWNER, "reason": "r", "weight": 50, "persisted": 50, "differences": []}
 SET = {"commands": [], "ms": 1.0}
 SEEN = {"verdict": "open", "reason": None, "message": "", "criteria": []}
@@ -104,7 +104,7 @@ def test_only_so_many_closed_migrations_are_kept_whole(monkeypatch: pytest.Monke
         ([], ("started", {"colour": "green"}), "the last migration is in the phase 'none'"),
         (MOVED, ("probed", {"colour": "green"}), "the last migration is in the phase 'finished'"),
         ([], ("exploded", {}), "there is no such kind; known are began, drained,"),
-        ([], ("began", {"from": "blue"}), "it lacks to, digest, owner, reason, weight"),
+        ([], ("began", {"from": "blue"}), "it lacks to, subject, owner, reason, weight"),
         (
             [("began", BEGAN)],
             ("began", {**BEGAN, "from": "green", "to": "blue"}),

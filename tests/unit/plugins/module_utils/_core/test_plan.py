@@ -18,7 +18,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan impor
     describe,
     make_plan,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import systemd
 
 SHOP: dict[str, Any] = {
     "cutover_service": "shop",
@@ -37,10 +36,12 @@ def plan(
     applications: tuple[str, ...] = ("app1", "app2"),
     hosts: dict[str, dict[str, Any]] | None = None,
     failed: dict[str, str] | None = None,
+    forks: int | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     variables = {**copy.deepcopy(SHOP), **changes}
-    return make_plan(variables, routers=routers, applications=applications, hosts=hosts or {}, failed=failed)
+    groups = {"routers": routers, "applications": applications}
+    return make_plan(variables, **groups, hosts=hosts or {}, failed=failed, forks=forks)
 
 
 def problems(**changes: Any) -> list[str]:
@@ -71,7 +72,40 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert made["lease"] == {"ttl": 60 + STOP + MARGIN, "wait": 0}
     assert made["hosts"] == {"router": "router", "app": ["app1", "app2"]}
     assert made["one_host"] is False
+    assert made["entry"] is None
     assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_the_entry_is_blue_where_the_application_shares_out_itself() -> None:
+    made = plan(cutover_router={"provider": "admin_api", "token_file": "/etc/token"})
+    assert made["entry"] == "blue"
+    assert made["router"] == {
+        "provider": "admin_api",
+        "endpoints": ["http://app1:8001", "http://app2:8001"],
+        "path": "/admin/config",
+        "field": "v2_traffic_percentage",
+        "token_file": "/etc/token",
+        "token_header": "Authorization",
+        "budget_ms": 1000,
+        "file": "/etc/bluegreen-cutover/admin_api/shop.weight",
+    }
+    # The way back goes to the same instances.
+    assert plan(cutover_router={"provider": "admin_api"}, cutover_to="blue")["router"]["endpoints"] == [
+        "http://app1:8001",
+        "http://app2:8001",
+    ]
+    own = plan(cutover_router={"provider": "admin_api", "endpoints": ["https://match:8443"]})
+    assert own["router"]["endpoints"] == ["https://match:8443"]
+
+
+def test_an_entry_on_the_routers_host_keeps_its_port_and_is_not_retired() -> None:
+    made = plan(
+        routers=("solo",),
+        applications=("solo",),
+        cutover_router={"provider": "admin_api"},
+        cutover_front="http://solo:8001",
+    )
+    assert (made["one_host"], made["router"]["endpoints"]) == (False, ["http://127.0.0.1:8001"])
 
 
 def test_weight_is_always_greens_share() -> None:
@@ -80,12 +114,6 @@ def test_weight_is_always_greens_share() -> None:
     back = plan(cutover_steps=steps, cutover_to="blue")
     assert [step["weight"] for step in back["steps"]] == [90, 0]
     assert (back["from"], back["to"]) == ("green", "blue")
-
-
-def test_the_digest_is_of_what_lasts_longer_than_a_run() -> None:
-    digest = plan()["digest"]
-    assert plan(cutover_reason="release 7", cutover_lease_wait=9, cutover_accept_reality=True)["digest"] == digest
-    assert plan(cutover_steps=[{"share": 100, "settle": 1}])["digest"] != digest
 
 
 def test_text_from_the_command_line_is_understood() -> None:
@@ -113,25 +141,38 @@ def test_an_address_of_its_own_goes_before_the_name() -> None:
 
 
 def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
-    assert systemd.STOP == STOP
     # From the last step's weight to the end of the draining nothing is recorded.
     verify = [{"path": "/", "budget_ms": 1500}]
     last = plan(cutover_steps=[{"share": 100, "settle": 300}], cutover_verify=verify, cutover_drain={"timeout": 900})
-    assert last["lease"]["ttl"] == 302 + 900 + STOP + MARGIN
+    assert last["lease"]["ttl"] == 303 + 900 + STOP + MARGIN
     first = plan(cutover_steps=[{"share": 9, "settle": 300}, {"share": 100}], cutover_verify=verify)
-    assert first["lease"]["ttl"] == 302 + MARGIN
+    assert first["lease"]["ttl"] == 303 + MARGIN
     tests = [{"name": "unit", "command": ["true"], "timeout": 400}, {"name": "more", "command": ["true"]}]
-    made = plan(cutover_tests=tests)
-    assert made["lease"]["ttl"] == 700 + MARGIN
-    assert made["tests_timeout"] == 400
+    assert plan(cutover_tests=tests)["lease"]["ttl"] == 700 + MARGIN
+    # Packed, compared and brought to the disk; then the candidate is started.
     backup = {"paths": ["/opt/shop"], "destination": "/var/backups/shop"}
-    assert plan(cutover_backup=backup)["lease"]["ttl"] == 660 + MARGIN
+    assert plan(cutover_backup=backup)["lease"]["ttl"] == 3 * 600 + 60 + MARGIN
+
+
+@pytest.mark.parametrize(("forks", "batches"), [(None, 1), (80, 1), (40, 2), (7, 12)])
+def test_the_lease_outlives_hosts_that_wait_for_each_other(forks: int | None, batches: int) -> None:
+    hosts = tuple(f"app{number}" for number in range(80))
+
+    def ttl(**changes: Any) -> int:
+        return int(plan(applications=hosts, forks=forks, **changes)["lease"]["ttl"]) - MARGIN
+
+    assert ttl(cutover_drain={"timeout": 900}) == batches * (900 + STOP)
+    assert ttl(cutover_health={"timeout": 3600}) == batches * 3600
+    # Three rounds of 32, whatever Ansible does: it is the router's host that asks.
+    tests = [{"name": "unit", "command": ["true"], "timeout": 900}]
+    probes = [{"path": "/", "budget_ms": 60_000}]
+    assert ttl(cutover_tests=tests, cutover_probes=probes) == batches * 900 + 3 * 2 * 60
 
 
 def test_the_guard_outlives_the_longest_step() -> None:
     steps = [{"share": 10, "settle": 7}, {"share": 100, "settle": 3}]
     guarded = plan(cutover_steps=steps, cutover_verify=[{"path": "/", "budget_ms": 1500}])["guard"]
-    assert guarded == {"enabled": True, "time": 7 + 2 + GUARD_MARGIN, "triggers": [], "prometheus": {}}
+    assert guarded == {"enabled": True, "time": 7 + 3 + GUARD_MARGIN, "triggers": [], "prometheus": {}}
     assert plan(cutover_guard={"time": 9}, cutover_steps=steps)["guard"]["time"] == 9
     assert plan(cutover_guard={"enabled": False})["guard"]["enabled"] is False
 
@@ -197,7 +238,7 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         ),
         (
             {"cutover_router": {"provider": "haprox"}},
-            "cutover_router.provider is 'haprox'; one of haproxy, nginx, nginx_lua, nftables is needed",
+            "cutover_router.provider is 'haprox'; one of haproxy, nginx, nginx_lua, nftables, admin_api is needed",
         ),
         ({"cutover_router": "haproxy"}, "cutover_router is 'haproxy'; a mapping with 'provider' (haproxy, nginx, "),
         ({"cutover_service": None}, "cutover_service is missing; a name of 1…40 of a-z, 0-9 and '-' is needed"),
@@ -249,6 +290,14 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         (
             {"cutover_router": {"provider": "haproxy", "sticky": {"cookie": "a", "header": "b"}}},
             "cutover_router.sticky needs exactly one of cookie and header",
+        ),
+        (
+            {"cutover_router": {"provider": "admin_api", "endpoints": []}},
+            "cutover_router.endpoints is empty; at least one is needed, or leave it out for all of blue's",
+        ),
+        (
+            {"cutover_router": {"provider": "admin_api", "endpoints": ["http://u:p@app1"]}},
+            "cutover_router.endpoints[0] is 'http://u:p@app1'; an address like http://app1:8001 is needed",
         ),
         ({"routers": ()}, "the group cutover_router has no host; exactly one host is needed"),
         ({"routers": ("r1", "r2")}, "the group cutover_router has r1, r2; exactly one host is needed"),

@@ -25,7 +25,7 @@ LEASE = {
     "ttl": 60,
     "token": 5,
 }
-BEGAN = {"from": "blue", "to": "green", "digest": "d", "owner": {}, "reason": "r", "weight": 0}
+BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": {}, "reason": "r", "weight": 0}
 
 
 @pytest.fixture
@@ -176,6 +176,15 @@ def test_a_damaged_file_is_named_and_can_be_set_aside(store: FileStore, name: st
     assert "Move the file aside" in caught.value.message
     assert store.set_aside(caught.value.path).name == f"{name}.damaged"
     assert not read() or read() == journal.empty("shop")
+
+
+def test_what_was_set_aside_before_is_kept(store: FileStore) -> None:
+    store.folder.mkdir(parents=True)
+    path = store.folder / "journal.json"
+    for number, name in enumerate(("journal.json.damaged", "journal.json.damaged-2", "journal.json.damaged-3")):
+        path.write_text(str(number))
+        assert store.set_aside(path).name == name
+    assert [kept.read_text() for kept in sorted(store.folder.iterdir())] == ["0", "1", "2"]
 
 
 def test_what_a_killed_writer_left_is_written_over(store: FileStore) -> None:

@@ -179,7 +179,7 @@ def test_a_command_that_fails_is_told_with_its_words() -> None:
     green, systemctl = unit(RUNNING)
     systemctl.answer = (1, "", "Unit is busy\n")
     with pytest.raises(
-        WorkloadError, match=r"systemctl stop -- shop-green\.service failed with status 1: Unit is busy"
+        WorkloadError, match=r"systemctl stop --no-block -- shop-green\.service failed with status 1: Unit is busy"
     ):
         green.stop()
 

@@ -1,0 +1,259 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service that shares its requests out by itself, moved by its own admin API (R-D5, R-D6), on real hosts.
+
+The story is the inventory supersmartmatch, under load, there and back; the trials are what goes wrong with instances.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from load import Result
+
+    from .conftest import Lab, Run
+
+SERVICE = "supersmartmatch"
+APPS = ("app1", "app2")
+SHARES = [5, 10, 15, 25, 50, 75, 100]
+ENDPOINTS = [f"http://{host}:8101" for host in APPS]
+UNITS = f"{SERVICE}-blue {SERVICE}-green"
+BOTH = ["active", "active", "enabled", "enabled"]
+BLUE_ALONE = ["active", "inactive", "enabled", "disabled"]
+AT_ONCE = {"cutover_steps": [{"share": 100}]}
+
+ASKED = {
+    "service": "{{ cutover_plan.service }}",
+    "router": "{{ cutover_plan.router }}",
+    "colours": "{{ cutover_plan.colours }}",
+    "ready_path": "{{ cutover_plan.health.ready }}",
+}
+MISBEHAVE = "curl -sSf --data '{}' http://127.0.0.1:8101/admin/misbehave"
+AWAIT = "until curl -sSf http://127.0.0.1:8101/health/ready; do sleep 0.1; done"
+REFUSE = MISBEHAVE.format('{"config_refused": true}')
+OBEY = MISBEHAVE.format('{"config_refused": false}')
+STOP = f"systemctl stop {SERVICE}-blue"
+START = f"systemctl start {SERVICE}-blue; {AWAIT}"
+FORGET = f"systemctl restart {SERVICE}-blue; {AWAIT}"
+
+
+@dataclass
+class Story:
+    lab: Lab
+    runs: dict[str, Run] = field(default_factory=dict)
+    units: dict[str, list[list[str]]] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+
+    def play(self, name: str, playbook: str, **more: Any) -> Run:
+        self.runs[name] = run = self.lab.playbook(playbook, SERVICE, **more)
+        told = f"systemctl is-active {UNITS}; systemctl is-enabled {UNITS}; true"
+        self.units[name] = [self.lab.ssh(host, told).split() for host in APPS]
+        return run
+
+    def events(self) -> list[dict[str, Any]]:
+        """Those of the last migration."""
+        document = json.loads(self.lab.ssh("router", f"cat /var/lib/bluegreen-cutover/{SERVICE}/journal.json"))
+        events: list[dict[str, Any]] = document["migrations"][-1]["events"]
+        return events
+
+
+@pytest.fixture(scope="module")
+def story(lab: Lab) -> Story:
+    """There by all its steps and back, with everything that Ansible can tell."""
+    one = Story(lab)
+    verbose = {"arguments": ["-vvv"]}
+    one.play("router", "router", **verbose).ok()
+    fronts = [f"http://{lab.address(host)}:8101" for host in APPS]
+    plan = {"rate": 150, "idle": 50, "write_share": 0.02, "duration": 3000}
+    with lab.load(fronts[0], **plan) as first, lab.load(fronts[1], **plan, seed=2) as second:
+        one.play("cutover", "cutover", **verbose).ok()
+        one.play("cutover again", "cutover").ok()
+        one.play("status", "status").ok()
+        one.play("rollback", "rollback", **verbose).ok()
+    one.results = [first.result(), second.result()]
+    return one
+
+
+def test_no_request_fails_there_and_back(story: Story) -> None:
+    for result in story.results:
+        assert result.outcomes() == {"ok": result.count}
+        assert {record.kind for record in result.records} == {"keepalive", "new", "slow", "write", "idle"}
+        assert {record.colour for record in result.records} == {"blue", "green"}
+
+
+def test_r_d5_each_weight_is_what_clients_get(story: Story) -> None:
+    events = [event for event in story.events() if event["kind"] in ("weight_intended", "weight_set")]
+    seen = {}
+    for set_at, until in zip(events[1::2], events[2::2], strict=False):
+        assert (set_at["kind"], until["kind"]) == ("weight_set", "weight_intended")
+        share = set_at["weight"] / 100
+        for host, result in zip(APPS, story.results, strict=True):
+            answers = [
+                record.colour
+                for record in result.records
+                if set_at["at"] < record.scheduled and record.ended < until["at"] and record.kind != "slow"
+            ]
+            assert len(answers) >= 150, (host, set_at["weight"])
+            # Five standard errors: one of a million fair runs is outside.
+            allowed = 5 * math.sqrt(share * (1 - share) / len(answers))
+            green = answers.count("green") / len(answers)
+            assert abs(green - share) <= allowed, (host, set_at["weight"], green, len(answers))
+        seen[set_at["weight"]] = set_at["commands"]
+    assert list(seen) == SHARES
+    told = [f"POST {one}/admin/config v2_traffic_percentage=25" for one in ENDPOINTS]
+    assert seen[25] == [*told, f"write /etc/bluegreen-cutover/admin_api/{SERVICE}.weight"]
+
+
+def test_blue_is_the_entry_and_is_kept_running(story: Story) -> None:
+    assert story.units["cutover"] == story.units["cutover again"] == [BOTH] * 2
+    assert "blue takes the connections, so it is kept running." in story.runs["cutover"].stdout
+    assert story.units["rollback"] == [BLUE_ALONE] * 2
+    events = story.events()
+    kinds = [event["kind"] for event in events]
+    assert kinds.index("finished") == kinds.index("rollback_began") - 1
+    assert "drained" not in kinds
+    assert kinds[-1] == "rolled_back"
+
+
+def test_r_d6_the_way_back_is_the_emergency_endpoint(story: Story) -> None:
+    last = [event for event in story.events() if event["kind"] == "weight_set"][-1]
+    assert (last["weight"], last["commands"][:2]) == (0, [f"POST {one}/admin/rollback" for one in ENDPOINTS])
+
+
+def test_again_changes_nothing_and_status_agrees(story: Story) -> None:
+    for name in ("cutover again", "status"):
+        assert story.runs[name].changed == 0, story.runs[name].stdout
+    assert f"Nothing to do: green answers {SERVICE} alone." in story.runs["cutover again"].stdout
+    assert f"{SERVICE}: blue 0 %, green 100 %, since " in story.runs["status"].stdout
+    assert "recorded and real: they agree" in story.runs["status"].stdout
+
+
+def test_the_token_is_nowhere(story: Story) -> None:
+    lab = story.lab
+    token = lab.ssh("router", f"cat /etc/bluegreen-cutover/admin_api/{SERVICE}.token").strip()
+    assert token == json.loads((lab.state / "secrets.json").read_text())["admin"]
+    assert lab.ssh("router", f"stat -c '%a %U' /etc/bluegreen-cutover/admin_api/{SERVICE}.token").split() == [
+        "600",
+        "root",
+    ]
+    for name in ("router", "cutover", "rollback"):
+        out = story.runs[name].stdout
+        assert "ESTABLISH SSH CONNECTION" in out
+        assert f"{SERVICE}.token" in out
+        assert token not in out, name
+    assert token not in lab.ssh("router", f"cat /var/lib/bluegreen-cutover/{SERVICE}/*; journalctl --no-pager")
+
+
+def play(steps: tuple[Any, ...], report: Path) -> list[dict[str, Any]]:
+    """A play of one task per step: a number is a call of router_weight, a pair a command on that host, "read" a call
+    of router_info.
+    """
+    tasks: list[dict[str, Any]] = [{"bluegreen.cutover.plan": {}}]
+    for number, step in enumerate(steps):
+        if isinstance(step, tuple):
+            task: dict[str, Any] = {"ansible.builtin.shell": step[1], "delegate_to": step[0]}
+        elif step == "read":
+            task = {"bluegreen.cutover.router_info": ASKED}
+        else:
+            task = {"bluegreen.cutover.router_weight": {**ASKED, "weight": step, "min_ready": 1}, "ignore_errors": True}
+        tasks.append({**task, "register": f"answer_{number}"})
+    answers = ", ".join(f"answer_{number}" for number in range(len(steps)))
+    copy = {"content": "{{ [" + answers + "] | to_json }}", "dest": str(report), "mode": "0600"}
+    tasks.append({"ansible.builtin.copy": copy, "delegate_to": "localhost"})
+    return [{"hosts": "cutover_router", "gather_facts": False, "tasks": tasks}]
+
+
+Answers = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def trials(story: Story, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answers]:
+    """What each step of each trial answered; each begins and ends at 0 %, with everything in order."""
+    scratch = tmp_path_factory.mktemp("trials")
+    playbook, report = scratch / "steps.yml", scratch / "report.json"
+    begin = tuple((host, f"systemctl start {SERVICE}-green; {AWAIT.replace('8101', '8102')}") for host in APPS)
+    steps = [*begin, *(step for trial in TRIALS.values() for step in trial)]
+    end = tuple((host, f"systemctl stop {SERVICE}-green") for host in APPS)
+    playbook.write_text(json.dumps(play((*steps, *end), report)))
+    story.lab.playbook(str(playbook), SERVICE).ok()
+    told = iter(json.loads(report.read_text())[len(begin) :])
+    return {name: [next(told) for _step in trial] for name, trial in TRIALS.items()}
+
+
+TRIALS: dict[str, tuple[Any, ...]] = {
+    "refuses": (10, ("app2", REFUSE), 50, "read", ("app2", OBEY), 0),
+    "down": (10, ("app2", STOP), 50, ("app2", START), 10, 0),
+    "forgets": (50, ("app2", FORGET), "read", 50, "read", ("app1", FORGET), ("app2", FORGET), "read", 0),
+    "emergency": (50, ("app1", REFUSE), ("app2", REFUSE), 0, ("app1", OBEY), ("app2", OBEY), "read"),
+    "back without one": (50, ("app2", STOP), 0, ("app2", START), 0, "read"),
+}
+
+
+def test_one_that_refuses_has_the_other_put_back(trials: dict[str, Answers]) -> None:
+    _ten, _refuse, refused, after, _obey, back = trials["refuses"]
+    assert (refused["failed"], refused["reason"]) == (True, "router")
+    assert "50 % was not taken: http://app2:8101: POST /admin/config: status 503" in refused["msg"]
+    assert "All are put back as they were" in refused["msg"]
+    assert (after["weight"], after["persisted"], after["detail"]["endpoints"]) == (10, 10, dict.fromkeys(ENDPOINTS, 10))
+    assert back["after"]["weight"] == 0
+
+
+def test_while_one_is_down_nothing_is_set(trials: dict[str, Answers]) -> None:
+    _ten, _stop, refused, _start, again, _back = trials["down"]
+    assert (
+        "50 % was not set, and nothing was changed: http://app2:8101: GET /admin/config: Connection" in refused["msg"]
+    )
+    # It came up with 0, the other one still had 10.
+    assert again["before"]["detail"]["endpoints"] == {ENDPOINTS[0]: 10, ENDPOINTS[1]: 0}
+    assert again["after"]["weight"] == 10
+
+
+def test_one_that_has_forgotten_is_noticed(trials: dict[str, Answers]) -> None:
+    _half, _forget, one, _again, mended, _first, _second, both, _back = trials["forgets"]
+    assert (one["weight"], one["persisted"]) == (None, 50)
+    assert "its instances do not agree: http://app1:8101 50 %, http://app2:8101 0 %" in one["drift"][0]
+    assert (mended["weight"], mended["drift"]) == (50, [])
+    assert both["drift"] == ["0 % for green is applied, but 50 % for green is on disk"]
+
+
+def test_the_emergency_endpoint_is_heard_where_the_other_is_not(trials: dict[str, Answers]) -> None:
+    _half, _one, _two, back, _first, _second, after = trials["emergency"]
+    assert back["commands"][:2] == [f"POST {one}/admin/rollback" for one in ENDPOINTS]
+    assert (after["weight"], after["persisted"]) == (0, 0)
+
+
+def test_on_the_way_back_one_that_is_down_keeps_nobody_on_green(trials: dict[str, Answers]) -> None:
+    _half, _stop, failed, _start, _again, after = trials["back without one"]
+    assert "not all traffic is back on blue: http://app2:8101: POST /admin/config: Connection" in failed["msg"]
+    assert ENDPOINTS[0] not in failed["evidence"]["endpoints"]
+    assert (after["weight"], after["persisted"]) == (0, 0)
+
+
+def test_a_cutover_that_is_refused_goes_back_and_the_router_playbook_mends_what_was_forgotten(story: Story) -> None:
+    lab = story.lab
+    lab.ssh("app2", REFUSE)
+    with lab.load(f"http://{lab.address('app1')}:8101", rate=150, duration=3000) as running:
+        refused = story.play("refused", "cutover", extra_vars=AT_ONCE)
+        lab.ssh("app2", OBEY)
+        assert refused.rc != 0
+        assert f"{SERVICE} was not moved: all traffic is on blue again" in refused.stdout
+        assert "100 % was not taken: http://app2:8101: POST /admin/config: status 503" in refused.stdout
+        assert story.units["refused"] == [BLUE_ALONE] * 2
+        assert story.events()[-1]["kind"] == "rolled_back"
+        story.play("moved", "cutover", extra_vars=AT_ONCE).ok()
+        lab.ssh("app2", FORGET)
+        drifted = story.play("drifted", "status", extra_vars=AT_ONCE)
+        assert drifted.rc != 0
+        assert "its instances do not agree: http://app1:8101 100 %, http://app2:8101 0 %" in drifted.stdout
+        assert story.play("mended", "router").ok().changed == 1
+        story.play("back", "rollback").ok()
+    result = running.result()
+    assert result.outcomes() == {"ok": result.count}
+    assert story.units["back"] == [BLUE_ALONE] * 2

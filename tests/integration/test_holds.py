@@ -1,0 +1,208 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps that are held under a gate, on the lab's real Prometheus, under load (R-C7, R-D2, R-D3, R-D7, R-D8)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Lab, Run
+
+ERRORS = {
+    "name": "errors of green",
+    "kind": "ratio",
+    "total": 'http_requests_total{job="shop-green",path=~"/api/.*"}',
+    "bad": 'status=~"5.."',
+    "max": 0.02,
+}
+# Two targets of green are always scraped; the bound decides how the criterion ends.
+UP = {"name": "green is up", "kind": "query", "query": 'sum(up{job="shop-green"})', "fresh": 'up{job="shop-green"}'}
+
+
+def story(hold: str, *criteria: dict[str, Any], first: int = 50, **more: Any) -> dict[str, Any]:
+    """Extra variables: one share that is held under a gate, then all."""
+    return {
+        "cutover_steps": [{"share": first, "hold": hold}, {"share": 100}],
+        "cutover_prometheus": {"url": "http://127.0.0.1:9090", "scrape_interval": 1},
+        "cutover_gate": {"criteria": list(criteria), "dispersion": 1, "no_data": 3},
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def held(lab: Lab) -> Iterator[Lab]:
+    lab.renew("local")
+    yield lab
+    lab.ssh("router", "systemctl start prometheus")
+
+
+@pytest.fixture(autouse=True)
+def blue(held: Lab) -> Iterator[None]:
+    """Each test begins and ends with blue alone."""
+    yield
+    for app in ("app1", "app2"):
+        held.ssh(app, misbehave(0), check=False)
+    held.playbook("rollback").ok()
+
+
+def misbehave(errors: float) -> str:
+    """Make green of a host fail so many of its requests."""
+    return f"curl -sf -X POST -d '{json.dumps({'errors': errors})}' http://127.0.0.1:8002/admin/misbehave >/dev/null"
+
+
+def events(lab: Lab) -> list[dict[str, Any]]:
+    """Those of the last migration."""
+    document = json.loads(lab.ssh("router", "cat /var/lib/bluegreen-cutover/shop/journal.json"))
+    found: list[dict[str, Any]] = document["migrations"][-1]["events"]
+    return found
+
+
+def weights(lab: Lab) -> list[int]:
+    return [event["weight"] for event in events(lab) if event["kind"] == "weight_set"]
+
+
+def front(lab: Lab) -> str:
+    return f"http://{lab.address('router')}:8080"
+
+
+def state(lab: Lab) -> str:
+    return lab.ssh("router", "ls /var/lib/bluegreen-cutover/shop")
+
+
+def test_a_hold_outlives_its_run_and_advance_goes_on(held: Lab) -> None:
+    variables = story("30s", ERRORS, cutover_run_limit=0)
+    with held.load(front(held), rate=60, duration=120, slow_share=0.0) as running:
+        held.playbook("cutover", extra_vars=variables).ok()
+        assert (events(held)[-1]["kind"], weights(held)) == ("held", [50])
+        assert "lease.json" not in state(held)
+        early = held.playbook("advance", extra_vars=variables).ok()
+        assert "left" in early.stdout
+        assert (events(held)[-1]["kind"], weights(held)) == ("held", [50])
+        status = held.playbook("status", extra_vars=variables).ok()
+        assert "hold: green has 50 %" in status.stdout
+        began = next(event["at"] for event in events(held) if event["kind"] == "hold_began")
+        time.sleep(max(0.0, began + 36 - time.time()))
+        held.playbook("advance", extra_vars=variables).ok()
+        assert (events(held)[-1]["kind"], weights(held)) == ("finished", [50, 100])
+        nothing = held.playbook("advance", extra_vars=variables).ok()
+        assert "Nothing to advance" in nothing.stdout
+        assert nothing.changed == 0
+    assert set(running.result().outcomes()) == {"ok"}
+    assert held.ssh("app1", "systemctl is-active shop-blue", check=False).strip() == "inactive"
+
+
+def test_a_gate_that_fails_brings_all_back_and_tells(held: Lab, tmp_path: Path) -> None:
+    told = tmp_path / "told.yml"
+    told.write_text(
+        "- name: Tell\n  ansible.builtin.copy:\n    content: '{{ hook_event.event }} {{ hook_event.message }}'\n"
+        f"    dest: {tmp_path}/told\n    mode: '0600'\n  delegate_to: localhost\n"
+    )
+    # The second hook has nobody to answer it: that is told, and stops nothing.
+    variables = story("60s", ERRORS, cutover_hooks={"notify": {"tasks": str(told)}})
+    with held.load(front(held), rate=100, duration=120, slow_share=0.0) as running:
+        process = held.start("cutover", extra_vars=variables)
+        until(held, "hold_began")
+        for app in ("app1", "app2"):
+            held.ssh(app, misbehave(0.2))
+        run = held.finish(process)
+    assert run.rc != 0
+    assert "green at 50 %: the gate fails: errors of green" in flat(run)
+    assert "all traffic is on blue again" in flat(run)
+    assert weights(held) == [50, 0]
+    assert "errors of green" in (tmp_path / "told").read_text()
+    result = running.result()
+    assert {one.outcome for one in result.records if one.colour == "blue"} == {"ok"}
+
+
+def test_a_gate_that_cannot_tell_keeps_the_share(held: Lab) -> None:
+    variables = story("10s", ERRORS, cutover_run_limit=40)
+    with held.load(front(held), rate=60, duration=180, slow_share=0.0) as running:
+        held.ssh("router", "systemctl stop prometheus")
+        blind = held.playbook("cutover", extra_vars=variables)
+        assert blind.rc != 0
+        assert "the candidate keeps its share" in flat(blind)
+        assert (events(held)[-1]["kind"], weights(held)) == ("held", [50])
+        held.ssh("router", "systemctl start prometheus")
+        time.sleep(14)
+        for _again in range(4):
+            held.playbook("advance", extra_vars=variables)
+            if events(held)[-1]["kind"] == "finished":
+                break
+            time.sleep(4)
+        assert weights(held) == [50, 100]
+    assert set(running.result().outcomes()) == {"ok"}
+
+
+def test_the_way_back_may_be_slow_and_hurries_when_it_must(held: Lab) -> None:
+    slow = {**UP, "max": 1, "action": "rollback_progressive"}
+    back = {"shares": [60, 30], "settle": 3}
+    variables = story("30s", slow, ERRORS, first=90, cutover_back_steps=back)
+    with held.load(front(held), rate=60, duration=180, slow_share=0.0) as running:
+        run = held.playbook("cutover", extra_vars=variables)
+        assert run.rc != 0
+        assert weights(held) == [90, 60, 30, 0]
+        held.playbook("cutover", extra_vars={"cutover_steps": [{"share": 100}]}).ok()
+        by_hand = {"cutover_back": "progressive", "cutover_back_steps": back}
+        held.playbook("rollback", extra_vars=by_hand).ok()
+        assert weights(held) == [100, 60, 30, 0]
+        # What clients are answered decides whether a step is stable: this probe never is.
+        held.playbook("cutover", extra_vars={"cutover_steps": [{"share": 100}]}).ok()
+        unstable = {**by_hand, "cutover_verify": [{"path": "/nowhere"}]}
+        assert held.playbook("rollback", extra_vars=unstable).rc != 0
+        assert weights(held) == [100, 60, 0]
+    assert set(running.result().outcomes()) == {"ok"}
+
+
+def test_a_criterion_may_ask_for_help_and_a_deaf_hook_stops_nothing(held: Lab, tmp_path: Path) -> None:
+    tasks = tmp_path / "faster.yml"
+    tasks.write_text(
+        "- name: Note it\n  ansible.builtin.lineinfile:\n    line: '{{ hook_event.message }}'\n"
+        f"    path: {tmp_path}/called\n    create: true\n    mode: '0600'\n  delegate_to: localhost\n"
+    )
+    asks = {**UP, "max": 1, "action": "performance_mode", "required": False}
+    hooks = {"performance_mode": {"tasks": str(tasks)}, "notify": {"url": "http://127.0.0.1:9/nobody"}}
+    variables = story("8s", asks, ERRORS, cutover_hooks=hooks)
+    with held.load(front(held), rate=60, duration=120, slow_share=0.0) as running:
+        run = held.playbook("cutover", extra_vars=variables).ok()
+    assert "green is up" in (tmp_path / "called").read_text()
+    assert "The hook notify failed" in flat(run)
+    assert weights(held) == [50, 100]
+    assert set(running.result().outcomes()) == {"ok"}
+
+
+def test_a_run_that_dies_in_a_hold_is_brought_back_by_the_guard(held: Lab) -> None:
+    variables = story("60s", ERRORS, cutover_guard={"time": 8})
+    with held.load(front(held), rate=60, duration=120, slow_share=0.0) as running:
+        process = held.start("cutover", extra_vars=variables)
+        until(held, "hold_began")
+        time.sleep(4)
+        held.kill(process)
+        died = time.time()
+        until(held, "guard_fired", within=12)
+        until(held, "failed", within=4)
+    assert weights(held) == [50, 0]
+    assert events(held)[-1]["at"] - died < 8 + 2
+    assert set(running.result().outcomes()) == {"ok"}
+
+
+def until(lab: Lab, kind: str, within: float = 60) -> None:
+    """Wait for an event of the last migration."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        if "journal.json" in state(lab) and any(event["kind"] == kind for event in events(lab)):
+            return
+        time.sleep(0.2)
+    pytest.fail(f"no {kind} within {within} s: {events(lab)}")
+
+
+def flat(run: Run) -> str:
+    """Its output without line breaks, which depend on the width."""
+    return " ".join(run.stdout.split())

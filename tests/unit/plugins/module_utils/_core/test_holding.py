@@ -1,0 +1,60 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a hold is, from its beginning, the clock and what the gate said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import holding
+
+HOLD = {"weight": 50, "since": 1000.0, "seconds": 600, "verdict": None}
+
+
+def judge(gate: dict[str, Any] | None = None, *, gated: bool = True, **changes: Any) -> holding.Outcome:
+    given = {"now": 1100.0, "run_left": 900.0, "slice_": 20.0, **changes}
+    hold = {**HOLD, "verdict": given.pop("verdict", None), "wanted": given.pop("wanted", None)}
+    return holding.judge(hold, gate=gate, gated=gated, **given)
+
+
+def test_without_a_gate_the_clock_decides() -> None:
+    waiting = judge(gated=False)
+    assert (waiting.kind, waiting.left, waiting.watch) == ("waiting", 500, 20)
+    assert judge(gated=False, now=1595.0).watch == 5
+    assert judge(gated=False, now=1600.0).kind == "passed"
+
+
+def test_with_a_gate_the_clock_does_not_decide() -> None:
+    assert judge(now=9000.0).kind == "waiting"
+    assert judge(verdict="pass").kind == "passed"
+
+
+@pytest.mark.parametrize(
+    ("gate", "kind", "action", "says"),
+    [
+        ({"verdict": "open", "left": 300.0}, "waiting", None, "5.0 minutes of its hold"),
+        ({"verdict": "open", "left": 90.0, "message": "stale"}, "waiting", None, "hold are left (stale)"),
+        ({"verdict": "fail", "message": "errors", "wanted": "rollback"}, "failed", "rollback", "fails: errors"),
+        ({"verdict": "fail", "reason": "breach", "wanted": None}, "failed", "rollback", "the gate fails: breach"),
+        ({"verdict": "fail", "wanted": "rollback_progressive"}, "failed", "rollback_progressive", "the gate fails"),
+        ({"verdict": "fail", "wanted": "notify", "left": 9}, "waiting", "notify", "the gate fails"),
+        ({"verdict": "fail", "wanted": "performance_mode", "left": 9}, "waiting", "performance_mode", "the gate fails"),
+        ({"verdict": "inconclusive", "message": "no samples"}, "unknown", None, "the gate cannot tell: no samples"),
+    ],
+)  # fmt: skip
+def test_what_a_gate_says(gate: dict[str, Any], kind: str, action: str | None, says: str) -> None:
+    outcome = judge(gate)
+    assert (outcome.kind, outcome.action) == (kind, action)
+    assert says in outcome.sentence
+    assert outcome.as_result()["left"] == gate.get("left", 0.0)
+
+
+@pytest.mark.parametrize(("run_left", "watch"), [(900.0, 20.0), (7.0, 7.0), (0.0, 0.0), (-5.0, 0.0)])
+def test_a_run_looks_no_longer_than_it_may(run_left: float, watch: float) -> None:
+    assert judge({"verdict": "open", "left": 300.0}, run_left=run_left).watch == watch
+
+
+def test_days_and_hours_are_told_as_such() -> None:
+    assert judge({"verdict": "open", "left": 2.5 * 86_400}).sentence.startswith("2.5 days")
+    assert judge({"verdict": "open", "left": 10_800.0}).sentence.startswith("3.0 hours")
