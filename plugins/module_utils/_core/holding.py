@@ -56,8 +56,10 @@ def judge(
     ``hold`` has ``since``, ``seconds``, and what the gate said in the look before, ``verdict`` and ``wanted``. ``gate``
     is what the module prometheus_gate returned in this look; ``gated`` whether there is one at all. Its window is
     counted on samples, so that missing data makes a hold longer; without a gate the clock decides. ``run_left``:
-    seconds that this run may go on; ``slice_``: seconds of one look at most. A broken criterion that lets the hold go on
-    wants its action once, not again in each look, and does not keep the others from passing when the window is over.
+    seconds that this run may go on; ``slice_``: seconds of one look at most.
+
+    A broken criterion that lets the hold go on wants its action once, not again in each look, and does not keep the
+    others from passing when the window is over.
     """
     left = max(0.0, hold["since"] + hold["seconds"] - now)
     if gate is not None:
