@@ -80,7 +80,7 @@ def judge(
     sentence, wanted = f"the gate fails: {said(gate)}", gate.get("wanted") or "rollback"
     if wanted not in GOES_ON:
         return Outcome(FAILED, left, 0.0, sentence, wanted)
-    if left <= 0 and _required_are_proven(gate["criteria"]):
+    if left <= 0 and not behind and _required_are_proven(gate["criteria"]):
         return Outcome(PASSED, 0.0, 0.0, f"its hold is over; {sentence}")
     again = (hold["verdict"], hold["wanted"]) == (verdict, wanted)
     return Outcome(WAITING, left, watch, sentence, None if again else wanted)

@@ -14,7 +14,7 @@ OWNER = {"user": "alice"}
 BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": OWNER, "reason": "r", "weight": 0}
 BACK = {"from": "blue", "to": "green", "owner": OWNER, "reason": "r", "weight": 50, "persisted": 50, "differences": []}
 SET = {"commands": [], "ms": 1.0}
-SEEN = {"verdict": "open", "reason": None, "message": "", "criteria": []}
+SEEN = {"verdict": "open", "reason": None, "message": "", "wanted": None, "criteria": []}
 
 Event = tuple[str, dict[str, Any]]
 
@@ -170,7 +170,7 @@ def test_a_thousand_looks_at_a_hold_leave_what_one_does() -> None:
     assert (events[-1]["kind"], events[-1]["token"], events[-1]["looks"]) == ("held", 1001, 1000)
     state = journal.fold(document)
     assert (state.phase, state.token, state.weight, state.since) == ("held", 1001, 50, 102)
-    assert state.hold == {"weight": 50, "since": 103, "seconds": 60, "verdict": "open"}
+    assert state.hold == {"weight": 50, "since": 103, "seconds": 60, "verdict": "open", "wanted": None}
 
 
 @pytest.mark.parametrize("told", [[("gate_seen", {**SEEN, "verdict": "pass"})], []])
