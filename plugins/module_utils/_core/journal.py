@@ -160,11 +160,7 @@ def _joined(events: Sequence[Mapping[str, Any]], event: Mapping[str, Any]) -> li
     joined = [*map(dict, events), dict(event)]
     if [one["kind"] for one in joined[-3:]] != ["held", "began", "held"]:
         return joined
-    before, look = joined[-3], joined[-2]
-    known = next((one["digest"] for one in reversed(joined[:-3]) if one["kind"] == "began"), None)
-    if look["digest"] != known:
-        return joined
-    return [*joined[:-3], {**event, "looks": before.get("looks", 0) + 1}]
+    return [*joined[:-3], {**event, "looks": joined[-3].get("looks", 0) + 1}]
 
 
 def _problem(state: State, event: Mapping[str, Any]) -> str | None:
