@@ -38,8 +38,6 @@ PACKAGES = [
     "zstd",
     "acl",
     "attr",
-    # tests of what takes weeks
-    "faketime",
     # routers, metrics, stores
     "haproxy",
     "nginx-light",
