@@ -62,6 +62,10 @@ molecule: setup-lab ## check, converge, idempotence, verify, per inventory
 bench: setup-lab ## benchmarks against peers; results with ratios in bench/results
 	@$(BIN)/python bench/run.py
 
+.PHONY: detection
+detection: setup-lab ## how soon a green that begins to fail is left, beside the usual way; in bench/results
+	@$(BIN)/python bench/detection.py
+
 .PHONY: lab-up
 lab-up: setup-lab ## start the lab's hosts (LAB_NAME names another lab)
 	@$(BIN)/python lab/lab.py up

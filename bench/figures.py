@@ -188,3 +188,50 @@ def judge(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _target(what: str, figure: float, limit: float) -> dict[str, Any]:
     return {"what": what, "figure": figure, "limit": limit, "met": figure <= limit}
+
+
+def departure(
+    requests: Sequence[Request], events: Sequence[Mapping[str, Any]], began: float
+) -> dict[str, float | int | None]:
+    """From the moment that green ``began`` to fail: seconds to the decision, to the change of the weight, and to
+    green's last answer; and the requests that failed from then on.
+
+    None for all three where it was not left: no way back is in the journal's ``events``.
+    """
+    decided = next((event["at"] for event in events if event["kind"] == "rollback_began"), None)
+    weight = next((event["at"] for event in events if event["kind"] == "weight_set" and event["weight"] == 0), None)
+    since = [request for request in requests if request.ended >= began]
+    last = max((request.ended for request in since if request.colour == "green"), default=began)
+    left = decided is not None and weight is not None and any(request.scheduled > last for request in since)
+    return {
+        "decided": round(decided - began, 2) if decided is not None and left else None,
+        "weight": round(weight - began, 2) if weight is not None and left else None,
+        "back": round(last - began, 2) if left else None,
+        "failed": sum(request.outcome != "ok" for request in since),
+    }
+
+
+def merge_departures(departures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of all repeats of one way: medians, and each of the times to green's last answer."""
+    backs = sorted(math.inf if one["back"] is None else one["back"] for one in departures)
+    return {
+        "repeats": len(departures),
+        **{what: _median(one[what] for one in departures) for what in ("decided", "weight", "back", "failed")},
+        "worst": backs[-1],
+        "each": backs,
+    }
+
+
+def _median(values: Iterable[float | None]) -> float:
+    """What never came is longer than all others."""
+    return round(statistics.median(math.inf if value is None else value for value in values), 2)
+
+
+def judge_detection(scrapes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Both targets per interval of scrapes."""
+    targets = []
+    for one in scrapes:
+        where = f"scrape every {one['scrape']} s"
+        targets.append(_target(f"{where}: all traffic on blue, median, s", one["gate"]["back"], one["limit"]))
+        targets.append(_target(f"{where}: healthy greens rolled back", one["healthy"].get("rolled_back", 0), 0))
+    return targets

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import load
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAYBOOKS = ROOT / "bench/playbooks"
@@ -33,12 +36,39 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Played:
-    """A playbook that ended well: the seconds it took, what it counted per host, and its tasks' results by name."""
+    """A playbook that ended: the seconds it took, what it counted per host, and its tasks' results by name."""
 
     began: float
     seconds: float
     stats: dict[str, dict[str, int]]
     tasks: dict[str, list[dict[str, Any]]]
+    failure: str = ""
+    """Its last words, where it failed and was allowed to."""
+
+
+def say(text: str) -> None:
+    print(f"bench: {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
+    versions = ssh(
+        "router", "haproxy -v | head -1; nginx -v 2>&1; python3 --version; . /etc/os-release; echo $PRETTY_NAME"
+    )
+    return {
+        "cores": os.cpu_count(),
+        "processor": models[0] if models else platform.machine(),
+        "memory_gib": round(memory / 2**20),
+        "kernel": platform.release().split("-")[0],
+        "hosts": [line.partition(" 20")[0] for line in versions.splitlines()],
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
 
 
 @contextmanager
@@ -64,6 +94,18 @@ def ssh(host: str, command: str, stdin: str = "") -> str:
     return done.stdout
 
 
+def events(host: str, service: str) -> list[dict[str, Any]]:
+    """What the journal tells of the last migration."""
+    journal = json.loads(ssh(host, f"cat /var/lib/bluegreen-cutover/{service}/journal.json"))
+    events: list[dict[str, Any]] = journal["migrations"][-1]["events"]
+    return events
+
+
+def forget(host: str, service: str) -> None:
+    """Let the next migration be the first one."""
+    ssh(host, f"rm -rf /var/lib/bluegreen-cutover/{service}")
+
+
 def start(host: str, unit: str, port: int) -> None:
     """Start a unit of the lab's service, and wait until it answers."""
     ready = f"curl --silent --fail --output /dev/null http://127.0.0.1:{port}/health/ready"
@@ -81,9 +123,14 @@ def address(host: str) -> str:
 
 
 def play(
-    playbook: Path, inventory: str, variables: Mapping[str, Any] | None = None, *, beside_load: bool = False
+    playbook: Path,
+    inventory: str,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    beside_load: bool = False,
+    may_fail: bool = False,
 ) -> Played:
-    """Run a playbook to its end; raise ``BenchError`` with its last words where it fails.
+    """Run a playbook to its end; raise ``BenchError`` with its last words where it fails, unless it may.
 
     Beside a load it gets the lowest priority: it stands for a control node, which is a machine of its own.
     """
@@ -108,12 +155,15 @@ def play(
         told = json.loads(done.stdout[done.stdout.index("{") :])
     except ValueError:
         told = {"plays": [], "stats": {}}
+    failure = ""
     if done.returncode != 0:
-        raise BenchError(f"{playbook.name} ended with {done.returncode}: {_last_words(told) or done.stderr[-2000:]}")
+        failure = f"{playbook.name} ended with {done.returncode}: {_last_words(told) or done.stderr[-2000:]}"
+        if not may_fail:
+            raise BenchError(failure)
     tasks: dict[str, list[dict[str, Any]]] = {}
     for task in (task for one in told["plays"] for task in one["tasks"]):
         tasks.setdefault(task["task"]["name"], []).extend(task["hosts"].values())
-    return Played(began, seconds, told["stats"], tasks)
+    return Played(began, seconds, told["stats"], tasks, failure)
 
 
 def _last_words(told: Mapping[str, Any]) -> str:
@@ -126,9 +176,18 @@ def _last_words(told: Mapping[str, Any]) -> str:
     )
 
 
-def under_load(host: str, port: int, act: Callable[[], Any], *, idle: int = 300) -> tuple[load.Result, Any]:
+def under_load(
+    host: str,
+    port: int,
+    act: Callable[[], T],
+    *,
+    rate: float = 500,
+    slow_share: float = 0.01,
+    idle: int = 300,
+) -> tuple[load.Result, T]:
     """Do something while the load runs; its requests, and what was done."""
-    plan = load.Plan(f"http://{address(host)}:{port}", rate=500, duration=1200, idle=idle)
+    target = f"http://{address(host)}:{port}"
+    plan = load.Plan(target, rate=rate, duration=1200, slow_share=slow_share, idle=idle)
     with tempfile.TemporaryDirectory() as folder:
         with load.background(plan, Path(folder)) as running:
             time.sleep(LEAD)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _MACHINE = """\
-Written by `make bench` in {minutes} minutes, from one run. {cores} cores of {processor}, {memory_gib} GiB, Linux
+Written by `make {verb}` in {minutes} minutes, from one run. {cores} cores of {processor}, {memory_gib} GiB, Linux
 {kernel}: the routers, the application, its stores, the load and Ansible share them. Load average before the run
 {load_average_before}, at its end {load_average_after}. On the hosts: {hosts}."""
 
@@ -40,7 +40,6 @@ _PLAYBOOKS = "On the router host and two application hosts, from a finished cuto
 def render(document: Mapping[str, Any]) -> str:
     """The whole page; its every number was measured in this run."""
     machine, playbooks = document["machine"], document["playbooks"]
-    targets = [(t["what"], t["figure"], t["limit"], "met" if t["met"] else "**MISSED**") for t in document["targets"]]
     mechanisms = {**document["routers"], **document["baselines"]}
     baselines = [_ratios(name, base, document["routers"]) for name, base in document["baselines"].items()]
     played = [
@@ -52,10 +51,10 @@ def render(document: Mapping[str, Any]) -> str:
     ]
     sections = [
         "# What a switch costs",
-        _MACHINE.format(**{**machine, "hosts": ", ".join(machine["hosts"])}, minutes=document["minutes"]),
+        _MACHINE.format(**{**machine, "hosts": ", ".join(machine["hosts"])}, minutes=document["minutes"], verb="bench"),
         _LOAD,
         "## Verdict",
-        _table(("target", "measured", "limit", ""), targets),
+        _table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
         "## Switches under load",
         _table(("mechanism", *_COLUMNS.values()), [(name, *_cells(one)) for name, one in mechanisms.items()]),
         _LEGEND,
@@ -68,6 +67,56 @@ def render(document: Mapping[str, Any]) -> str:
         _table(("playbook", "seconds", "÷ trivial"), played),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+_DETECTION = """\
+Half of 100 requests/s (open loop, on new and kept connections) go to green, which is held there by `cutover.yml` with a
+gate: at most 1 % of its requests to the API may fail, `dispersion: 1`, no history. At a random moment, 5 to 15 s into
+the hold, 5 % of green's answers begin to be errors. *Decision*: the way back is in the journal; *weight*: so is the
+change of the weight; *back*: green's last answer. *Usual*: `uri` with `until` every 5 s on `rate()` over one minute,
+more than 1 %, then the role `rollback` ([usual_watch.yml](../playbooks/usual_watch.yml)), after the same seconds.
+*Failed*: requests that got an error from then on. Seconds count from the moment before the first of green's two hosts
+is told to fail; medians but for *worst* and *each*."""
+
+_DEPARTURE = {
+    "repeats": "repeats",
+    "decided": "decision, s",
+    "weight": "weight, s",
+    "back": "back, s",
+    "worst": "worst",
+    "failed": "failed",
+}
+
+
+def render_detection(document: Mapping[str, Any]) -> str:
+    """The page of detection.py; its every number was measured in this run."""
+    machine = document["machine"]
+    rows = [
+        (f"{one['scrape']} s", way, *(one[way][name] for name in _DEPARTURE), ", ".join(map(str, one[way]["each"])))
+        for one in document["scrapes"]
+        for way in ("gate", "usual")
+    ]
+    healthy = "; ".join(
+        f"at {one['scrape']} s " + ", ".join(f"{count} {end}" for end, count in one["healthy"].items())
+        for one in document["scrapes"]
+    )
+    sections = [
+        "# How soon a green that fails is left",
+        _MACHINE.format(
+            **{**machine, "hosts": ", ".join(machine["hosts"])}, minutes=document["minutes"], verb="detection"
+        ),
+        _DETECTION,
+        "## Verdict",
+        _table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
+        "## Medians",
+        _table(("scrape", "way", *_DEPARTURE.values(), "each"), rows),
+        f"How the same cutover ended for a healthy green: {healthy}.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _verdicts(targets: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(t["what"], t["figure"], t["limit"], "met" if t["met"] else "**MISSED**") for t in targets]
 
 
 _COLUMNS = {

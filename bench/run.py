@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -87,7 +86,7 @@ def main() -> int:
     extent = QUICK if options.quick else FULL
     clock = time.monotonic()
     with hosts.lab():
-        machine = describe_machine()
+        machine = hosts.describe_machine()
         for host, unit in (("app1", "shop-green"), ("app2", "shop-green"), ("solo", "nextgeneration-green")):
             hosts.start(host, unit, 8002)
         document: dict[str, Any] = {"machine": machine, "extent": asdict(extent)}
@@ -112,34 +111,9 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def say(text: str) -> None:
-    print(f"bench: {time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-def describe_machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
-    versions = hosts.ssh(
-        "router", "haproxy -v | head -1; nginx -v 2>&1; python3 --version; . /etc/os-release; echo $PRETTY_NAME"
-    )
-    return {
-        "cores": os.cpu_count(),
-        "processor": models[0] if models else platform.machine(),
-        "memory_gib": round(memory / 2**20),
-        "kernel": platform.release().split("-")[0],
-        "hosts": [line.partition(" 20")[0] for line in versions.splitlines()],
-        "load_average_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines()
-
-
 def measure_router(router: Routed, extent: Extent) -> dict[str, Any]:
     """The collection's own change of weight, there and back, under load."""
-    say(f"{router.provider}: setting it up")
+    hosts.say(f"{router.provider}: setting it up")
     hosts.play(ROOT / "playbooks/router.yml", router.inventory, router.variables)
     variables = {
         **router.variables,
@@ -151,30 +125,30 @@ def measure_router(router: Routed, extent: Extent) -> dict[str, Any]:
     def switch() -> tuple[list[Switch], list[float]]:
         played = hosts.play(hosts.PLAYBOOKS / "switches.yml", router.inventory, variables, beside_load=True)
         controls = [float(one["stdout"]) for one in played.tasks["Do nothing"]]
-        return figures.switches_in(_events(router.host, router.service)), controls
+        return figures.switches_in(hosts.events(router.host, router.service)), controls
 
     repeats = []
     for number in range(extent.repeats):
-        say(f"{router.provider}: {extent.switches} switches, repeat {number + 1} of {extent.repeats}")
-        _forget(router.host, router.service)
+        hosts.say(f"{router.provider}: {extent.switches} switches, repeat {number + 1} of {extent.repeats}")
+        hosts.forget(router.host, router.service)
         loaded, (switches, controls) = hosts.under_load(router.host, router.port, switch)
         # An idle connection to one host without a proxy leaves its colour at its next request, seconds later.
         aside = ("slow", "idle") if router.drains else ("slow",)
         repeats.append(figures.summarize(loaded.records, switches, controls, aside))
-        say(f"{router.provider}: {_short(repeats[-1])}")
+        hosts.say(f"{router.provider}: {_short(repeats[-1])}")
     return figures.merge(repeats)
 
 
 def measure_one_task(extent: Extent) -> dict[str, Any]:
     """Start, route, drain and stop in one task, on one host without a proxy, under load."""
-    _forget("solo", "nextgeneration")
+    hosts.forget("solo", "nextgeneration")
     hosts.ssh("solo", "systemctl disable --now nextgeneration-green")
 
     def switch() -> list[dict[str, Any]]:
         done = []
         for number in range(extent.one_task_switches):
             to = "blue" if number % 2 else "green"
-            say(f"one task on one host: to {to}, {number + 1} of {extent.one_task_switches}")
+            hosts.say(f"one task on one host: to {to}, {number + 1} of {extent.one_task_switches}")
             played = hosts.play(
                 hosts.PLAYBOOKS / "one_task.yml", "nextgeneration", {"cutover_to": to}, beside_load=True
             )
@@ -198,15 +172,15 @@ def measure_one_task(extent: Extent) -> dict[str, Any]:
 
 def measure_playbooks(extent: Extent) -> dict[str, Any]:
     """Whole playbooks, with no load, beside one that runs a trivial task on the same host."""
-    say("playbooks: setting HAProxy up")
+    hosts.say("playbooks: setting HAProxy up")
     hosts.play(ROOT / "playbooks/router.yml", "local")
-    _forget("router", "shop")
+    hosts.forget("router", "shop")
     for host in ("app1", "app2"):
         hosts.ssh(host, "systemctl disable --now shop-green; systemctl enable --now shop-blue")
     trivial, cutover, again, rollback, until_blue, changed = [], [], [], [], [], 0
     one_step = {"cutover_steps": [{"share": 100, "settle": 0}]}
     for number in range(extent.playbooks):
-        say(f"playbooks: repeat {number + 1} of {extent.playbooks}")
+        hosts.say(f"playbooks: repeat {number + 1} of {extent.playbooks}")
         trivial += [hosts.play(hosts.PLAYBOOKS / "trivial.yml", "local").seconds for _ in range(3)]
         cutover.append(hosts.play(ROOT / "playbooks/cutover.yml", "local", one_step).seconds)
         second = hosts.play(ROOT / "playbooks/cutover.yml", "local", one_step)
@@ -214,7 +188,7 @@ def measure_playbooks(extent: Extent) -> dict[str, Any]:
         changed += sum(counts["changed"] for counts in second.stats.values())
         back = hosts.play(ROOT / "playbooks/rollback.yml", "local")
         rollback.append(back.seconds)
-        blue = next(one["at"] for one in reversed(_events("router", "shop")) if one["kind"] == "weight_set")
+        blue = next(one["at"] for one in reversed(hosts.events("router", "shop")) if one["kind"] == "weight_set")
         until_blue.append(blue - back.began)
     task = statistics.median(trivial)
     return {
@@ -232,30 +206,18 @@ def measure_playbooks(extent: Extent) -> dict[str, Any]:
 
 def measure_baselines(extent: Extent) -> dict[str, Any]:
     """The same load while it is done without this collection."""
-    say("baselines: setting them up")
+    hosts.say("baselines: setting them up")
     baselines.prepare()
     measured = {}
     for baseline in baselines.BASELINES:
-        say(f"{baseline.name}: {extent.baseline_switches} switches")
+        hosts.say(f"{baseline.name}: {extent.baseline_switches} switches")
         loaded, switches = hosts.under_load(
             baseline.host, baseline.port, partial(baseline.there_and_back, extent.baseline_switches, BASELINE_HOLD)
         )
         summary = figures.summarize(loaded.records, switches)
-        say(f"{baseline.name}: {_short(summary)}")
+        hosts.say(f"{baseline.name}: {_short(summary)}")
         measured[baseline.name] = figures.merge([summary])
     return measured
-
-
-def _events(host: str, service: str) -> list[dict[str, Any]]:
-    """What the journal tells of the last migration."""
-    journal = json.loads(hosts.ssh(host, f"cat /var/lib/bluegreen-cutover/{service}/journal.json"))
-    events: list[dict[str, Any]] = journal["migrations"][-1]["events"]
-    return events
-
-
-def _forget(host: str, service: str) -> None:
-    """Let the next migration be the first one."""
-    hosts.ssh(host, f"rm -rf /var/lib/bluegreen-cutover/{service}")
 
 
 def _short(summary: dict[str, Any]) -> str:

@@ -107,8 +107,10 @@ class Migration:
                     )
                 armed = self.store.read_guard()
                 if armed is not None and not self.check_mode:
-                    time = self.plan["lease"]["ttl"]
-                    self.store.write_guard(guard.adopt(armed, taken["token"], time, _guarding.moment()))
+                    ttl = self.plan["lease"]["ttl"]
+                    adopted = guard.adopt(armed, taken["token"], ttl, _guarding.moment())
+                    # Where this run is to have none, nobody would renew it.
+                    self.store.write_guard(adopted if self.plan["guard"]["enabled"] else None)
             return self._result(decision, state, reality, taken["token"])
 
     def roll_back(

@@ -22,9 +22,10 @@ def main(plan: dict[str, Any], rounds: int) -> None:
     library = folder.with_name("library.pyz")
     sys.path.insert(0, str(library))
     package = "ansible_collections.bluegreen.cutover.plugins.module_utils"
-    names = ("_guarding", "_guard_service", "_guardian", "_core.guard", "_core.lease", "_core.journal", "_core.errors")
-    guarding, service, guardian, guard, lease, journal, errors = (
-        importlib.import_module(f"{package}.{name}") for name in names
+    core = ("errors", "guard", "journal", "lease")
+    errors, guard, journal, lease = (importlib.import_module(f"{package}._core.{name}") for name in core)
+    guarding, service, guardian = (
+        importlib.import_module(f"{package}.{name}") for name in ("_guarding", "_guard_service", "_guardian")
     )
     routing = importlib.import_module(f"{package}._routing")
     run = importlib.import_module(f"{package}._workloads.systemd").run
@@ -41,7 +42,7 @@ def main(plan: dict[str, Any], rounds: int) -> None:
             )  # fmt: skip
             token = taken["token"]
             store.write_lease(taken)
-            told = {"from": "blue", "to": "green", "digest": "", "owner": owner, "reason": "race"}
+            told = {"from": "blue", "to": "green", "subject": state.subject, "owner": owner, "reason": "race"}
             store.record(token, now, "began", weight=router.read().weight, **told)
         with store.locked():
             document = guard.arm(store.read_guard(), plan, token, guarding.moment())

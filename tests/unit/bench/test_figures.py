@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import pytest
@@ -149,3 +150,53 @@ def test_the_page_has_the_ratios() -> None:
     nothing = document()
     nothing["routers"]["haproxy"]["switch_ms"] = 0
     assert "| stop and start | no overlap | 200.0 |" in report.render({**nothing, "targets": []})
+
+
+def departures() -> list[dict[str, Any]]:
+    return [{"decided": 6, "weight": 8, "back": back, "failed": 20} for back in (8.1, 8.3, None)]
+
+
+BACK = [{"kind": "weight_set", "at": 5.0, "weight": 50}, {"kind": "rollback_began", "at": 17.0},
+        {"kind": "weight_set", "at": 18.0, "weight": 0}]  # fmt: skip
+
+
+def test_green_is_left_at_its_last_answer() -> None:
+    requests = [
+        Request(9.0, 9.1, colour="green", outcome="http_error"),
+        Request(11.0, 11.1, colour="green", outcome="http_error"),
+        Request(17.9, 18.2, colour="green"),
+        Request(18.3, 18.4, colour="blue"),
+    ]
+    left = {"decided": 7, "weight": 8, "back": 8.2, "failed": 1}
+    assert figures.departure(requests, BACK, began=10.0) == left
+
+
+@pytest.mark.parametrize(
+    ("events", "last"),
+    [(BACK, Request(18.3, 18.4, colour="green")), (BACK[:1], Request(18.3, 18.4, colour="blue"))],
+    ids=["green goes on", "no way back"],
+)
+def test_green_that_is_not_left_has_no_time(events: list[dict[str, Any]], last: Request) -> None:
+    found = figures.departure([Request(17.9, 18.2, colour="green", outcome="http_error"), last], events, began=10.0)
+    assert found == {"decided": None, "weight": None, "back": None, "failed": 1}
+
+
+def test_what_never_came_is_longer_than_all_others() -> None:
+    merged = figures.merge_departures(departures())
+    assert (merged["back"], merged["worst"], merged["repeats"]) == (8.3, math.inf, 3)
+    assert figures.merge_departures(departures()[1:])["back"] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("limit", "healthy", "met"),
+    [(8.3, {"finished": 4, "held": 1}, [True, True]), (8.2, {"finished": 4, "rolled_back": 1}, [False, False])],
+)
+def test_detection_is_judged_and_told(limit: float, healthy: dict[str, int], met: list[bool]) -> None:
+    merged = figures.merge_departures(departures())
+    one = {"scrape": 1, "limit": limit, "gate": merged, "usual": merged, "healthy": healthy}
+    targets = figures.judge_detection([one])
+    assert [target["met"] for target in targets] == met
+    text = report.render_detection({**document(), "scrapes": [one], "targets": targets})
+    assert f"| scrape every 1 s: all traffic on blue, median, s | 8.3 | {limit} | {'met' if met[0] else '**M'}" in text
+    assert "| 1 s | usual | 3 | 6 | 8 | 8.3 | inf | 20 | 8.1, 8.3, inf |" in text
+    assert f"for a healthy green: at 1 s 4 finished, 1 {list(healthy)[1]}." in text

@@ -336,6 +336,13 @@ def test_a_resumed_run_takes_it_over(desk: Desk) -> None:
     assert (desk.router.weight, (desk.store.read_guard() or {})["token"]) == (50, taken["token"])
 
 
+def test_a_resumed_run_that_is_to_have_none_disarms_it(desk: Desk) -> None:
+    desk.plan = desk.make_plan(enabled=False)
+    desk.run().begin(desk.workloads, ALICE, takeover=desk.token)
+    assert desk.store.read_guard() is None
+    assert desk.guardian.look() is None
+
+
 def test_a_step_back_to_where_it_came_from_disarms_it(desk: Desk) -> None:
     token = desk.token
     desk.change(token, 0)
