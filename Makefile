@@ -50,8 +50,9 @@ simulation: setup ## that the gate's error is what it says, by thousands of simu
 # Labs of their own: the tests leave alone the one that somebody looks at.
 .PHONY: integration
 integration: export LAB_NAME := $(LAB_NAME)-integration
-integration: setup-lab ## against the lab's hosts
-	$(BIN)/python -m pytest tests/integration --verbose --durations=10 --junit-xml=.build/results/integration.xml
+integration: setup-lab ## against the hosts of two labs, side by side
+	$(BIN)/python -m pytest tests/integration --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
+	    --verbose --durations=10 --junit-xml=.build/results/integration.xml
 
 .PHONY: molecule
 molecule: export LAB_NAME := $(LAB_NAME)-molecule

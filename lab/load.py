@@ -25,10 +25,10 @@ Outcomes:
 ok               2xx, completely received
 http_error       any other status
 refused          no connection could be made
-reset_in_flight  the connection ended before the answer was complete: on a connection of its own, or
-                 in the middle of an answer
-idle_reset       the same on a reused connection, with not one byte of an answer: the server closed it
-                 while the request was on its way
+reset_in_flight  the connection ended before the answer was complete, and the server may have seen the request
+idle_reset       the same, where the server had closed a reused connection before it could see the request: not
+                 one byte of an answer, at once after sending. What is in doubt is not called so: requests
+                 that take long (slow), and those that may not be sent twice (write)
 timeout          no complete answer in time
 A reused connection that was seen closed *before* sending is no error: the request goes out on a new one
 and `idle_closed_seen` counts it.
@@ -63,6 +63,8 @@ MAX_DURATION = 4000.0
 MAX_IDLE = 5000
 RAMP_SECONDS = 2.0
 """How long opening the idle connections takes at most."""
+ON_ITS_WAY = 0.1
+"""Seconds after sending in which a request may still be on its way; less than a millisecond of it is the network's."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,13 @@ def parse_response(data: bytes, ended: bool) -> Response | None:
     return Response(int(status_line.split()[1]), colour.decode(), keep_alive)
 
 
-def classify_break(reused: bool, received: int) -> str:
-    """What a connection's end before a complete answer is called; `received` bytes came before it."""
-    return "idle_reset" if reused and received == 0 else "reset_in_flight"
+def classify_break(kind: str, reused: bool, received: int, after: float) -> str:
+    """What a connection's end before a complete answer is called.
+
+    `received` bytes came before it, which was `after` seconds after the request was sent.
+    """
+    unseen = reused and received == 0 and after <= ON_ITS_WAY
+    return "idle_reset" if unseen and kind not in ("slow", "write") else "reset_in_flight"
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
@@ -241,7 +247,11 @@ def require_permitted(host: str, subnets: Iterable[str]) -> None:
 
 
 def lab_subnets() -> list[str]:
-    return [json.loads(file.read_text())["subnet"] for file in LAB_STATE.glob("*/lab.json")]
+    found = []
+    for file in LAB_STATE.glob("*/lab.json"):
+        with contextlib.suppress(FileNotFoundError):  # another lab, which has just ended
+            found.append(json.loads(file.read_text())["subnet"])
+    return found
 
 
 class _Exchange:
@@ -286,7 +296,7 @@ class _Connection(asyncio.Protocol):
 
     def send(self, exchange: _Exchange) -> None:
         if self._transport is None:  # reset between connecting and now
-            self._load.broken(exchange, classify_break(self._reused, 0))
+            self._load.broken(exchange, classify_break(exchange.kind, self._reused, 0, 0.0))
             return
         self._exchange = exchange
         self._received = b""
@@ -314,7 +324,8 @@ class _Connection(asyncio.Protocol):
         self._transport = None
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            self._load.broken(exchange, classify_break(self._reused, len(self._received)))
+            after = self._load.now() - exchange.sent
+            self._load.broken(exchange, classify_break(exchange.kind, self._reused, len(self._received), after))
 
     def abandon(self) -> None:
         self._exchange = None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -144,13 +145,15 @@ def wait_ready(lab: Lab, host: str, timeout: float = 60) -> str:
 
     def booted() -> bool:
         nonlocal state
-        state = subprocess.run(
-            ssh_command(lab, host, "systemctl", "is-system-running", "--wait"),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one unit that never ends its start
+            state = subprocess.run(
+                ssh_command(lab, host, "systemctl", "is-system-running", "--wait"),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            ).stdout.strip()
         return state in ("running", "degraded")
 
     log = lab.directory(host) / "console.log"

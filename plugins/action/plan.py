@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible import context
@@ -46,6 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 failed=failed,
                 forks=context.CLIARGS.get("forks"),
             )
+            check_hooks(plan["hooks"])
         except InputError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, "changed": False, "plan": plan, "ansible_facts": {"cutover_plan": plan}}
@@ -60,6 +62,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             except AnsibleError as error:
                 failed[str(name)] = " ".join(str(error).split())
         return values, failed
+
+
+def check_hooks(hooks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ``InputError`` for a file that is missing: found only at the end, what has moved would not be told."""
+    for name, hook in hooks.items():
+        if hook.get("tasks") and not Path(hook["tasks"]).is_file():
+            raise InputError(f"cutover_hooks.{name}.tasks: there is no file {hook['tasks']} on this machine")
 
 
 def plain(value: Any) -> Any:

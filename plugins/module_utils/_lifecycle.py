@@ -320,7 +320,8 @@ def _drain(
             raise DrainError(
                 f"{workload.name} still has {left} after {deadline - began:.0f} s"
                 f"{': ' + told if told else ''}.{blind} It was not stopped and goes on serving them. Run again to wait "
-                "on, raise cutover_drain.timeout, or let the service close idle connections on cutover_drain.signal.",
+                "on, raise cutover_drain.timeout, let the service close idle connections on cutover_drain.signal, or "
+                "cut them off with cutover_drain.on_timeout: stop.",
                 {"connections": look.connections, "in_flight": look.in_flight, "peers": peers, "looks": list(kept)},
             )
         clock.sleep(INTERVAL)

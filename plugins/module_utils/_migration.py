@@ -139,6 +139,11 @@ class Migration:
             highest = max(highest, state.token)
             if token is not None:
                 lease.check_overtaken(self.plan["service"], held, highest, token, self.clock.time())
+                if state.phase == journal.FINISHED:
+                    raise HeldError(
+                        f"{self.plan['service']} was moved and stays so: its migration {state.id} is finished. What "
+                        f"failed came after that: {reason}"
+                    )
             why = reason or self.plan["reason"]
             taken = self._acquire(held, "rollback", why, owner, takeover, highest)
             reality = self._read(workloads)

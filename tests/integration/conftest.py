@@ -21,7 +21,10 @@ import load
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = os.environ.get("LAB_NAME") or "cutover"
+NAME = "-".join(filter(None, (os.environ.get("LAB_NAME") or "cutover", os.environ.get("PYTEST_XDIST_WORKER"))))
+"""Tests that run side by side have a lab each."""
+LONGEST = ("test_faults.py", "test_guard.py")
+"""Files that take minutes: each is where one of two processes begins."""
 RECAP = re.compile(r"^(\S+)\s+: ((?:\w+=\d+\s*)+)$", re.MULTILINE)
 
 
@@ -36,6 +39,13 @@ class Run:
     @property
     def changed(self) -> int:
         return sum(counts["changed"] for counts in self.recap.values())
+
+    @property
+    def changed_tasks(self) -> list[str]:
+        """Names of the tasks that changed something, without their role."""
+        parts = re.split(r"^TASK \[", self.stdout, flags=re.MULTILINE)[1:]
+        changed = [part.partition("]")[0] for part in parts if re.search(r"^changed:", part, re.MULTILINE)]
+        return [name.rpartition(" : ")[2] for name in changed]
 
     def ok(self) -> Run:
         """This run, if it succeeded and looked at a host: ansible-playbook also exits 0 when it matched none."""
@@ -129,16 +139,23 @@ class Lab:
         )
 
     @staticmethod
+    def processes() -> Iterator[tuple[int, int, str]]:
+        """Id, parent's id and command line of every process of this machine."""
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                parent = int(stat.read_text().rpartition(")")[2].split()[1])  # "pid (any name) state parent …"
+                command = stat.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield int(stat.parent.name), parent, command
+
+    @staticmethod
     def kill(process: subprocess.Popen[str]) -> str:
         """SIGKILL a process and all that it has started, each by its id; return what it had said.
 
         A worker of ansible-playbook is in a session of its own: what kills the process group does not reach it.
         """
         started: dict[int, list[int]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                parent = int(stat.read_text().rpartition(")")[2].split()[1])  # "pid (any name) state parent …"
-                started.setdefault(parent, []).append(int(stat.parent.name))
+        for pid, parent, _command in Lab.processes():
+            started.setdefault(parent, []).append(pid)
         ids = [process.pid]
         for pid in ids:  # which grows as it is read
             ids += started.get(pid, [])
@@ -180,6 +197,10 @@ class Lab:
     def load(self, target: str, **plan: Any) -> AbstractContextManager[load.Background]:
         """Load beside the block; see ``load.Plan`` for its fields. Ask ``result()`` after the block."""
         return load.background(load.Plan(target, **plan), self._scratch.mktemp("load"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

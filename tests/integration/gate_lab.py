@@ -1,12 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Prometheus on loopback, targets that do what a test says, and a proxy that breaks answers."""
+"""A real Prometheus on loopback, targets that do what a test says, and a proxy that breaks answers.
+
+Its programs are those in the lab's image: Debian's package would start a service on this machine.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -21,8 +23,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from labkit import image
+
 SCRAPE = 1.0
 SLOTS = 40
+
+
+def program(name: str) -> str:
+    """Where a program of the lab's image is, which is built if need be: prometheus, promtool."""
+    return str(image.ensure() / "usr" / "bin" / name)
 
 
 def free_port() -> int:
@@ -151,8 +160,9 @@ class RealPrometheus:
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
             [
-                "prometheus", f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.data}",
-                f"--web.listen-address=127.0.0.1:{self.port}", "--storage.tsdb.retention.time=60d",
+                program("prometheus"), f"--config.file={self.folder}/prometheus.yml",
+                f"--storage.tsdb.path={self.data}", f"--web.listen-address=127.0.0.1:{self.port}",
+                "--storage.tsdb.retention.time=60d",
             ],
             stdout=log, stderr=log,
         )  # fmt: skip
@@ -250,8 +260,6 @@ class Proxy:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[tuple[RealPrometheus, Exporter]]:
     """Prometheus with its exporter."""
-    if not shutil.which("prometheus"):
-        raise RuntimeError("Debian's package prometheus is needed: apt-get install prometheus")
     exporter = Exporter()
     server = RealPrometheus(folder, exporter.port)
     try:

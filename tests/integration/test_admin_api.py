@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
+
+from .conftest import ROOT
 
 if TYPE_CHECKING:
     from load import Result
@@ -27,7 +30,15 @@ ENDPOINTS = [f"http://{host}:8101" for host in APPS]
 UNITS = f"{SERVICE}-blue {SERVICE}-green"
 BOTH = ["active", "active", "enabled", "enabled"]
 BLUE_ALONE = ["active", "inactive", "enabled", "disabled"]
-AT_ONCE = {"cutover_steps": [{"share": 100}]}
+INVENTORY = yaml.safe_load((ROOT / f"inventories/{SERVICE}/group_vars/all.yml").read_text())
+HELD = {"share": 75, "hold": 45}
+QUICK = {
+    "cutover_steps": [HELD if share == HELD["share"] else {"share": share, "settle": 1} for share in SHARES],
+    # The lab's blue has no history, and its green's errors are independent of each other.
+    "cutover_gate": {**INVENTORY["cutover_gate"], "dispersion": 1},
+}
+"""The inventory's own shares and criteria; one hold, of seconds."""
+AT_ONCE = {"cutover_steps": [{"share": 100}], "cutover_gate": None}
 
 ASKED = {
     "service": "{{ cutover_plan.service }}",
@@ -52,7 +63,7 @@ class Story:
     results: list[Result] = field(default_factory=list)
 
     def play(self, name: str, playbook: str, **more: Any) -> Run:
-        self.runs[name] = run = self.lab.playbook(playbook, SERVICE, **more)
+        self.runs[name] = run = self.lab.playbook(playbook, SERVICE, **{"extra_vars": QUICK, **more})
         told = f"systemctl is-active {UNITS}; systemctl is-enabled {UNITS}; true"
         self.units[name] = [self.lab.ssh(host, told).split() for host in APPS]
         return run
@@ -109,6 +120,15 @@ def test_r_d5_each_weight_is_what_clients_get(story: Story) -> None:
     assert list(seen) == SHARES
     told = [f"POST {one}/admin/config v2_traffic_percentage=25" for one in ENDPOINTS]
     assert seen[25] == [*told, f"write /etc/bluegreen-cutover/admin_api/{SERVICE}.weight"]
+
+
+def test_r_d4_the_hold_ends_when_every_criterion_is_proven(story: Story) -> None:
+    seen = [event for event in story.events() if event["kind"] == "gate_seen"][-1]
+    assert seen["verdict"] == "pass", seen
+    asked = {criterion["name"]: criterion.get("required", True) for criterion in INVENTORY["cutover_gate"]["criteria"]}
+    told = {criterion["name"]: criterion["status"] for criterion in seen["criteria"]}
+    assert told.keys() == asked.keys()
+    assert {told[name] for name, required in asked.items() if required} == {"proven"}, seen
 
 
 def test_blue_is_the_entry_and_is_kept_running(story: Story) -> None:

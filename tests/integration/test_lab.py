@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import socket
@@ -182,24 +184,20 @@ def test_the_service_drains_without_an_error(tmp_path: Path) -> None:
 
 
 def test_the_service_finishes_what_it_has_accepted() -> None:
-    slow = subprocess.Popen(
-        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{address('app1')}:8001/slow"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(0.3)
-    stopped = lab("ssh", "app1", "systemctl stop shop-blue; systemctl show -p Result -p ExecMainStatus shop-blue")
-    assert slow.communicate()[0] == "200"
+    with contextlib.closing(http.client.HTTPConnection(address("app1"), 8001, timeout=30)) as slow:
+        slow.request("GET", "/slow")
+        time.sleep(0.3)
+        stopped = lab("ssh", "app1", "systemctl stop shop-blue; systemctl show -p Result -p ExecMainStatus shop-blue")
+        assert slow.getresponse().status == 200
     assert "Result=success" in stopped
     assert "ExecMainStatus=0" in stopped
     lab("ssh", "app1", "systemctl start shop-blue; until curl -s localhost:8001/health/live; do sleep 0.1; done")
 
 
 def test_the_service_misbehaves_for_its_own_host_only() -> None:
-    url = f"http://{address('app1')}:8001/admin/misbehave"
-    wish = ["-X", "POST", "-d", '{"errors": 1.0}']
-    done = subprocess.run(["curl", "-s", *wish, url], capture_output=True, text=True, check=True)
-    assert "from this host only" in done.stdout
+    with contextlib.closing(http.client.HTTPConnection(address("app1"), 8001, timeout=30)) as elsewhere:
+        elsewhere.request("POST", "/admin/misbehave", '{"errors": 1.0}')
+        assert b"from this host only" in elsewhere.getresponse().read()
     local = "curl -s -X POST localhost:8001/admin/misbehave -d"
     codes = "curl -s -o /dev/null -w '%{http_code} ' localhost:8001/api/v1/ping localhost:8001/health/ready"
     script = f'{local} \'{{"errors": 1, "ready": false}}\' -o /dev/null; {codes}'

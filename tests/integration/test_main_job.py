@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from load import Result
+    from load import Record, Result
 
     from .conftest import Lab, Run
 
@@ -56,7 +56,11 @@ class TestGreen(unittest.TestCase):
 
 @dataclass
 class Story:
-    """One inventory's service, and what happened to it; ``result`` is the load's, from before the check to the end."""
+    """One inventory's service, and what happened to it.
+
+    ``looks`` are before and after a run in check mode. ``result`` is the load's, from before the first one to the end;
+    ``switched`` is when the weight changed meanwhile, or a colour had ended: seconds since the epoch.
+    """
 
     lab: Lab
     inventory: str
@@ -65,10 +69,11 @@ class Story:
     apps: tuple[str, ...]
     port: int
     steps: str
-    looks: list[dict[str, str]] = field(default_factory=list)
+    looks: dict[str, tuple[dict[str, str], dict[str, str]]] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     served: dict[str, str] = field(default_factory=dict)
     result: Result | None = None
+    switched: list[float] = field(default_factory=list)
 
     @property
     def front(self) -> str:
@@ -90,6 +95,11 @@ class Story:
         self.served[name] = self.serving()
         return run
 
+    def check(self, name: str, playbook: str) -> None:
+        before = self.look()
+        self.play(name, playbook, check=True)
+        self.looks[name] = (before, self.look())
+
     def events(self) -> list[dict[str, Any]]:
         """Those of the last migration."""
         document = json.loads(self.lab.ssh(self.router, f"cat /var/lib/bluegreen-cutover/{self.service}/journal.json"))
@@ -101,6 +111,9 @@ class Story:
         told = f"systemctl is-active {both}; systemctl is-enabled {both}; true"
         return [self.lab.ssh(app, told).split() for app in self.apps]
 
+
+SWITCHED = ("weight_set", "drained", "rolled_back")
+"""Events after which clients may notice something: of a weight, of the end of a colour."""
 
 BLUE_ALONE = ["active", "inactive", "enabled", "disabled"]
 GREEN_ALONE = ["inactive", "active", "disabled", "enabled"]
@@ -126,53 +139,57 @@ def story(request: pytest.FixtureRequest, lab: Lab, _fresh: None) -> Story:
         lab.ssh("solo", f"cat >/opt/nextgeneration-green/tests/test_proof.py <<'END'\n{given}\nEND")
         lab.ssh("solo", f"cat >/usr/local/bin/sync <<'END'\n{SYNC}END\nchmod +x /usr/local/bin/sync")
     with lab.load(one.front, rate=300, idle=100, write_share=0.02, duration=3000) as running:
-        one.looks.append(one.look())
-        one.play("check", "cutover", check=True)
-        one.looks.append(one.look())
+        one.check("check", "cutover")
         one.play("cutover", "cutover")
         one.play("cutover again", "cutover")
         one.play("status", "status")
-        one.play("rollback check", "rollback", check=True)
+        one.check("rollback check", "rollback")
         one.play("rollback", "rollback")
         one.play("rollback again", "rollback")
     one.result = running.result()
+    one.switched = [event["at"] for event in one.events() if event["kind"] in SWITCHED]
     return one
 
 
-def failures(result: Result) -> list[Any]:
-    """Every request that failed, but for a write that was answered: on a machine that has much to do the stores may be
-    slower than the service is patient, which it says itself, on whichever side of a switch.
+def excused(story: Story, record: Record) -> bool:
+    """Whether a request failed by nothing that was done here: the service answered a write that its stores were slower
+    than it is patient, as on a machine that has much to do, and nothing was switched within 5 s of it.
     """
-    wrong = (record for record in result.records if record.outcome != "ok")
-    return [record for record in wrong if not (record.kind == "write" and record.status == 503 and record.colour)]
-
-
-def changed_tasks(run: Run) -> list[str]:
-    """Names of the tasks that changed something, without their role."""
-    parts = re.split(r"^TASK \[", run.stdout, flags=re.MULTILINE)[1:]
-    changed = [part.partition("]")[0] for part in parts if re.search(r"^changed:", part, re.MULTILINE)]
-    return [name.rpartition(" : ")[2] for name in changed]
+    answered = record.kind == "write" and record.status == 503 and record.colour
+    return bool(answered) and all(abs(when - record.ended) > 5 for when in story.switched)
 
 
 def test_check_mode_touches_nothing_and_says_what_would_happen(story: Story) -> None:
-    before, after = story.looks
+    before, after = story.looks["check"]
     assert before == after
     run = story.runs["check"]
     assert f"{story.service} moves from blue to green, which gets {story.steps}." in run.stdout
-    assert "Start the candidate and wait until it is ready" in changed_tasks(run)
+    assert "Start the candidate and wait until it is ready" in run.changed_tasks
     assert run.changed > 0
     assert story.served["check"] == "blue"
 
 
+def test_check_mode_of_a_rollback_touches_nothing_and_says_what_would_happen(story: Story) -> None:
+    before, after = story.looks["rollback check"]
+    assert before == after
+    run = story.runs["rollback check"]
+    assert f"{story.service} goes back to blue" in run.stdout
+    assert {"Send all traffic back to blue", "Drain and stop green"} <= set(run.changed_tasks)
+    assert story.served["rollback check"] == "green"
+
+
 def test_cutover_moves_everything_and_rollback_brings_it_back(story: Story) -> None:
-    assert story.served["cutover"] == story.served["rollback check"] == "green"
+    assert story.served["cutover"] == "green"
     assert story.served["rollback"] == "blue"
     assert story.units() == [BLUE_ALONE] * len(story.apps)
 
 
 def test_no_request_fails(story: Story) -> None:
     assert story.result is not None
-    assert failures(story.result) == []
+    wrong = [record for record in story.result.records if record.outcome != "ok"]
+    assert [record for record in wrong if not excused(story, record)] == []
+    # Or there would be nothing that a failure could be far from.
+    assert story.switched
     kinds = Counter(record.kind for record in story.result.records)
     assert set(kinds) == {"keepalive", "new", "slow", "write", "idle"}
     assert {record.colour for record in story.result.records} == {"blue", "green"}
@@ -187,7 +204,9 @@ def test_no_write_is_lost_or_done_twice(story: Story) -> None:
     found = Counter(told.split())
     assert set(found.values()) == {1}
     assert confirmed <= set(found) <= {record.name for record in writes}
-    assert len(confirmed) > 0.99 * len(writes)
+    unconfirmed = [record for record in writes if record.name not in confirmed]
+    assert all(excused(story, record) for record in unconfirmed)
+    assert len(unconfirmed) < 0.01 * len(writes)
 
 
 def test_again_changes_nothing(story: Story) -> None:
@@ -253,7 +272,7 @@ def test_r_a2_blue_is_backed_up_whole_with_a_stamp(story: Story) -> None:
 
 @only_nextgeneration
 def test_r_a3_the_switch_is_one_task(story: Story) -> None:
-    changed = changed_tasks(story.runs["cutover"])
+    changed = story.runs["cutover"].changed_tasks
     proven = changed.index("Record that the candidate passed")
     assert changed[proven + 1 :] == [
         "Arm the guard, or renew it",

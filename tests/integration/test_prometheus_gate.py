@@ -33,7 +33,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus impo
     Prometheus,
     SourceRefusedError,
 )
-from gate_lab import Exporter, Proxy, RealPrometheus, Target, running
+from gate_lab import Exporter, Proxy, RealPrometheus, Target, program, running
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "s3cr3t-token"
@@ -411,8 +411,8 @@ def backfill(folder: Path, hours: float, broken_from: float) -> Path:
                 count += rate - 15 if bad and code == "200" else 15 if bad else rate
                 lines.append(f'requests_total{{job="old",instance="{arm}",code="{code}"}} {count} {when}')
     (folder / "old.txt").write_text("\n".join([*lines, "# EOF\n"]))
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "old.txt"), str(folder / "data")]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics"]
+    subprocess.run([*command, str(folder / "old.txt"), str(folder / "data")], check=True, capture_output=True)
     return folder / "data"
 
 

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlencode
 
 import pytest
 
-from .gate_lab import RealPrometheus
+from .gate_lab import RealPrometheus, program
 
 if TYPE_CHECKING:
     from .conftest import Lab, Run
@@ -121,7 +121,7 @@ def history(folder: Path, calendar: Calendar, since: float, regression: bool) ->
                         out.write(f'http_requests_total{{{labels},status="200"}} {good} {at}\n')
                         out.write(f'http_requests_total{{{labels},status="500"}} {bad} {at}\n')
         out.write("# EOF\n")
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", "--max-block-duration=162h"]
+    command = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", "--max-block-duration=162h"]
     subprocess.run([*command, str(folder / "history.txt"), str(folder / "data")], check=True, capture_output=True)
     (folder / "history.txt").unlink()
     return folder / "data"

@@ -339,7 +339,11 @@ SCHEMA: dict[str, Spec] = {
     "cutover_backup": _keys(
         "What is packed on each application host before the switch.",
         {
-            "paths": _list("Files and folders.", _file_path("A path."), required=True),
+            "paths": _list(
+                "Files and folders; nothing in them may change while they are packed.",
+                _file_path("A path."),
+                required=True,
+            ),
             "destination": _file_path("The folder for the archives.", required=True),
             "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
         },
@@ -681,6 +685,9 @@ def _check_steps(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append(f"cutover_steps ends at share {shares[-1]}; the last step needs 100")
 
 
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+
+
 def _check_probes(values: Mapping[str, Any], problems: _Problems) -> None:
     for name in ("cutover_probes", "cutover_verify"):
         for index, probe in enumerate(values.get(name) or []):
@@ -689,6 +696,11 @@ def _check_probes(values: Mapping[str, Any], problems: _Problems) -> None:
             for header, value in ((probe or {}).get("headers") or {}).items():
                 if not isinstance(value, (str, int)):
                     problems.append(f"{name}[{index}].headers.{header} is {_short(value)}; a text is needed")
+                if str(header).lower() in _CREDENTIALS:
+                    problems.append(
+                        f"{name}[{index}].headers.{header} would be in logs and in the journal; probe a path that "
+                        "needs none, or one that takes it from this host's address"
+                    )
 
 
 def _check_sticky(values: Mapping[str, Any], problems: _Problems) -> None:

@@ -99,7 +99,7 @@ def socket_error(program: str, path: str, error: OSError) -> RouterError:
         told = "may not be used by this user. Run as root (become: true)"
     elif isinstance(error, ConnectionRefusedError):
         told = f"has nobody listening: {program} has ended. Start it (systemctl start {program})"
-    elif isinstance(error, TimeoutError):
+    elif isinstance(error, (TimeoutError, socket.timeout)):  # two errors on Python 3.9
         told = f"did not answer within {TIMEOUT:.0f} s. See 'systemctl status {program}'"
     else:
         told = f"failed: {error}. See 'systemctl status {program}'"

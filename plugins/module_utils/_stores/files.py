@@ -20,8 +20,8 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, InputError, StoreError
 
-LOCK_WAIT = 10.0
-"""Seconds to wait for another process of this host to leave its read-decide-write."""
+LOCK_WAIT = 30.0
+"""Seconds to wait for another process of this host to leave its read-decide-write, a reload of nginx included."""
 
 _POLL = 0.05
 _SERVICE = re.compile(r"[a-z0-9-]{1,40}")

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 from ansible_collections.bluegreen.cutover.lab import load
 from ansible_collections.bluegreen.cutover.lab.load import Plan, Record, Response
@@ -59,16 +63,36 @@ def test_colour_from_the_body_when_no_header_says_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reused", "received", "outcome"),
+    ("kind", "reused", "received", "after", "outcome"),
     [
-        (False, 0, "reset_in_flight"),
-        (False, 10, "reset_in_flight"),
-        (True, 0, "idle_reset"),
-        (True, 10, "reset_in_flight"),
+        ("keepalive", True, 0, 0.05, "idle_reset"),
+        ("idle", True, 0, 0.0, "idle_reset"),
+        ("keepalive", True, 0, 0.11, "reset_in_flight"),
+        ("keepalive", True, 10, 0.0, "reset_in_flight"),
+        ("new", False, 0, 0.0, "reset_in_flight"),
+        ("new", False, 10, 0.0, "reset_in_flight"),
+        ("slow", True, 0, 0.01, "reset_in_flight"),
+        ("write", True, 0, 0.01, "reset_in_flight"),
     ],
 )
-def test_what_a_broken_connection_is_called(reused: bool, received: int, outcome: str) -> None:
-    assert load.classify_break(reused, received) == outcome
+def test_what_a_broken_connection_is_called(kind: str, reused: bool, received: int, after: float, outcome: str) -> None:
+    assert load.classify_break(kind, reused, received, after) == outcome
+
+
+@pytest.mark.parametrize(("after", "outcome"), [(0.05, "idle_reset"), (2.0, "reset_in_flight")])
+def test_a_request_that_was_sent_long_before_the_cut_is_lost(after: float, outcome: str) -> None:
+    run = Mock()
+    run.now.return_value = 100.0
+    with socket.socket() as unused:
+        connection = load._Connection(run, unused)
+        connection.connection_made(Mock())
+        first, second = (load._Exchange("keepalive", 100.0, b"GET", -1, "") for _ in range(2))
+        connection.send(first)
+        connection.data_received(OK)
+        connection.send(second)
+        run.now.return_value = 100.0 + after
+        connection.connection_lost(None)
+    run.broken.assert_called_once_with(second, outcome)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (0.991, 100), (1.0, 100)])
@@ -146,3 +170,11 @@ def test_everything_else_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="target"):
         # A state file that names a network which is no lab's opens nothing.
         load.require_permitted(host, ["10.88.1.0/24", "192.0.2.0/24"])
+
+
+def test_a_lab_that_ends_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "lab.json").write_text('{"subnet": "10.88.1.0/24"}')
+    gone = tmp_path / "gone" / "lab.json"
+    monkeypatch.setattr(load, "LAB_STATE", Mock(glob=lambda _pattern: [gone, tmp_path / "here" / "lab.json"]))
+    assert load.lab_subnets() == ["10.88.1.0/24"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -78,3 +79,12 @@ def test_groups_that_are_not_there_are_problems_too() -> None:
 )
 def test_plain(value: Any) -> None:
     assert plain(value) == (value if not isinstance(value, dict) else {"a": {"b": [1]}})
+
+
+def test_a_hook_that_is_not_there_is_told_before_anything_is_touched(tmp_path: Path) -> None:
+    tasks = tmp_path / "tell.yml"
+    refused = run(cutover_hooks={"notify": {"tasks": str(tasks)}})
+    assert refused["failed"]
+    assert refused["msg"] == f"cutover_hooks.notify.tasks: there is no file {tasks} on this machine"
+    tasks.write_text("[]")
+    assert run(cutover_hooks={"notify": {"tasks": str(tasks)}})["plan"]["hooks"]["notify"]["tasks"] == str(tasks)

@@ -244,6 +244,16 @@ def test_a_rollback_overtakes_a_living_cutover(desk: Desk) -> None:
     assert desk.run(1014).roll_back(None, BOB)["changed"] is False
 
 
+def test_what_fails_after_the_end_moves_nothing_back(desk: Desk) -> None:
+    token = desk.run().begin(desk.workloads, ALICE)["token"]
+    desk.switch(token, 100)
+    desk.run(1001).close(token, "finished")
+    with pytest.raises(HeldError, match="was moved and stays so.*after that: Tell: no such file"):
+        desk.run(1002).roll_back(desk.workloads, ALICE, reason="Tell: no such file", token=token)
+    assert desk.events[-1] == "finished"
+    assert desk.run(1003).roll_back(desk.workloads, ALICE)["decision"]["kind"] == "roll_back"
+
+
 def test_the_time_is_taken_once_the_lock_is_had(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     first, late = desk.run(), desk.run()
     token = first.begin(desk.workloads, ALICE)["token"]

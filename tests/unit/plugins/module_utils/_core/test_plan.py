@@ -273,6 +273,10 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
             "cutover_probes[0].headers.X-A is [1]; a text is needed",
         ),
         (
+            {"cutover_verify": [{"path": "/", "headers": {"Authorization": "Bearer x"}}]},
+            "cutover_verify[0].headers.Authorization would be in logs and in the journal; probe a path that needs none",
+        ),
+        (
             {"cutover_verify": [{"path": "/", "body": {"items": [float("nan")]}}]},
             "cutover_verify[0].body.items[0] is nan; a value that JSON has is needed (put it in quotes)",
         ),

@@ -88,6 +88,17 @@ def test_a_control_socket_that_fails_says_what_to_do(error: OSError, words: str)
         raise _shared.socket_error("nginx", "/x.sock", error)
 
 
+def test_a_control_socket_that_is_late_on_python_3_9(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, ``socket.timeout`` is no TimeoutError."""
+
+    class LateError(OSError):
+        pass
+
+    monkeypatch.setattr(_shared.socket, "timeout", LateError)
+    with pytest.raises(RouterError, match="x.sock did not answer within 2 s"):
+        raise _shared.socket_error("nginx", "/x.sock", LateError("timed out"))
+
+
 def test_a_question_on_a_socket(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with answering(path, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n50\n"):
