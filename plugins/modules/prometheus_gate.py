@@ -177,7 +177,8 @@ reason:
   description:
     - Why. With V(fail) C(breach). With V(inconclusive) C(no_data), C(stale), C(not_finite), C(several_series),
       C(low_traffic), C(near_limit), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config). With
-      V(open) one of these when nothing is known at the moment, else C(window).
+      V(open) one of these when nothing is known at the moment, C(behind) when samples that are there are not all judged
+      yet, else C(window).
   type: str
   returned: always
   sample: low_traffic
@@ -231,6 +232,10 @@ covered:
   returned: success
 left:
   description: Seconds of the window that are left.
+  type: float
+  returned: success
+behind:
+  description: Seconds of samples that are still to be judged, after a long time in which nobody looked.
   type: float
   returned: success
 required_requests:
