@@ -28,6 +28,7 @@ from ._core.gate.criteria import (
     parse,
 )  # fmt: skip
 from ._core.gate.decide import (
+    FAIL,
     INCONCLUSIVE,
     OPEN,
     CountJudge,
@@ -43,7 +44,10 @@ from ._prometheus import Answer, Connection, Prometheus, SourceDownError, Source
 
 STATE_VERSION = 1
 CHUNK = 3600.0
-"""Seconds of raw samples that one request asks for at most."""
+"""Seconds of samples that one request asks for at most."""
+CATCH_UP = 5.0
+"""Seconds that one look spends at most on the samples that nobody has looked at for long: meanwhile nobody hears of it,
+and no guard is renewed."""
 MAX_POINTS = 10000
 """Points that one range query asks for at most (Prometheus allows 11,000)."""
 MAX_PAUSE = 5.0
@@ -79,15 +83,17 @@ class Result:
     dropped: int
     covered: float
     left: float
+    behind: float = 0.0
     required_requests: int | None = None
     expected_requests: float | None = None
 
 
 @dataclass
 class _Look:
-    """One evaluation: the server's time, and what was asked, each selector once."""
+    """One evaluation: the server's time, and what was asked, each selector once. ``past``: a time that has gone by."""
 
     now: float
+    past: bool = False
     answers: dict[str, Answer] = field(default_factory=dict)
     down: SourceDownError | None = None
 
@@ -122,6 +128,9 @@ class Gate:
         self.prometheus = Prometheus(connection, Circuit.load(state.get("circuit")), clock, pause)
         self.started: float | None = state.get("started")
         self.unknown_since: float | None = state.get("unknown_since")
+        # The server's time of the last look, and how many seconds of samples were left to be judged then.
+        self.seen: float | None = state.get("seen", self.started)
+        self.behind = 0.0
         saved = state.get("criteria", {})
         self.judges: dict[str, Judge] = {}
         self.counters: dict[str, Counters] = {}
@@ -145,6 +154,7 @@ class Gate:
             "digest": self.digest,
             "started": self.started,
             "unknown_since": self.unknown_since,
+            "seen": self.seen,
             "checked": self.checked,
             "circuit": self.prometheus.circuit.dump(),
             "criteria": {
@@ -166,15 +176,18 @@ class Gate:
             # Slower and slower while nobody answers, so that a blip does not open the circuit.
             every = min(MAX_PAUSE, max(0.25, self.settings.scrape / 4) * 2**self.prometheus.circuit.failures)
             verdict, required, expected = decide(readings, self.settings, unknown_for, rehearse), None, None
-            if verdict.verdict == OPEN:
+            if self.behind and verdict.verdict != FAIL:
+                verdict = Verdict(OPEN, "behind", f"{self.behind / 3600:.1f} hours of samples are still to be judged")
+            elif verdict.verdict == OPEN:
                 verdict, required, expected = self._reachable(verdict)
             if verdict.verdict != OPEN or rehearse or (deadline is not None and time.monotonic() + every > deadline):
                 done = covered(readings)
                 return Result(
                     verdict, readings, self.dump(), self.evaluations, self.dropped, done,
-                    max(0.0, self.settings.window - done), required, expected,
+                    max(0.0, self.settings.window - done), self.behind, required, expected,
                 )  # fmt: skip
-            self.pause(every)
+            if not self.behind:
+                self.pause(every)
 
     def _unknown_for(self, readings: Sequence[Reading]) -> float:
         required = [r for r in readings if r.required] or list(readings)
@@ -202,15 +215,37 @@ class Gate:
         return verdict, None, None
 
     def look(self, rehearse: bool = False) -> list[Reading]:
-        """One evaluation of every criterion."""
+        """One evaluation of every criterion. What nobody has looked at for long is judged first, an hour at a time, so
+        that neither memory nor the time of a query grows with it; for how long is bounded, but in a rehearsal.
+        """
         try:
-            look = _Look(self.prometheus.now())
+            now = self.prometheus.now()
         except SourceDownError as e:
             return self._all_unknown(e)
         if self.started is None:
             # A rehearsal judges the window that has just gone by.
-            self.started = look.now - (self.settings.window if rehearse else 0.0)
-        return [self._one(c, look) for c in self.criteria]
+            self.started = now - (self.settings.window if rehearse else 0.0)
+        self.seen = self.started if self.seen is None else self.seen
+        until = math.inf if rehearse else time.monotonic() + CATCH_UP
+        # A little less than one request brings: the newest sample is older than the look that saw it.
+        stride = max(CHUNK / 2, CHUNK - self.settings.max_age - 2 * self.settings.scrape)
+        while now - self.seen > CHUNK:
+            look = _Look(self.seen + stride, past=True)
+            readings = [self._one(c, look) for c in self.criteria]
+            if look.down is not None:
+                self.behind = 0.0
+                return self._all_unknown(look.down)
+            self.seen, self.behind = look.now, now - look.now
+            if time.monotonic() > until:
+                return readings
+            # A time without data that was over before this look is no reason to give up now.
+            self._unknown_for(readings)
+        look = _Look(now)
+        readings = [self._one(c, look) for c in self.criteria]
+        self.behind = 0.0
+        if look.down is None:
+            self.seen = now
+        return readings
 
     def _all_unknown(self, error: SourceDownError) -> list[Reading]:
         out = []
@@ -286,7 +321,7 @@ class Gate:
 
     def _raw(self, look: _Look, selector: Selector, seconds: float, offset: float = 0.0) -> Answer:
         text = f"{selector}[{max(1, math.ceil(seconds))}s]" + (f" offset {math.floor(offset)}s" if offset >= 1 else "")
-        return self._fetch(look, text, lambda: self.prometheus.query(text))
+        return self._fetch(look, text, lambda: self.prometheus.query(text, look.now if look.past else None))
 
     def _part(self, look: _Look, arm: str, part: Part, seconds: float, offset: float = 0.0) -> list[Series]:
         """Raw samples of the total and then of its part, see ``Counters._feed_target``."""
@@ -424,7 +459,7 @@ class Gate:
             start = judge.asked + s.scrape
         self.ready.add(c.name)
         while True:
-            end = min(look.now, start + (MAX_POINTS - 1) * s.scrape)
+            end = min(look.now, start + min(CHUNK, (MAX_POINTS - 1) * s.scrape))
             for point in self._points(c, look, start, end):
                 judge.feed(point)
             judge.asked = end
@@ -644,6 +679,7 @@ def as_result(result: Result) -> dict[str, Any]:
         "evaluations_dropped": result.dropped,
         "covered": jsonable(result.covered),
         "left": jsonable(result.left),
+        "behind": jsonable(result.behind),
         "required_requests": result.required_requests,
         "expected_requests": jsonable(result.expected_requests),
         "progress": progress(result),

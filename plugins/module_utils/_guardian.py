@@ -188,11 +188,10 @@ class Guardian:
         try:
             change(target["min_ready"])
         except NotReadyError as error:
-            # Some is more than none: where nobody else serves, a part of the old colour does.
+            # A part of the old colour does where the other one has no more to serve with, after a host is lost say.
             ready = error.evidence["reading"]["ready"]
-            if not ready[target["back_to"]] or any(n for colour, n in ready.items() if colour != target["back_to"]):
-                raise
-            change(1)
+            others = max(n for colour, n in ready.items() if colour != target["back_to"])
+            change(max(1, min(target["min_ready"], others)))
 
     def _close(self, token: int) -> None:
         """Record that it is done, and disarm."""
@@ -237,8 +236,13 @@ class Guardian:
         self._beaten = document["token"], document["generation"], now.boottime
         seen = {"token": document["token"], "generation": document["generation"]}
         scratch = self.runtime / "seen.tmp"
-        scratch.write_text(json.dumps({**seen, "at": now.boottime, "problem": self.problem}), encoding="utf-8")
-        scratch.replace(self.runtime / "seen.json")
+        problem = self.problem or self.watch.problem
+        try:
+            scratch.write_text(json.dumps({**seen, "at": now.boottime, "problem": problem}), encoding="utf-8")
+            scratch.replace(self.runtime / "seen.json")
+        except OSError as error:
+            # Not to be seen is one thing, not to guard another.
+            self._say(f"{scratch} cannot be written: {error.strerror}")
 
 
 def _routed(target: Mapping[str, Any]) -> tuple[Service, Router]:

@@ -39,9 +39,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files im
 
 _T = TypeVar("_T")
 
-WATCH = 20
-"""Seconds that one look at a hold lasts at most: between two of them guard and lease are renewed."""
-
 REASON_LENGTH = 500
 """Characters of a reason that are kept: it is shown in one line, and may be some module's whole message."""
 
@@ -233,14 +230,18 @@ class Migration:
                 gated=self.plan["gate"] is not None,
                 now=self.clock.time(),
                 run_left=self._run_left(),
-                slice_=min(WATCH, self.plan["guard"]["time"] / 2),
+                slice_=holding.look(self.plan["guard"]["time"]),
             )
+            seen = {"message": outcome.sentence} if gate is None else gate
             if gate is not None:
                 self.store.write_gate({"asked": asked, "state": gate["state"]})
-                if (hold["verdict"], hold["wanted"]) != (gate["verdict"], gate.get("wanted")):
-                    self._write(token, "gate_seen", **_seen(gate))
-            elif outcome.kind == holding.PASSED and hold["verdict"] != "pass":
-                self._write(token, "gate_seen", **_seen({"verdict": "pass", "message": outcome.sentence}))
+            if outcome.kind == holding.PASSED:
+                seen = {**seen, "verdict": "pass"}
+            # A gate judges a criterion anew that only asked for help: while it gathers, it still says so.
+            again = seen.get("verdict") == "open" and hold["wanted"] in holding.GOES_ON
+            known = (hold["verdict"], hold["wanted"])
+            if "verdict" in seen and not again and known != (seen["verdict"], seen.get("wanted")):
+                self._write(token, "gate_seen", **_seen(seen))
             saved = self.store.read_gate() or {}
         state = saved.get("state") if saved.get("asked") == asked else None
         return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state}}

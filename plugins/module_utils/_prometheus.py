@@ -132,9 +132,9 @@ class Prometheus:
         """The server's time (s): the only clock that samples are compared with."""
         return self.query("time()").series()[0][1][0][1]
 
-    def query(self, text: str) -> Answer:
-        """An instant query at the server's own time."""
-        return self._ask("/api/v1/query", {"query": text})
+    def query(self, text: str, at: float | None = None) -> Answer:
+        """An instant query, at the server's own time or ``at`` an earlier one (server time, s)."""
+        return self._ask("/api/v1/query", {"query": text} if at is None else {"query": text, "time": f"{at:.3f}"})
 
     def query_range(self, text: str, start: float, end: float, step: float) -> Answer:
         """Values from ``start`` to ``end`` (server time, s), one each ``step`` s."""

@@ -55,6 +55,7 @@ class Watch:
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self.tell = tell
+        self.problem = ""
         self._asked: list[Any] | None = None
         self._stop = threading.Event()
         self._found: list[Cause] = []
@@ -69,31 +70,45 @@ class Watch:
         self._stop.set()
         self._stop, self._asked, self._found = threading.Event(), wanted, []
         if wanted is not None:
-            watched = (Triggers(*wanted), self._stop, self._found)
+            watched = (*wanted, self._stop, self._found)
             threading.Thread(target=self.watch, args=watched, daemon=True).start()
 
     def pulled(self) -> Cause | None:
         """Why to fire."""
         return self._found[0] if self._found else None
 
-    def watch(self, triggers: Triggers, stop: threading.Event, found: list[Cause]) -> None:
-        """Look until ``stop`` is set or a trigger has held for its time, which is ``found`` then."""
-        problem = ""
+    def watch(
+        self,
+        triggers: Sequence[Mapping[str, Any]],
+        source: Mapping[str, Any],
+        stop: threading.Event,
+        found: list[Cause],
+    ) -> None:
+        """Look until ``stop`` is set or a trigger has held for its time, which is ``found`` then.
+
+        Whatever is wrong, a token's file that is missing or an answer that is none, is told, and asked again.
+        """
+        watched: Triggers | None = None
         while not stop.is_set():
+            readings: list[Reading] = []
             try:
-                readings, wrong = triggers.look(), ""
+                watched = watched or Triggers(triggers, source)
+                readings, wrong = watched.look(), ""
             except CutoverError as error:
-                readings, wrong = [], error.message
+                wrong = error.message
+            except Exception as error:  # noqa: BLE001  # or nobody would watch any more, and nobody know
+                wrong = f"{type(error).__name__}: {error}"
             for reading in readings:
                 if reading.status == "breach":
                     found.append(Cause("trigger", _sentence(reading)))
                     return
-                if reading.reason == SourceDownError.reason:
-                    wrong = reading.message
-            if wrong and wrong != problem:
+                if reading.status == "unknown":
+                    down = reading.reason == SourceDownError.reason
+                    wrong = reading.message if down else f"{reading.name!r} is not known: {reading.message}"
+            if wrong and wrong != self.problem:
                 self.tell(f"triggers: {wrong}")
-            problem = wrong
-            stop.wait(triggers.every)
+            self.problem = wrong
+            stop.wait(watched.every if watched else EVERY)
 
 
 def _sentence(reading: Reading) -> str:

@@ -176,8 +176,9 @@ would_verdict:
 reason:
   description:
     - Why. With V(fail) C(breach). With V(inconclusive) C(no_data), C(stale), C(not_finite), C(several_series),
-      C(low_traffic), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config). With V(open) one of
-      these when nothing is known at the moment, else C(window).
+      C(low_traffic), C(near_limit), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config). With
+      V(open) one of these when nothing is known at the moment, C(behind) when samples that are there are not all judged
+      yet, else C(window).
   type: str
   returned: always
   sample: low_traffic
@@ -233,6 +234,10 @@ left:
   description: Seconds of the window that are left.
   type: float
   returned: success
+behind:
+  description: Seconds of samples that are still to be judged, after a long time in which nobody looked.
+  type: float
+  returned: success
 required_requests:
   description: Requests to green that a pass needs, when the window cannot bring them.
   type: int
@@ -272,13 +277,17 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import (
 def main() -> None:
     module = AnsibleModule(argument_spec={**CONNECTION_ARGUMENTS, **GATE_ARGUMENTS}, supports_check_mode=True)
     given = module.params
-    gate = None
+    gate, known = None, {}
     try:
         wait = None if given["max_wait"] is None else duration(given["max_wait"], "max_wait")
-        gate = Gate(make_options(given), make_connection(given), given["state"])
+        options = make_options(given)
+        # From here on what fails is who is asked, or what is gone on with: that says nothing of green.
+        known = {"verdict": "inconclusive", "state": given["state"], "evaluations": []}
+        gate = Gate(options, make_connection(given), given["state"])
         result = as_result(gate.run(wait, rehearse=module.check_mode))
     except CutoverError as error:
-        known = {"verdict": "inconclusive", "state": gate.dump(), "evaluations": gate.evaluations} if gate else {}
+        if gate:
+            known = {**known, "state": gate.dump(), "evaluations": gate.evaluations}
         module.fail_json(**error.as_result(), **known)
     if module.check_mode:
         result["would_verdict"] = result["verdict"]

@@ -135,16 +135,18 @@ class Exporter:
 
 
 class RealPrometheus:
-    """Debian's Prometheus in a directory of its own. ``blocks`` is a data directory to begin with."""
+    """Debian's Prometheus in a directory of its own. ``blocks`` is a data directory to begin with; without a port of an
+    exporter it scrapes nothing.
+    """
 
-    def __init__(self, folder: Path, exporter_port: int, blocks: Path | None = None) -> None:
+    def __init__(self, folder: Path, exporter_port: int | None, blocks: Path | None = None) -> None:
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.data = blocks or folder / "data"
         rows = "".join(
             f"      - targets: ['127.0.0.1:{exporter_port}']\n"
             f"        labels: {{__metrics_path__: /t{n:02d}, instance: t{n:02d}}}\n"
-            for n in range(SLOTS)
+            for n in range(SLOTS if exporter_port else 0)
         )
         (folder / "prometheus.yml").write_text(
             f"global: {{scrape_interval: {SCRAPE:g}s, scrape_timeout: {SCRAPE:g}s}}\n"
@@ -160,7 +162,7 @@ class RealPrometheus:
             [
                 program("prometheus"), f"--config.file={self.folder}/prometheus.yml",
                 f"--storage.tsdb.path={self.data}", f"--web.listen-address=127.0.0.1:{self.port}",
-                "--storage.tsdb.retention.time=10d",
+                "--storage.tsdb.retention.time=60d",
             ],
             stdout=log, stderr=log,
         )  # fmt: skip

@@ -39,6 +39,13 @@ STATE = "/var/lib/bluegreen-cutover/shop"
 STEPS = [{"share": 50}, {"share": 100}]
 # Not by its stores, whose own patience ends on a machine that has much to do.
 VERIFY = [{"path": "/api/v1/ping", "budget_ms": 10_000}]
+# Of every cutover of the inventory nextgeneration here.
+NEXTGENERATION: dict[str, Any] = {
+    "cutover_steps": [{"share": 100}],
+    "cutover_gate": None,
+    "cutover_performance": None,
+    "cutover_rehearsal": {"required": False},
+}
 LAST_STEP = "Send the candidate its share, in percent: 100"
 
 ASK_HAPROXY = """
@@ -77,6 +84,14 @@ def lost(result: Result, begin: float | None = None, end: float | None = None) -
     if begin is None or end is None:
         return Counter(record.outcome for record in wrong)
     return Counter(record.outcome for record in wrong if record.ended < begin or record.scheduled > end)
+
+
+def at(patch: pytest.MonkeyPatch, task: str, command: str) -> None:
+    """From now on, until ``patch`` is undone, a playbook runs ``command`` at the start of ``task``."""
+    patch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(PLUGINS))
+    patch.setenv("ANSIBLE_CALLBACKS_ENABLED", "at_task")
+    patch.setenv("AT_TASK", task)
+    patch.setenv("AT_TASK_COMMAND", command)
 
 
 def colours(result: Result, begin: float) -> set[str]:
@@ -169,23 +184,13 @@ class Shop:
         plan = {"rate": 100, "idle": 20, "duration": 3000, "slow_share": 0.0, **more}
         return self.lab.load(f"http://{self.lab.address('router')}:8080", **plan)
 
-    def at(self, task: str, command: str) -> None:
-        """From now on a playbook runs ``command`` at the start of ``task``."""
-        self.patch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(PLUGINS))
-        self.patch.setenv("ANSIBLE_CALLBACKS_ENABLED", "at_task")
-        self.patch.setenv("AT_TASK", task)
-        self.patch.setenv("AT_TASK_COMMAND", command)
-
-    def not_any_more(self) -> None:
-        self.patch.undo()
-
     @contextlib.contextmanager
     def held(self, task: str, **more: Any) -> Iterator[Held]:
         """A cutover that stands before ``task`` until it is told to go on."""
         here, gate = self.scratch / "here", self.scratch / "gate"
-        self.at(task, f"touch {here}; until [ -e {gate} ]; do sleep 0.1; done")
+        at(self.patch, task, f"touch {here}; until [ -e {gate} ]; do sleep 0.1; done")
         process = self.lab.start("cutover", "local", {**self.settings, **more})
-        self.not_any_more()
+        self.patch.undo()
         one = Held(self.lab, process, gate)
         try:
             wait_until(f"the cutover is at {task!r}", lambda: here.exists() or process.poll() is not None, 300)
@@ -217,28 +222,58 @@ def shop(lab: Lab, _router: None, tmp_path: Path) -> Iterator[Shop]:
         yield one
 
 
-def test_killed_at_every_task(shop: Shop) -> None:
-    """``kill -9`` of ansible-playbook before each of its tasks, and at its end; the same command again finishes."""
-    boundary, killed, ways = 0, True, itertools.cycle((shop.new, shop.old))
+def killed_after_every_change(patch: pytest.MonkeyPatch, cutover: Callable[[str], Run], *ways: str) -> list[str]:
+    """``kill -9`` of ansible-playbook after each of its tasks that changes something; the same command again finishes.
+
+    After a task that changes nothing it would find what the kill before has found. ``cutover`` moves to the colour that
+    it is given, which takes turns. Returns the names of the tasks that it was killed after.
+    """
+    for number, to in enumerate(itertools.cycle(ways), 1):
+        at(patch, f"change {number}", "kill -9 $PPID")
+        run = cutover(to)
+        patch.undo()
+        if run.rc != -signal.SIGKILL:
+            names = run.ok().changed_tasks
+            assert len(names) == number - 1
+            return names
+        run = cutover(to)
+        assert run.rc == 0, f"killed after change {number}:\n{run.stdout}"
+    raise AssertionError
+
+
+def test_killed_after_every_change(shop: Shop) -> None:
     # The load sees more than probes would.
     no_probes: dict[str, Any] = {"cutover_probes": [], "cutover_verify": []}
     with shop.load(rate=50) as running:
-        while killed:
-            boundary += 1
-            there = {**no_probes, "cutover_to": next(ways)}
-            shop.at(str(boundary), "kill -9 $PPID")
-            run = shop.run(**there)
-            shop.not_any_more()
-            killed = run.rc == -signal.SIGKILL
-            if killed:
-                run = shop.run(**there)
-            assert run.rc == 0, f"killed at boundary {boundary}:\n{run.stdout}"
+        names = killed_after_every_change(
+            shop.patch, lambda to: shop.run(**no_probes, cutover_to=to), shop.new, shop.old
+        )
     result = running.result()
-    assert boundary > 25, "the number of tasks that cutover.yml starts"
+    shares = [f"Send the candidate its share, in percent: {share}" for share in (50, 100)]
+    assert {"Start the candidate and wait until it is ready", *shares, "Drain and stop the old version"} <= set(names)
     assert lost(result) == {}
     assert colours(result, 0) == {"blue", "green"}
     assert shop.look()
     shop.run("status", cutover_to=shop.old).ok()
+
+
+def test_killed_after_every_change_on_one_host(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nextgeneration: a backup, green's own tests, the guard, the switch in one task; nftables."""
+    lab.playbook("router", "nextgeneration").ok()
+    with lab.load(f"http://{lab.address('solo')}:8000", rate=50, idle=10, duration=3000, slow_share=0.0) as running:
+        names = killed_after_every_change(
+            monkeypatch,
+            lambda to: lab.playbook("cutover", "nextgeneration", {**NEXTGENERATION, "cutover_to": to}),
+            "green",
+            "blue",
+        )
+    assert any(name.startswith("Send the traffic over, verify it, and retire") for name in names)
+    result = running.result()
+    assert lost(result) == {}
+    assert colours(result, 0) == {"blue", "green"}
+    # Blue serves when the next test begins.
+    lab.playbook("cutover", "nextgeneration", {**NEXTGENERATION, "cutover_to": "blue"}).ok()
+    lab.playbook("status", "nextgeneration").ok()
 
 
 def test_green_that_never_gets_ready_gets_no_traffic(shop: Shop) -> None:
@@ -533,17 +568,19 @@ def test_redirect_replaced_by_hand_is_refused_until_accepted(lab: Lab) -> None:
     with lab.load(f"http://{lab.address('solo')}:8000", rate=50, idle=10, duration=3000, slow_share=0.0) as running:
         # Not ours at all: nobody can tell what it does.
         lab.ssh("solo", replace % (":8001", ":8002"))
-        refused(lab.playbook("cutover", "nextgeneration"), f"the nftables table {table} does not redirect port 8000")
+        refused(
+            lab.playbook("cutover", "nextgeneration", NEXTGENERATION),
+            f"the nftables table {table} does not redirect port 8000",
+        )
         # Ours, with another weight.
         lab.ssh("solo", replace % (half, half))
         refused(
-            lab.playbook("cutover", "nextgeneration"),
+            lab.playbook("cutover", "nextgeneration", NEXTGENERATION),
             "yet the router sends 30 % to green",
             "the router sends 30 % to green now, but 0 % after a reload or a reboot",
             "cutover_accept_reality=true",
         )
-        at_once = {"cutover_steps": [{"share": 100}], "cutover_gate": None, "cutover_rehearsal": {"required": False}}
-        lab.playbook("cutover", "nextgeneration", {"cutover_accept_reality": True, **at_once}).ok()
+        lab.playbook("cutover", "nextgeneration", {**NEXTGENERATION, "cutover_accept_reality": True}).ok()
         lab.playbook("status", "nextgeneration").ok()
     assert lost(running.result()) == {}
     lab.playbook("rollback", "nextgeneration").ok()

@@ -61,7 +61,7 @@ class Routed:
         if self.provider.startswith("nginx"):
             self.settings = {
                 "cutover_service": Path(self.disk).stem,
-                "cutover_router": {"provider": self.provider, "sticky": {"header": "X-User"}},
+                "cutover_router": {"provider": self.provider, "sticky": HEADER},
                 "cutover_front": f"http://router:{self.port}",
             }
 
@@ -94,13 +94,16 @@ class Routed:
         seen: Counter[str] = Counter()
         for _index in range(count):
             connection = http.client.HTTPConnection(self.lab.address(self.host), self.port, timeout=5)
-            connection.request("GET", "/api/v1/health", headers={"X-User": user} if user else {})
+            headers = {"X-User": user, "Cookie": f"lang=en; user={user}"} if user else {}
+            connection.request("GET", "/api/v1/health", headers=headers)
             answer = connection.getresponse()
             assert answer.status == 200
             seen[json.load(answer)["colour"]] += 1
             connection.close()
         return seen
 
+
+HEADER, COOKIE = {"header": "X-User"}, {"cookie": "user"}
 
 # Host, inventory, port, units, and the file that holds the weight.
 PROVIDERS = {
@@ -197,13 +200,26 @@ def test_a_router_that_is_gone_says_what_to_do(routed: Routed) -> None:
     assert advice in refused["msg"]
 
 
-@pytest.mark.parametrize("routed", ["nginx", "nginx_lua"], indirect=True)
-def test_sticky_clients_stay(routed: Routed) -> None:
+@pytest.mark.parametrize(
+    ("routed", "sticky"),
+    [("haproxy", HEADER), ("haproxy", COOKIE), ("nginx", HEADER), ("nginx_lua", HEADER)],
+    indirect=["routed"],
+)
+def test_sticky_clients_stay(routed: Routed, sticky: dict[str, str]) -> None:
+    wanted = {"provider": routed.provider, "sticky": sticky}
+    if routed.settings.get("cutover_router") != wanted:
+        routed.settings["cutover_router"] = wanted
+        routed.set_up()
     routed.green("start")
     routed.do({"weight": 50})
-    sides = [routed.serve(4, f"user-{index}") for index in range(20)]
-    assert all(len(seen) == 1 for seen in sides)
-    assert {colour for seen in sides for colour in seen} == {"blue", "green"}
+    users = [f"user-{index}" for index in range(20)]
+    sides = {user: routed.serve(4, user) for user in users}
+    assert all(len(seen) == 1 for seen in sides.values())
+    assert {colour for seen in sides.values() for colour in seen} == {"blue", "green"}
+    # Who says nothing is drawn. A growing weight takes nobody back.
+    assert len(routed.serve(40)) == 2
+    routed.do({"weight": 80})
+    assert all("green" in routed.serve(1, user) for user in users if "green" in sides[user])
 
 
 # Not nftables: without a proxy these are the clients' own connections, which stay where they are.
@@ -219,15 +235,40 @@ def test_connections_to_a_colour_without_traffic_end(routed: Routed) -> None:
     assert left["stdout"] == "0"
 
 
+CHECKS = """
+import csv, socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/haproxy/admin.sock")
+s.sendall(b"show stat" + bytes([10]))
+for row in csv.DictReader(s.makefile()):
+    if row["# pxname"].startswith("shop-") and row["svname"] != "BACKEND":
+        print(row["check_fall"], row["check_rise"])
+"""
+
+
+@pytest.mark.parametrize("routed", ["haproxy"], indirect=True)
+def test_haproxys_health_checks(routed: Routed) -> None:
+    """R-C5: a check every 5 s, down after 3 failures, up after 2 successes."""
+    told = routed.lab.ssh("router", f"python3 -c '{CHECKS}'").splitlines()
+    assert told == ["3 2"] * 4, "two instances of two colours"
+    asked = """curl -s localhost:8001/metrics | grep '^http_requests_total.*path="/health/ready"'"""
+    before, after = routed.lab.ssh("app1", f"{asked}; sleep 10.5; {asked}").splitlines()
+    assert float(after.split()[-1]) - float(before.split()[-1]) in (2, 3), "checks in 10.5 s"
+
+
 def test_haproxy_switches_under_load_without_an_error(lab: Lab, tmp_path: Path) -> None:
     routed = Routed(lab, tmp_path, "haproxy")
     routed.set_up()
     routed.green("start")
-    with lab.load(f"http://{lab.address('router')}:8080", rate=200, duration=6, slow_share=0.0, idle=50) as running:
+    with lab.load(f"http://{lab.address('router')}:8080", rate=200, duration=3000, slow_share=0.0, idle=50) as running:
         answers = routed.do(*({"weight": weight} for weight in (50, 100, 50, 0, 100, 0)))
     result = running.result()
     assert result.outcomes() == {"ok": result.count}
     assert all(answer["changed"] for answer in answers)
+    # Requests from before the first switch until after the last, answered by both.
+    assert set(result.summary["colours"]) == {"blue", "green"}
+    blue, green = result.summary["colours"]["blue"], result.summary["colours"]["green"]
+    assert blue["first"] < green["first"] < green["last"] < blue["last"]
     routed.empty_green()
 
 

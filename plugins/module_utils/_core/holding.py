@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ UNKNOWN = "unknown"
 
 GOES_ON = ("performance_mode", "notify")
 """Actions of a broken criterion after which the hold goes on."""
+
+
+WATCH = 20
+"""Seconds that one look lasts at most: between two of them guard and lease are renewed."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,19 @@ def judge(
     ``hold`` has ``since``, ``seconds``, and what the gate said in the look before, ``verdict`` and ``wanted``. ``gate``
     is what the module prometheus_gate returned in this look; ``gated`` whether there is one at all. Its window is
     counted on samples, so that missing data makes a hold longer; without a gate the clock decides. ``run_left``:
-    seconds that this run may go on; ``slice_``: seconds of one look at most. What lets the hold go on is wanted once,
-    not again in each look.
+    seconds that this run may go on; ``slice_``: seconds of one look at most.
+
+    A broken criterion that lets the hold go on wants its action once, not again in each look, and does not keep the
+    others from passing when the window is over.
     """
     left = max(0.0, hold["since"] + hold["seconds"] - now)
     if gate is not None:
         left = max(0.0, gate.get("left") or 0.0)
     watch = max(0.0, min(slice_, run_left))
+    behind = gate is not None and bool(gate.get("behind"))
+    if behind:
+        # Samples that are there are judged in this run, however long it may last.
+        watch = slice_
     verdict = gate["verdict"] if gate is not None else None
     if "pass" in (verdict, hold["verdict"]) or (not gated and left <= 0):
         return Outcome(PASSED, 0.0, 0.0, "its hold is over" + (", and the gate passed" if gated else ""))
@@ -70,8 +80,20 @@ def judge(
     sentence, wanted = f"the gate fails: {said(gate)}", gate.get("wanted") or "rollback"
     if wanted not in GOES_ON:
         return Outcome(FAILED, left, 0.0, sentence, wanted)
+    if left <= 0 and not behind and _required_are_proven(gate["criteria"]):
+        return Outcome(PASSED, 0.0, 0.0, f"its hold is over; {sentence}")
     again = (hold["verdict"], hold["wanted"]) == (verdict, wanted)
     return Outcome(WAITING, left, watch, sentence, None if again else wanted)
+
+
+def _required_are_proven(criteria: Sequence[Mapping[str, Any]]) -> bool:
+    required = [one for one in criteria if one["required"]]
+    return bool(required) and all(one["status"] == "proven" for one in required)
+
+
+def look(guard_time: float) -> float:
+    """Seconds of one look at most, with a guard that waits for ``guard_time`` seconds."""
+    return min(WATCH, guard_time / 2)
 
 
 def said(gate: Mapping[str, Any]) -> str:

@@ -34,6 +34,9 @@ GUARD_MARGIN = 30
 ready, some tasks, and the first ones of a rollback.
 """
 
+MOST_LOOKS = 100
+"""In one run; with twice as many Ansible still works."""
+
 LOCAL = "127.0.0.1"
 
 _METRIC = r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^\n{}]+\})?"
@@ -824,6 +827,18 @@ def _check_metrics(values: Mapping[str, Any], problems: _Problems) -> None:
             problems.append(f"cutover_performance.{error.message}")
 
 
+def _check_looks(values: Mapping[str, Any], problems: _Problems) -> None:
+    """Each look at a hold is a task file in the one of the look before, and Ansible's stack has an end."""
+    limit = values.get("cutover_run_limit")
+    each = holding.look((values.get("cutover_guard") or {}).get("time") or GUARD_MARGIN)
+    longest = max((step["hold"] or 0 for step in values.get("cutover_steps") or [] if step), default=0)
+    if limit is not None and min(limit, longest) > MOST_LOOKS * each:
+        problems.append(
+            f"cutover_run_limit is {limit} s, and a run that looks at a hold each {each:g} s, as its guard needs it, "
+            f"has an end after {MOST_LOOKS * each:g} s; no more than that, or a longer cutover_guard.time, is needed"
+        )
+
+
 def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
     for name, hook in (values.get("cutover_hooks") or {}).items():
         if hook and (hook["tasks"] is None) == (hook["url"] is None):
@@ -844,6 +859,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_guard,
     _check_gate,
     _check_metrics,
+    _check_looks,
     _check_hooks,
 )
 

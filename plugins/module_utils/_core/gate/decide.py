@@ -19,6 +19,8 @@ from .evidence import Process, Scatter
 
 PASS, FAIL, INCONCLUSIVE, OPEN = "pass", "fail", "inconclusive", "open"
 VERDICTS = (PASS, FAIL, INCONCLUSIVE, OPEN)
+NEAR_LIMIT = "near_limit"
+"""The reason of a criterion that has all the requests it needs and is not proven."""
 FINAL_ACTIONS = ("rollback", "rollback_progressive")
 """After these the gate is over; after the others it may go on."""
 
@@ -256,6 +258,9 @@ class CountJudge:
         else:
             needed = self.required()
             message = f"{n_g:.0f} requests seen" + (f", {needed} needed if none is bad" if needed else "")
+            if needed and n_g >= needed and bound is not None:
+                reason = NEAR_LIMIT
+                message = f"{e_g / n_g:.4g} of {n_g:.0f} requests is not far enough below the limit {bound:.4g}"
         return Reading(
             c.name, status, c.action, c.required, reason, message, e_g / n_g if n_g else None, bound, blue, n_g, e_g,
             self.log_e, s.needed, self.log_proof, s.needed_proof, self.clock.seconds, self.clock.last,
@@ -376,5 +381,6 @@ def decide(readings: Sequence[Reading], settings: Settings, unknown_for: float, 
         return Verdict(INCONCLUSIVE if final else OPEN, "breach_pending", _join(pending))
     unproven = [r for r in required if r.status != "proven"]
     if unproven:
-        return Verdict(INCONCLUSIVE, "low_traffic", "not proven: " + _join(unproven))
+        few = [r for r in unproven if r.reason != NEAR_LIMIT]
+        return Verdict(INCONCLUSIVE, "low_traffic" if few else NEAR_LIMIT, "not proven: " + _join(unproven))
     return Verdict(PASS)

@@ -188,9 +188,11 @@ def relative_ratios(
     return out
 
 
-PROOF = (0.0, 0.25, 0.5)
-"""Alternatives of the proof of a pass, as parts of the limit."""
-PROOF_WEIGHTS = (0.5, 0.25, 0.25)
+PROOF = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97)
+"""Alternatives of the proof of a pass, as parts of the limit. Those near it prove what is only just good enough, with
+many requests; between the last one and the limit nothing can be proven.
+"""
+PROOF_WEIGHTS = (0.5, 0.2, 0.15, 0.075, 0.05, 0.025)
 
 
 def proof_factors(k: float, m: float, p0: float, excess: float) -> list[float]:

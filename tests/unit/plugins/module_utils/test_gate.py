@@ -54,11 +54,13 @@ class Source:
     def _answer(self, kind: str, rows: list[dict[str, Any]]) -> Answer:
         return Answer({"resultType": kind, "result": rows}, self.warnings, 200, 0.5)
 
-    def query(self, text: str) -> Answer:
+    def query(self, text: str, at: float | None = None) -> Answer:
+        if self.down:
+            raise SourceDownError("p did not answer")
         self.asked.append(text)
         found = RAW.match(text)
         assert found, text
-        end = self.time - float(found["offset"] or 0)
+        end = (self.time if at is None else at) - float(found["offset"] or 0)
         first = int((end - float(found["span"])) // self.scrape) + 1
         times = [n * self.scrape for n in range(first, int(end // self.scrape) + 1)]
         rows = []
@@ -126,8 +128,90 @@ def test_an_open_window_goes_on_elsewhere_and_reads_what_it_missed(monkeypatch: 
     source.time += 820
     second = make(source, ERRORS, VALUE, window=800, state=json.loads(json.dumps(first.state))).run(0)
     assert second.verdict.verdict == "pass", second.verdict.message
-    assert any("offset" in text for text in source.asked)
     assert second.readings[0].n == pytest.approx(82000, rel=0.01)
+    # What is asked for at once does not grow with the time in which nobody looked.
+    assert max(int(found["span"]) for found in map(RAW.match, source.asked) if found) <= 600
+
+
+def test_a_look_that_has_far_to_go_is_bounded_and_does_not_pass_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Green fails in what is judged last."""
+    monkeypatch.setattr(_gate, "CHUNK", 300.0)
+    monkeypatch.setattr(_gate, "CATCH_UP", 0.0)
+    counters = {
+        "n{}": {"instance=a,code=200": rate(100), "instance=a,code=500": rate(20, START + 1900)},
+        'n{code="500"}': {"instance=a,code=500": rate(20, START + 1900)},
+    }
+    source = Source(counters)
+    state = make(source, ERRORS, window=1950).run(0).state
+    source.time += 2000
+    verdicts = []
+    for _run in range(20):
+        result = make(source, ERRORS, window=1950, state=json.loads(json.dumps(state))).run(0)
+        state = result.state
+        verdicts.append((result.verdict.verdict, result.verdict.reason))
+        if not result.behind:
+            break
+    assert verdicts == [*[("open", "behind")] * (len(verdicts) - 1), ("fail", "breach")]
+    assert len(verdicts) > 5
+    assert as_result(result)["behind"] == 0
+
+
+def test_a_window_that_is_over_passes_only_when_all_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gate, "CHUNK", 300.0)
+    monkeypatch.setattr(_gate, "CATCH_UP", 0.0)
+    source = Source(HEALTHY)
+    state = make(source, ERRORS, window=400).run(0).state
+    source.time += 1500
+    gate = make(source, ERRORS, window=400, state=state)
+    waits: list[float] = []
+    gate.pause = waits.append
+    early = gate.run(0)
+    assert (early.verdict.verdict, early.behind) == ("open", pytest.approx(1500 - 250))
+    result = gate.run(None)
+    assert (result.verdict.verdict, result.behind) == ("pass", 0)
+    assert result.readings[0].n == pytest.approx(150000, rel=0.02)
+    # There was nothing to wait for.
+    assert waits == []
+
+
+def test_a_source_that_goes_down_while_the_past_is_judged_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gate, "CHUNK", 300.0)
+    source = Source(HEALTHY)
+    state = make(source, ERRORS, window=400).run(0).state
+    source.time += 2000
+    gate = make(source, ERRORS, window=400, state=state)
+    seen, query = gate.seen, source.query
+    monkeypatch.setattr(source, "query", lambda text, at=None: query(text, at) if (at or 0) < START + 900 else fail())
+
+    def fail() -> Answer:
+        raise SourceDownError("p did not answer")
+
+    result = gate.run(0)
+    assert (result.verdict.verdict, result.verdict.reason) == ("open", "unreachable")
+    assert seen < result.state["seen"] < START + 900
+    monkeypatch.setattr(source, "query", query)
+    assert make(source, ERRORS, window=400, state=result.state).run(0).verdict.verdict == "pass"
+
+
+def test_a_time_without_data_that_is_over_is_not_held_against_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was known when the last run ended; then there was data; now there is none for a moment."""
+    monkeypatch.setattr(_gate, "CHUNK", 300.0)
+    source = Source(HEALTHY)
+    first = make(source, ERRORS, window=4000)
+    state = first.run(0).state
+    state["unknown_since"] = source.time
+    source.time += 2000
+    gate = make(source, ERRORS, window=4000, state=state)
+    answer = source._answer
+    monkeypatch.setattr(
+        source,
+        "_answer",
+        lambda kind, rows: answer(
+            kind, [{**r, "values": [v for v in r["values"] if v[0] <= START + 1950]} for r in rows]
+        ),
+    )
+    result = gate.run(0)
+    assert (result.verdict.verdict, result.verdict.reason) == ("open", "stale")
 
 
 def test_a_rehearsal_judges_the_window_that_has_gone_by() -> None:
@@ -232,9 +316,9 @@ def test_samples_that_end_are_stale() -> None:
     gate.look()
     real = source.query
 
-    def frozen(text: str) -> Answer:
+    def frozen(text: str, at: float | None = None) -> Answer:
         late, source.time = source.time, START
-        answer = real(text)
+        answer = real(text, at)
         source.time = late
         return answer
 

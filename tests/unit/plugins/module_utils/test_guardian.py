@@ -288,11 +288,21 @@ def test_blue_that_is_not_ready_is_waited_for(desk: Desk) -> None:
     assert desk.state.phase == "failed"
 
 
-def test_some_of_blue_is_better_than_nobody(desk: Desk) -> None:
-    desk.router.ready.update(blue=1, green=0)
+@pytest.mark.parametrize("green", [0, 1])
+def test_as_much_of_blue_as_green_has_is_enough(desk: Desk, green: int) -> None:
+    """A host that is lost takes an instance of both, and the run, too: nobody else would bring the traffic back."""
+    desk.router.ready.update(blue=1, green=green)
     desk.wait(10)
     desk.guardian.look()
     assert desk.router.weight == 0
+
+
+def test_a_runtime_folder_that_is_full_does_not_keep_it_from_firing(desk: Desk) -> None:
+    desk.runtime.rmdir()
+    desk.wait(10)
+    desk.guardian.look()
+    assert desk.router.weight == 0
+    assert any("seen.tmp cannot be written" in line for line in desk.said)
 
 
 def test_nobody_ready_leaves_it_as_it_is(desk: Desk) -> None:

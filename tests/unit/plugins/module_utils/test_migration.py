@@ -425,6 +425,18 @@ def test_a_hold_begins_once_and_gives_the_gate_its_state_back(desk: Desk) -> Non
     assert desk.events.count("gate_seen") == 2
 
 
+def test_who_is_asked_for_help_is_asked_once_in_a_hold(desk: Desk) -> None:
+    """The gate judges such a criterion anew in each look: between two calls it only gathers."""
+    token, step = held_at_50(desk, **GATED)
+    desk.run(**GATED).look(token, step, None)
+    slow = {**said("fail"), "wanted": "performance_mode", "criteria": [], "left": 500}
+    asked = []
+    for look, gate in enumerate((slow, said("open"), slow, said("open"), slow)):
+        asked.append(desk.run(1001 + look, **GATED).look(token, step, gate)["hold"].get("action"))
+    assert asked == ["performance_mode", None, None, None, None]
+    assert desk.events.count("gate_seen") == 1
+
+
 def test_a_hold_without_a_gate_passes_by_the_clock_and_is_recorded(desk: Desk) -> None:
     token, step = held_at_50(desk, cutover_steps=STEPS)
     assert desk.run(cutover_steps=STEPS).look(token, step, None)["hold"]["kind"] == "waiting"

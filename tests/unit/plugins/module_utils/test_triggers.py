@@ -83,7 +83,7 @@ def _source(monkeypatch: pytest.MonkeyPatch) -> Source:
 def watch(stop: Stop, said: list[str] | None = None, **changes: Any) -> list[Cause]:
     found: list[Cause] = []
     told = said if said is not None else []
-    Watch(told.append).watch(Triggers([{**TRIGGER, **changes}], SOURCE), stop, found)  # type: ignore[arg-type]  # what it needs of an Event
+    Watch(told.append).watch([{**TRIGGER, **changes}], SOURCE, stop, found)  # type: ignore[arg-type]  # what it needs of an Event
     return found
 
 
@@ -137,6 +137,35 @@ def test_a_problem_is_told_once_and_again_after_it_was_gone(source: Source) -> N
     assert said == ["triggers: refuses us (401)"] * 2
 
 
+def test_a_watch_outlives_what_nobody_has_thought_of(source: Source) -> None:
+    """Without a watch nobody would pull, and nobody know."""
+    source.value = lambda _at: 0.2
+    source.error = lambda at: IndexError("list index out of range") if at in (3, 4) else None
+    said: list[str] = []
+    assert len(watch(Stop(20), said)) == 1
+    assert said == ["triggers: IndexError: list index out of range"]
+
+
+def test_a_watch_begins_when_its_token_is_there(source: Source, tmp_path: Path) -> None:
+    source.value = lambda _at: 0.2
+    path = tmp_path / "token"
+    said: list[str] = []
+    found: list[Cause] = []
+    one = Watch(said.append)
+    stop = Stop(20, lambda look: path.write_text("late\n") if look == 3 else None)
+    one.watch([TRIGGER], {**SOURCE, "token_file": str(path)}, stop, found)  # type: ignore[arg-type]  # what it needs of an Event
+    assert len(found) == 1
+    assert len(said) == 1
+    assert "cannot be read on this host" in said[0]
+
+
+def test_one_that_knows_nothing_says_so(source: Source) -> None:
+    source.value = lambda _at: None
+    one = Watch(lambda _line: None)
+    one.watch([TRIGGER], SOURCE, Stop(3), [])  # type: ignore[arg-type]  # what it needs of an Event
+    assert one.problem.startswith("'errors' is not known: ")
+
+
 def test_its_token_is_read_for_each_look(source: Source, tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("first\n")
@@ -166,7 +195,7 @@ def test_watching_goes_on_while_the_triggers_are_the_same(monkeypatch: pytest.Mo
     one.set(document)
     one.set({**document, "generation": 2})
     assert len(watched) == 1
-    _looked_at, stop, found = watched[0]
+    _triggers_of, _source_of, stop, found = watched[0]
     found.append(Cause("trigger", "ill"))
     assert one.pulled() == Cause("trigger", "ill")
     one.set({**document, "triggers": []})

@@ -69,6 +69,8 @@ def test_a_mistake_is_told_with_the_state(capsys: pytest.CaptureFixture[str], mo
     code, out = run(capsys, monkeypatch, result("pass"), window="soon")
     assert (code, out["reason"]) == (1, "input")
     assert "state" not in out
+    code, out = run(capsys, monkeypatch, result("pass"), token_file="/nowhere/token", state={"version": 1})
+    assert (code, out["reason"], out["verdict"], out["state"]) == (1, "input", "inconclusive", {"version": 1})
 
 
 class Action(action.ActionModule):  # type: ignore[misc]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,8 +72,14 @@ class World:
         event = {"kind": kind, "at": float(self.token), "token": self.token, **data}
         self.document = journal.append(self.document, event)
 
-    def cutover(self, plan: dict[str, Any]) -> Iterator[None]:
-        decision = decide.decide(plan, self.state, self.reality)
+    def cutover(
+        self, plan: dict[str, Any], *, advance: bool = False, over: Callable[[], bool] = lambda: True
+    ) -> Iterator[None]:
+        """``over`` says in each look at a hold whether it has passed."""
+        decision = decide.decide(plan, self.state, self.reality, advance=advance)
+        if advance and decision.kind == decide.REFUSE:
+            assert "there is nothing to advance" in decision.sentence
+            return
         assert decision.kind in (decide.NOTHING, decide.BEGIN, decide.RESUME), decision.sentence
         if decision.kind == decide.NOTHING:
             return
@@ -86,9 +92,28 @@ class World:
         yield
         for step in decision.steps:
             yield from self.route(step["weight"], step["allowed"])
+            if step["hold"]:
+                yield from self.look(step, over)
+            if self.state.phase == journal.HELD:
+                return
+        if decision.steps and decision.steps[-1]["share"] < 100:
+            self.record("held", message="")
+            yield
+            return
         if plan["from"] != plan["entry"]:
             yield from self.stop(plan["from"])
         self.record("finished", weight=journal.side(plan["to"]))
+        yield
+
+    def look(self, step: dict[str, Any], over: Callable[[], bool]) -> Iterator[None]:
+        hold = self.state.hold
+        if hold is None or hold["weight"] != step["weight"]:
+            self.record("hold_began", weight=step["weight"], seconds=step["hold"])
+            yield
+        if over():
+            self.record("gate_seen", verdict="pass", reason=None, wanted=None, message="", criteria=[])
+        else:
+            self.record("held", message="")
         yield
 
     def rollback(self, plan: dict[str, Any]) -> Iterator[None]:
@@ -446,6 +471,133 @@ def test_a_rollback_that_nobody_gave_the_units_asks_the_router() -> None:
     for ready, kind in ((2, "nothing"), (1, "roll_back")):
         seen = Reality(0, 0, {"blue": ready, "green": 0}, None)
         assert decide.decide_rollback(make_plan(), world.state, seen).kind == kind
+
+
+def held_plan(**changes: Any) -> dict[str, Any]:
+    """10 % and 75 % are held, 50 % is not."""
+    holds = {10: 600, 75: 600}
+    steps = [{"share": s, "weight": s, "settle": 0, "hold": holds.get(s, 0)} for s in (10, 50, 75, 100)]
+    return make_plan(**{"steps": steps, **changes})
+
+
+def shown(decision: decide.Decision) -> list[tuple[int, bool]]:
+    return [(step["share"], step["held"]) for step in decision.steps]
+
+
+def test_a_hold_that_is_open_comes_again_and_one_that_has_passed_does_not() -> None:
+    world = World()
+    run(world.cutover(held_plan(), over=lambda: False))
+    assert (world.weight, world.state.phase) == (10, "held")
+    decision = decide.decide(held_plan(), world.state, world.reality)
+    assert shown(decision) == [(10, True), (50, False), (75, False), (100, False)]
+    assert "to green was left held, with 10 % of the traffic on green; it goes on with 10 %, 50 %" in decision.sentence
+
+    run(world.cutover(held_plan(), over=iter([True, False]).__next__))
+    assert (world.weight, world.state.phase) == (75, "held")
+    once = world.state.hold
+    assert once is not None
+    # A run that dies before it says anything of the hold does not begin it anew.
+    run(world.cutover(held_plan()), 1)
+    assert world.state.hold == once
+    # Nobody has confirmed it since: the step is guarded again.
+    assert shown(decide.decide(held_plan(), world.state, world.reality)) == [(75, False), (100, False)]
+    run(world.cutover(held_plan(), over=lambda: False))
+
+    world.record("began", **{"from": "blue"}, to="green", subject={}, owner={}, reason="", weight=75)
+    world.record("gate_seen", verdict="pass", reason=None, wanted=None, message="", criteria=[])
+    assert shown(decide.decide(held_plan(), world.state, world.reality)) == [(100, False)]
+
+
+def test_to_advance_takes_one_new_step_at_most() -> None:
+    world = World()
+    run(world.cutover(held_plan(), over=lambda: False))
+    told = []
+    for over in (False, True, True, False, True):
+        told.append(shown(decide.decide(held_plan(), world.state, world.reality, advance=True)))
+        run(world.cutover(held_plan(), advance=True, over=lambda over=over: over))  # type: ignore[misc]
+        told[-1].append((world.weight, world.state.phase == "held"))
+    assert told == [
+        [(10, True), (50, False), (10, True)],
+        [(10, True), (50, False), (50, True)],
+        # 50 % was left on purpose, has no hold, and does not come again.
+        [(75, False), (75, True)],
+        [(100, False), (100, False)],
+        [(100, False)],
+    ]
+    assert world.state.phase == "finished"
+    nothing = decide.decide(held_plan(), world.state, world.reality, advance=True)
+    assert (nothing.kind, nothing.sentence) == ("nothing", "Nothing to advance: no migration of shop is open.")
+
+
+def test_to_advance_begins_nothing_and_repairs_nothing() -> None:
+    world = World()
+    assert decide.decide(held_plan(), world.state, world.reality, advance=True).kind == "nothing"
+    run(world.cutover(held_plan()), 3)
+    early = decide.decide(held_plan(), world.state, world.reality, advance=True)
+    assert early.kind == "refuse"
+    assert "is moving: no step of it has been taken. Go on with cutover.yml" in early.sentence
+
+    run(world.cutover(held_plan(), over=lambda: False))
+    run(world.cutover(held_plan()), 1)
+    world.record("failed", reason="drain", message="3 connections are left")
+    failed = decide.decide(held_plan(), world.state, world.reality, advance=True)
+    assert failed.kind == "refuse"
+    assert "It is failed: 3 connections are left." in failed.sentence
+
+    run(world.rollback(held_plan()), 1)
+    back = decide.decide(held_plan(), world.state, world.reality, advance=True)
+    assert (back.kind, "It is rolling back" in back.sentence) == ("refuse", True)
+
+
+@pytest.mark.parametrize("seed", range(250))
+def test_whatever_runs_die_in_holds_each_hold_is_kept_and_none_is_a_dead_end(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same chances every time
+    world, plan = World(), held_plan()
+
+    def over() -> bool:
+        return chance.random() < 0.5
+
+    for _attempt in range(8):
+        steps = chance.choice(
+            (
+                lambda: world.cutover(plan, over=over),
+                lambda: world.cutover(plan, advance=True, over=over),
+                lambda: world.cutover(plan, advance=True, over=over),
+                lambda: world.rollback(plan),
+            )
+        )()
+        run(steps, chance.choice((None, None, chance.randint(1, LENGTH))))
+        if chance.random() < 0.1:
+            world.reboot()
+    events = [event for one in world.document["migrations"] for event in one["events"]]
+    for count, event in enumerate(events):
+        if event["kind"] == "weight_intended" and event["weight"] > event["before"] in (10, 75):
+            state = journal.fold({"migrations": [{"id": "x", "events": events[:count]}]})
+            assert state.hold is not None
+            assert state.hold["verdict"] == "pass"
+    run(world.cutover(plan, over=lambda: False))
+    for _advance in range(8):
+        run(world.cutover(plan, advance=True))
+    assert (world.weight, world.persisted, world.state.phase) == (100, 100, "finished")
+
+
+@pytest.mark.parametrize(
+    ("to", "weight", "steps"),
+    [
+        ("green", 100, [(75, 75), (50, 50), (25, 25)]),
+        ("green", 75, [(50, 50), (25, 25)]),
+        ("green", 10, []),
+        ("blue", 10, [(75, 25), (50, 50), (25, 75)]),
+    ],
+)
+def test_a_progressive_way_back_takes_the_shares_below(to: str, weight: int, steps: list[tuple[int, int]]) -> None:
+    plan = make_plan(to, back_steps={"shares": [25, 75, 50], "settle": 30})
+    reality = replace(World().reality, weight=weight, persisted=weight)
+    decision = decide.decide_rollback(plan, journal.State(), reality, progressive=True)
+    assert [(step["share"], step["weight"]) for step in decision.steps] == steps
+    assert {step["settle"] for step in decision.steps} <= {30}
+    assert decision.sentence.endswith("75, 50, 25 % for a while each.") == (len(steps) == 3)
+    assert decide.decide_rollback(plan, journal.State(), reality).steps == ()
 
 
 def test_a_rollback_says_what_it_found() -> None:

@@ -55,6 +55,16 @@ def test_a_run_looks_no_longer_than_it_may(run_left: float, watch: float) -> Non
     assert judge({"verdict": "open", "left": 300.0}, run_left=run_left).watch == watch
 
 
+def test_what_was_missed_is_judged_before_the_run_ends() -> None:
+    """Also where the run may wait for nothing, and where only a hook is called meanwhile."""
+    outcome = judge({"verdict": "open", "left": 300.0, "behind": 7200.0}, run_left=0.0)
+    assert (outcome.kind, outcome.watch) == ("waiting", 20)
+    proven = {"verdict": "fail", "wanted": "notify", "left": 0, "criteria": [{"required": True, "status": "proven"}]}
+    assert judge({**proven, "behind": 0.0}, run_left=0.0).kind == "passed"
+    outcome = judge({**proven, "behind": 60.0}, run_left=0.0)
+    assert (outcome.kind, outcome.watch, outcome.action) == ("waiting", 20, "notify")
+
+
 def test_days_and_hours_are_told_as_such() -> None:
     assert judge({"verdict": "open", "left": 2.5 * 86_400}).sentence.startswith("2.5 days")
     assert judge({"verdict": "open", "left": 10_800.0}).sentence.startswith("3.0 hours")

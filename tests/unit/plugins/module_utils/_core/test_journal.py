@@ -14,6 +14,7 @@ OWNER = {"user": "alice"}
 BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": OWNER, "reason": "r", "weight": 0}
 BACK = {"from": "blue", "to": "green", "owner": OWNER, "reason": "r", "weight": 50, "persisted": 50, "differences": []}
 SET = {"commands": [], "ms": 1.0}
+SEEN = {"verdict": "open", "reason": None, "message": "", "wanted": None, "criteria": []}
 
 Event = tuple[str, dict[str, Any]]
 
@@ -154,3 +155,31 @@ def test_an_event_that_cannot_follow_is_refused(before: list[Event], event: Even
 def test_a_document_that_is_no_journal_is_named(document: Any, why: str) -> None:
     with pytest.raises(StoreError, match=why):
         journal.check(document, "shop")
+
+
+def test_a_hundred_looks_at_a_hold_leave_what_one_does() -> None:
+    began: Event = ("began", {**BEGAN, "weight": 50})
+    held: Event = ("held", {"message": "m"})
+    opened = [("began", BEGAN), *switch(0, 50), ("hold_began", {"weight": 50, "seconds": 60})]
+    document = write(*opened, ("gate_seen", SEEN), held)
+    short = len(document["migrations"][0]["events"])
+    for token in range(2, 102):
+        document = write(began, held, document=document, token=token)
+    events = document["migrations"][0]["events"]
+    assert len(events) == short
+    assert (events[-1]["kind"], events[-1]["token"], events[-1]["looks"]) == ("held", 101, 100)
+    state = journal.fold(document)
+    assert (state.phase, state.token, state.weight, state.since) == ("held", 101, 50, 102)
+    assert state.hold == {"weight": 50, "since": 103, "seconds": 60, "verdict": "open", "wanted": None}
+
+
+def test_a_look_that_has_something_to_tell_stays() -> None:
+    opened = [
+        ("began", BEGAN),
+        *switch(0, 50),
+        ("hold_began", {"weight": 50, "seconds": 60}),
+        ("held", {"message": "m"}),
+    ]
+    look = [("began", {**BEGAN, "weight": 50}), ("gate_seen", SEEN), ("held", {"message": "n"})]
+    kinds = [event["kind"] for event in write(*opened, *look)["migrations"][0]["events"]]
+    assert kinds[-4:] == ["held", "began", "gate_seen", "held"]

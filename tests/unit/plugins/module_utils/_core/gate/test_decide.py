@@ -236,6 +236,8 @@ def reading(status: str = "proven", **more: Any) -> Reading:
         ([reading()], "pass", None),
         ([reading(covered=599.0)], "open", "window"),
         ([reading(), reading("pending")], "inconclusive", "low_traffic"),
+        ([reading(), reading("pending", reason="near_limit")], "inconclusive", "near_limit"),
+        ([reading("pending"), reading("pending", reason="near_limit")], "inconclusive", "low_traffic"),
         ([reading(), reading("pending", required=False)], "pass", None),
         ([reading("pending", required=False)], "inconclusive", "low_traffic"),
         ([reading("in_breach")], "open", "breach_pending"),

@@ -66,6 +66,19 @@ def test_requests_that_prove_a_pass(p0: float, needed: int) -> None:
     assert proof(int(needed * 0.9)) < log(20)
 
 
+@pytest.mark.parametrize(("p0", "part", "requests"), [(0.001, 0.8, 500_000), (0.05, 0.8, 10_000), (0.3, 0.83, 2_000)])
+def test_what_is_just_good_enough_is_proven_with_time_and_stays_so(p0: float, part: float, requests: int) -> None:
+    """Two days at 50 a second are 8.6 million requests."""
+    for n in (requests, 8_640_000):
+        factors = evidence.proof_factors(round(part * p0 * n), n, p0, 1.0)
+        assert evidence.log_proof(factors) >= log(20), n
+
+
+def test_what_is_at_the_limit_is_never_proven() -> None:
+    for n in (10_000, 1_000_000, 100_000_000):
+        assert evidence.log_proof(evidence.proof_factors(round(0.001 * n), n, 0.001, 1.0)) < 0
+
+
 def test_one_bad_request_refutes_the_alternative_without_any() -> None:
     assert evidence.likelihood(1, 10, 0.0, 0.1) == evidence.FLOOR
     assert evidence.proof_factors(1, 10, 0.1, 1.0)[0] == evidence.FLOOR
