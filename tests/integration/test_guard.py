@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -195,7 +196,7 @@ def cable_cut(lab: Lab, host: str) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("death", "step"),
-    [("SIGKILL", 0), ("SIGKILL", 1), ("SIGKILL", 2), ("SIGTERM", 0), ("cut", 2), ("SIGSTOP", 1)],
+    [*itertools.product(("SIGKILL", "SIGTERM", "cut"), (0, 1, 2)), ("SIGSTOP", 1)],
 )
 def test_a_controller_that_is_lost_at_any_step(site: Site, death: str, step: int) -> None:
     """The traffic is back within the guard's time + 2 s, and not one request failed."""
