@@ -236,8 +236,11 @@ def test_a_run_that_was_killed_is_replaced_at_once(shop: Lab, play: Any, tmp_pat
     first = play(PLAN, BEGUN, hold(tmp_path / "never"))
     token = wait_for_lease(shop)["token"]
     shop.kill(first)
-    # Neither does one of its workers run on, for as long as it would have waited.
-    assert [command for _pid, _parent, command in shop.processes() if f"{tmp_path}/" in command] == []
+    # Neither does one of its workers run on, for as long as it would have waited. To end takes a moment.
+    deadline = time.monotonic() + 5
+    while left := [one for one in shop.processes() if f"{tmp_path}/" in one[2]]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
     ended(shop, play(PLAN, BEGUN, GIVE_UP))
     taken = events(shop)
     assert [event["kind"] for event in taken] == ["began", "began", "failed"]
