@@ -48,6 +48,8 @@ CHUNK = 3600.0
 CATCH_UP = 5.0
 """Seconds that one look spends at most on the samples that nobody has looked at for long: meanwhile nobody hears of it,
 and no guard is renewed."""
+PATIENCE = 10_000.0
+"""Milliseconds of answers in one look, after which no more is asked in it: meanwhile no guard is renewed."""
 MAX_POINTS = 10000
 """Points that one range query asks for at most (Prometheus allows 11,000)."""
 MAX_PAUSE = 5.0
@@ -308,6 +310,10 @@ class Gate:
             # One request that is not answered in time is enough: people wait for a sign of life.
             raise look.down
         if key not in look.answers:
+            spent = sum(answer.ms for answer in look.answers.values())
+            if spent > PATIENCE:
+                look.down = SourceDownError(f"{len(look.answers)} answers of Prometheus took {spent / 1000:.0f} s")
+                raise look.down
             try:
                 look.answers[key] = ask()
             except SourceDownError as e:

@@ -106,6 +106,17 @@ def test_a_healthy_green_passes_when_the_window_is_over() -> None:
     assert json.loads(json.dumps(as_result(result), allow_nan=False))["criteria"][0]["bad"] == 0
 
 
+def test_a_slow_source_is_not_asked_for_longer_than_a_guard_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer takes 0.5 ms here. What was not asked is not known, and what was is not asked twice."""
+    monkeypatch.setattr(_gate, "PATIENCE", 1.2)
+    source = Source(HEALTHY, {"up": [lambda _t: 1.0]})
+    gate = make(source, ERRORS, VALUE)
+    result = gate.run(0)
+    assert (result.verdict.verdict, result.verdict.reason) == ("open", "unreachable")
+    assert "3 answers of Prometheus took 0 s" in result.readings[-1].message
+    assert len(source.asked) == 3
+
+
 def test_errors_from_a_moment_on_fail_with_their_action() -> None:
     counters = {
         "n{}": {"instance=a,code=200": rate(100), "instance=a,code=500": rate(20, START + 30)},
