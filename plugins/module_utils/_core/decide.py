@@ -41,7 +41,7 @@ class Decision:
 
     ``steps`` are those that remain, each with ``allowed``: the weights that may be found before it. ``differences``
     are what does not agree, one sentence each. ``sentence`` is for the person at the terminal. ``min_ready`` is how
-    many instances of ``to_colour`` must be ready.
+    many instances of ``to_colour`` must be ready; ``at_once``: as many are, so that a way back has to start none first.
     """
 
     kind: str
@@ -52,6 +52,7 @@ class Decision:
     min_ready: int
     steps: tuple[dict[str, Any], ...] = ()
     differences: tuple[str, ...] = ()
+    at_once: bool = False
 
     def as_result(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -64,6 +65,7 @@ class Decision:
             "differences": list(self.differences),
             "sentence": self.sentence,
             "min_ready": self.min_ready,
+            "at_once": self.at_once,
         }
 
 
@@ -148,7 +150,8 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, 
     steps = _back_steps(plan, left, reality.weight) if progressive else ()
     if steps:
         sentence += f" {left} keeps {', '.join(str(step['share']) for step in steps)} % for a while each."
-    return Decision(ROLL_BACK, left, back, goal, sentence, needed, steps, tuple(found))
+    at_once = not steps and reality.ready.get(back, 0) >= needed
+    return Decision(ROLL_BACK, left, back, goal, sentence, needed, steps, tuple(found), at_once)
 
 
 def _back_steps(plan: Mapping[str, Any], left: str, weight: int | None) -> tuple[dict[str, Any], ...]:

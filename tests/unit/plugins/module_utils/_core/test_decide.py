@@ -208,6 +208,7 @@ def test_the_first_migration_begins_and_the_second_run_has_nothing_to_do() -> No
         "differences": [],
         "sentence": "shop moves from blue to green, which gets 10 %, 50 %, 100 %.",
         "min_ready": 2,
+        "at_once": False,
     }
     run(world.cutover(make_plan()))
     again = decide.decide(make_plan(), world.state, world.reality)
@@ -618,3 +619,21 @@ def test_the_way_back_needs_no_more_than_what_is_left_has(green: int, needed: in
     """R-A5: from a broken green, one instance of blue is a way out."""
     reality = Reality(100, 100, {"blue": 1, "green": green})
     assert decide.decide_rollback(make_plan(), World().state, reality).min_ready == needed
+
+
+@pytest.mark.parametrize(
+    ("ready", "at_once"),
+    [
+        ({"blue": 2, "green": 2}, True),
+        ({"blue": 1, "green": 2}, False),
+        ({"blue": 1, "green": 1}, True),
+        ({"blue": 1, "green": 0}, True),
+        ({"blue": 0, "green": 0}, False),
+        ({}, False),
+    ],
+)
+def test_a_way_back_starts_nothing_first_where_enough_is_ready(ready: dict[str, int], at_once: bool) -> None:
+    reality = Reality(50, 50, ready, None)
+    assert decide.decide_rollback(make_plan(), journal.State(), reality).at_once is at_once
+    by_steps = make_plan(back_steps={"shares": [25], "settle": 1})
+    assert not decide.decide_rollback(by_steps, journal.State(), reality, progressive=True).at_once
