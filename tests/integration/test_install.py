@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -77,7 +78,7 @@ def test_dependencies_are_those_that_are_used() -> None:
     """Every foreign collection that a playbook or a role names is declared, and no other."""
     declared = set(yaml.safe_load((ROOT / "galaxy.yml").read_text())["dependencies"])
     texts = "\n".join(path.read_text() for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml"))
-    names = {".".join(word.split(".")[:2]) for word in texts.split() if word.count(".") == 2 and word.endswith(":")}
+    names = set(re.findall(r"^[ -]*(\w+\.\w+)\.\w+:", texts, re.MULTILINE))
     assert names - {"ansible.builtin", "bluegreen.cutover"} == declared
 
 
