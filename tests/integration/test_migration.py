@@ -131,13 +131,14 @@ def hold(path: Path) -> dict[str, Any]:
     return {"ansible.builtin.wait_for": {"path": str(path)}, "delegate_to": "localhost", "run_once": True}
 
 
-def read_until(process: subprocess.Popen[str], words: bytes) -> None:
-    """Read what a play says, up to ``words``."""
+def read_until(process: subprocess.Popen[str], words: bytes) -> str:
+    """What a play says, up to ``words`` and perhaps more."""
     said = b""
     while words not in said:
         more = os.read(process.stdout.fileno(), 65536) if process.stdout else b""
         assert more, said.decode()
         said += more
+    return said.decode()
 
 
 def ended(lab: Lab, process: subprocess.Popen[str], *, failed_with: str | None = None) -> Run:
@@ -224,11 +225,12 @@ def test_a_second_run_is_refused_or_waits(shop: Lab, play: Any, tmp_path: Path) 
     assert lease["owner"]["pid"] == first.pid
     refused = ended(shop, play(PLAN, BEGUN), failed_with="because 'release 7'; its lease ends in")
     assert f"(pid {first.pid}) since" in " ".join(refused.stdout.split())
-    second = play(PLAN, BEGUN, GIVE_UP, cutover_lease_wait=60)
-    read_until(second, b"; waiting for ")
+    second = play(PLAN, BEGUN, GIVE_UP, cutover_lease_wait=240)
+    said = read_until(second, b"; waiting for ")
     (tmp_path / "go").touch()
     ended(shop, first)
-    ended(shop, second)
+    waited = shop.finish(second)
+    assert waited.rc == 0, said + waited.stdout
     assert [event["kind"] for event in events(shop)] == ["began", "failed"] * 2
 
 
