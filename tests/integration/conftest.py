@@ -151,14 +151,17 @@ class Lab:
     def kill(process: subprocess.Popen[str]) -> str:
         """SIGKILL a process and all that it has started, each by its id; return what it had said.
 
-        A worker of ansible-playbook is in a session of its own: what kills the process group does not reach it.
+        A worker of ansible-playbook is in a session of its own: what kills the process group does not reach it. Each is
+        stopped first, so that it starts nothing more while those that it has started are looked for.
         """
-        started: dict[int, list[int]] = {}
-        for pid, parent, _command in Lab.processes():
-            started.setdefault(parent, []).append(pid)
-        ids = [process.pid]
-        for pid in ids:  # which grows as it is read
-            ids += started.get(pid, [])
+        ids: list[int] = []
+        found = [process.pid]
+        while found:
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            ids += found
+            found = [pid for pid, parent, _command in Lab.processes() if parent in ids and pid not in ids]
         for pid in ids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
