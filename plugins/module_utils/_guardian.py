@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import enough_to_return
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     FencedError,
@@ -188,10 +189,9 @@ class Guardian:
         try:
             change(target["min_ready"])
         except NotReadyError as error:
-            # A part of the old colour does where the other one has no more to serve with, after a host is lost say.
             ready = error.evidence["reading"]["ready"]
-            others = max(n for colour, n in ready.items() if colour != target["back_to"])
-            change(max(1, min(target["min_ready"], others)))
+            left = max(n for colour, n in ready.items() if colour != target["back_to"])
+            change(enough_to_return(target["min_ready"], left))
 
     def _close(self, token: int) -> None:
         """Record that it is done, and disarm."""

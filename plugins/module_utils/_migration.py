@@ -237,10 +237,7 @@ class Migration:
                 self.store.write_gate({"asked": asked, "state": gate["state"]})
             if outcome.kind == holding.PASSED:
                 seen = {**seen, "verdict": "pass"}
-            # A gate judges a criterion anew that only asked for help: while it gathers, it still says so.
-            again = seen.get("verdict") == "open" and hold["wanted"] in holding.GOES_ON
-            known = (hold["verdict"], hold["wanted"])
-            if "verdict" in seen and not again and known != (seen["verdict"], seen.get("wanted")):
+            if holding.is_news(hold, seen.get("verdict"), seen.get("wanted")):
                 self._write(token, "gate_seen", **_seen(seen))
             saved = self.store.read_gate() or {}
         state = saved.get("state") if saved.get("asked") == asked else None

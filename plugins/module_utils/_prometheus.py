@@ -65,6 +65,12 @@ def read_token(path: str) -> str:
         raise InputError(f"The token of Prometheus in {path} cannot be read on this host: {error.strerror}.") from error
 
 
+def connection_of(source: Mapping[str, Any]) -> Connection:
+    """To the Prometheus that a plan names; ``InputError`` where its token cannot be read."""
+    token = read_token(source["token_file"]) if source.get("token_file") else None
+    return Connection(source["url"], token=token, ca_path=source.get("ca_path"))
+
+
 @dataclass(frozen=True)
 class Answer:
     """The data of an answer, and what an evaluation records of it. ``ms``: milliseconds."""

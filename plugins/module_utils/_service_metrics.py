@@ -17,7 +17,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit im
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.counters import grown
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import make_targets
-from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import Connection, Prometheus, read_token
+from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import Prometheus, connection_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 
 SAMPLES = 20_000
@@ -38,8 +38,7 @@ def source(plan: Mapping[str, Any]) -> Prometheus:
     given = plan.get("prometheus") or {}
     if not plan.get("metrics") or not given.get("url"):
         raise InputError("the plan has no metrics; set cutover_metrics and cutover_prometheus")
-    token = read_token(given["token_file"]) if given.get("token_file") else None
-    return Prometheus(Connection(given["url"], token=token, ca_path=given.get("ca_path")), Circuit())
+    return Prometheus(connection_of(given), Circuit())
 
 
 def began(plan: Mapping[str, Any]) -> float:

@@ -16,10 +16,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decid
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause
 from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import Gate, Options
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
-    Connection,
     Prometheus,
     SourceDownError,
-    read_token,
+    connection_of,
 )
 
 EVERY = 1.0
@@ -34,12 +33,12 @@ class Triggers:
         scrape = float(source["scrape_interval"])
         self.every = min(EVERY, scrape)
         settings = Settings(window=scrape, scrape=scrape, max_age=3 * scrape, hold=0.0)
-        self._gate = Gate(Options(triggers, settings), _connection(source))
+        self._gate = Gate(Options(triggers, settings), connection_of(source))
 
     def look(self) -> list[Reading]:
         """Where each stands now. Raises ``CutoverError`` where the question, or who asks, is wrong."""
         # Its token may have been renewed; and with a circuit of its own each time, a guard does not rest for a minute.
-        self._gate.prometheus = Prometheus(_connection(self.source), Circuit())
+        self._gate.prometheus = Prometheus(connection_of(self.source), Circuit())
         return self._gate.look()
 
 
@@ -68,7 +67,7 @@ class Watch:
         if wanted == self._asked:
             return
         self._stop.set()
-        self._stop, self._asked, self._found = threading.Event(), wanted, []
+        self._stop, self._asked, self._found, self.problem = threading.Event(), wanted, [], ""
         if wanted is not None:
             watched = (*wanted, self._stop, self._found)
             threading.Thread(target=self.watch, args=watched, daemon=True).start()
@@ -105,6 +104,9 @@ class Watch:
                 if reading.status == "unknown":
                     down = reading.reason == SourceDownError.reason
                     wrong = reading.message if down else f"{reading.name!r} is not known: {reading.message}"
+            if stop.is_set():
+                # What an old watch still finds is nobody's any more.
+                return
             if wrong and wrong != self.problem:
                 self.tell(f"triggers: {wrong}")
             self.problem = wrong
@@ -114,8 +116,3 @@ class Watch:
 def _sentence(reading: Reading) -> str:
     value = "unknown" if reading.value is None else f"{reading.value:g}"
     return f"'{reading.name}' was {value} (limit {reading.bound:g}), {reading.message}"
-
-
-def _connection(source: Mapping[str, Any]) -> Connection:
-    token = read_token(source["token_file"]) if source.get("token_file") else None
-    return Connection(source["url"], token=token, ca_path=source.get("ca_path"))

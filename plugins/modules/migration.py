@@ -174,6 +174,10 @@ decision:
       description: How many instances of C(to) must be ready; on the way back no more than the colour that is left has.
       type: int
       returned: success
+    at_once:
+      description: On the way back, whether as many are ready now, so that none has to be started first.
+      type: bool
+      returned: success
     sentence:
       description: The same for a person.
       type: str

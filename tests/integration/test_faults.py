@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .conftest import AT_ONCE
+
 if TYPE_CHECKING:
     from load import Background, Result
 
@@ -39,13 +41,6 @@ STATE = "/var/lib/bluegreen-cutover/shop"
 STEPS = [{"share": 50}, {"share": 100}]
 # Not by its stores, whose own patience ends on a machine that has much to do.
 VERIFY = [{"path": "/api/v1/ping", "budget_ms": 10_000}]
-# Of every cutover of the inventory nextgeneration here.
-NEXTGENERATION: dict[str, Any] = {
-    "cutover_steps": [{"share": 100}],
-    "cutover_gate": None,
-    "cutover_performance": None,
-    "cutover_rehearsal": {"required": False},
-}
 LAST_STEP = "Send the candidate its share, in percent: 100"
 
 ASK_HAPROXY = """
@@ -263,7 +258,7 @@ def test_killed_after_every_change_on_one_host(lab: Lab, monkeypatch: pytest.Mon
     with lab.load(f"http://{lab.address('solo')}:8000", rate=50, idle=10, duration=3000, slow_share=0.0) as running:
         names = killed_after_every_change(
             monkeypatch,
-            lambda to: lab.playbook("cutover", "nextgeneration", {**NEXTGENERATION, "cutover_to": to}),
+            lambda to: lab.playbook("cutover", "nextgeneration", {**AT_ONCE, "cutover_to": to}),
             "green",
             "blue",
         )
@@ -272,7 +267,7 @@ def test_killed_after_every_change_on_one_host(lab: Lab, monkeypatch: pytest.Mon
     assert lost(result) == {}
     assert colours(result, 0) == {"blue", "green"}
     # Blue serves when the next test begins.
-    lab.playbook("cutover", "nextgeneration", {**NEXTGENERATION, "cutover_to": "blue"}).ok()
+    lab.playbook("cutover", "nextgeneration", {**AT_ONCE, "cutover_to": "blue"}).ok()
     lab.playbook("status", "nextgeneration").ok()
 
 
@@ -569,17 +564,17 @@ def test_redirect_replaced_by_hand_is_refused_until_accepted(lab: Lab) -> None:
         # Not ours at all: nobody can tell what it does.
         lab.ssh("solo", replace % (":8001", ":8002"))
         refused(
-            lab.playbook("cutover", "nextgeneration", NEXTGENERATION),
+            lab.playbook("cutover", "nextgeneration", AT_ONCE),
             f"the nftables table {table} does not redirect port 8000",
         )
         # Ours, with another weight.
         lab.ssh("solo", replace % (half, half))
         refused(
-            lab.playbook("cutover", "nextgeneration", NEXTGENERATION),
+            lab.playbook("cutover", "nextgeneration", AT_ONCE),
             "the router sends 30 % to green now, but 0 % after a reload or a reboot",
             "cutover_accept_reality=true",
         )
-        lab.playbook("cutover", "nextgeneration", {**NEXTGENERATION, "cutover_accept_reality": True}).ok()
+        lab.playbook("cutover", "nextgeneration", {**AT_ONCE, "cutover_accept_reality": True}).ok()
         lab.playbook("status", "nextgeneration").ok()
     assert lost(running.result()) == {}
     lab.playbook("rollback", "nextgeneration").ok()

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .conftest import AT_ONCE
+
 if TYPE_CHECKING:
     from .conftest import Lab, Run
 
@@ -421,7 +423,7 @@ def test_a_router_that_is_rebooted_comes_up_on_blue(site: Site) -> None:
         "nextgeneration",
         "nextgeneration",
         8000,
-        {"cutover_steps": [{"share": 100}], "cutover_gate": None, "cutover_rehearsal": {"required": False}},
+        AT_ONCE,
     )
     sites = [site, nginx, lua, nftables]
     for one in (nginx, lua, nftables):

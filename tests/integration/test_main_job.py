@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .conftest import AT_ONCE
+
 if TYPE_CHECKING:
     from load import Record, Result
 
@@ -125,13 +127,6 @@ GREEN_ALONE = ["inactive", "active", "disabled", "enabled"]
 INVENTORIES = {
     "local": ("shop", "router", ("app1", "app2"), 8080, "10 %, 50 %, 100 %"),
     "nextgeneration": ("nextgeneration", "solo", ("solo",), 8000, "100 %"),
-}
-# The shortest way, with nothing that takes its time; what that inventory asks for is in test_nextgeneration.py.
-AT_ONCE = {
-    "cutover_steps": [{"share": 100}],
-    "cutover_gate": None,
-    "cutover_performance": None,
-    "cutover_rehearsal": {"required": False},
 }
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import shlex
 import subprocess
@@ -41,8 +40,6 @@ TOTAL = 100
 ERRORS = 0.001
 """What both colours fail of their requests; in the last hour of the last hold green fails REGRESSION."""
 REGRESSION = 0.05
-LIMIT = 180
-"""Seconds that the whole migration may take, where nobody else wants the processors."""
 
 HOSTS = ("router", "app1", "app2")
 PYTHON = "/usr/local/bin/python3-then"
@@ -272,7 +269,6 @@ def test_a_regression_in_the_last_hour_of_twelve_days(lab: Lab, tmp_path: Path, 
             assert (hold["weight"], hold["seconds"]) == (share, days * DAY)
             assert 0 <= hold["at"] - begin < 120
         assert [event["verdict"] for event in kinds(events, "gate_seen")] == [*["open", "pass"] * 6, "open", "fail"]
-        assert took < LIMIT * max(1, os.getloadavg()[1] / len(os.sched_getaffinity(0)))
 
     bring_back(lab)
     with simulated(lab, tmp_path / "good", good) as site:

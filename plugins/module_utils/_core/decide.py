@@ -127,6 +127,14 @@ def decide(
     )
 
 
+def enough_to_return(min_ready: int, left: int) -> int:
+    """How many instances of a colour must be ready to go back to it, from one that has ``left`` ready.
+
+    As many as are left are enough: from a broken colour, or after a host is lost, any instance is a way out.
+    """
+    return max(1, min(min_ready, left))
+
+
 def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, progressive: bool = False) -> Decision:
     """What ``rollback.yml`` has to do: ``roll_back``, or ``nothing``. A difference never stops it.
 
@@ -137,8 +145,7 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, 
     goal = side(back)
     found = differences(plan, state, reality)
     at_rest = state.phase in journal.CLOSED and reality.weight == reality.persisted == goal
-    # As many as there are on the side that is left are enough: from a broken colour any instance is a way out.
-    needed = max(1, min(plan["min_ready"], reality.ready.get(left, 0)))
+    needed = enough_to_return(plan["min_ready"], reality.ready.get(left, 0))
     if at_rest and _whole(plan, back, reality):
         sentence = f"Nothing to do: {back} serves {service} alone."
         return Decision(NOTHING, left, back, goal, sentence, needed, differences=tuple(found))

@@ -86,6 +86,16 @@ def judge(
     return Outcome(WAITING, left, watch, sentence, None if again else wanted)
 
 
+def is_news(hold: Mapping[str, Any], verdict: str | None, wanted: str | None) -> bool:
+    """Whether what a look found is to be recorded: the journal of weeks has no line for each look.
+
+    The gate judges a criterion anew that only asked for help: while it gathers again, nothing has changed.
+    """
+    if verdict is None or (verdict == "open" and hold["wanted"] in GOES_ON):
+        return False
+    return (hold["verdict"], hold["wanted"]) != (verdict, wanted)
+
+
 def _required_are_proven(criteria: Sequence[Mapping[str, Any]]) -> bool:
     required = [one for one in criteria if one["required"]]
     return bool(required) and all(one["status"] == "proven" for one in required)

@@ -159,6 +159,23 @@ def test_a_watch_begins_when_its_token_is_there(source: Source, tmp_path: Path) 
     assert "cannot be read on this host" in said[0]
 
 
+def test_what_an_old_watch_finds_wrong_is_nobodys(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(_triggers.threading, "Thread", lambda **given: Quiet(watched, given["args"]))
+    said: list[str] = []
+    one = Watch(said.append)
+    one.set({"triggers": [TRIGGER], "prometheus": SOURCE})
+    one.problem = "p did not answer"
+
+    def ended(_at: int) -> CutoverError:
+        one.set(None)
+        return SourceDownError("p did not answer")
+
+    source.error = ended
+    one.watch(*watched[0])
+    assert (one.problem, said) == ("", [])
+
+
 def test_one_that_knows_nothing_says_so(source: Source) -> None:
     source.value = lambda _at: None
     one = Watch(lambda _line: None)

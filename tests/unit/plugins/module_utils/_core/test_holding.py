@@ -68,3 +68,23 @@ def test_what_was_missed_is_judged_before_the_run_ends() -> None:
 def test_days_and_hours_are_told_as_such() -> None:
     assert judge({"verdict": "open", "left": 2.5 * 86_400}).sentence.startswith("2.5 days")
     assert judge({"verdict": "open", "left": 10_800.0}).sentence.startswith("3.0 hours")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "news"),
+    [
+        ((None, None), ("open", None), True),
+        (("open", None), ("open", None), False),
+        (("open", None), ("fail", "notify"), True),
+        (("fail", "notify"), ("open", None), False),
+        (("fail", "notify"), ("fail", "notify"), False),
+        (("fail", "notify"), ("fail", "rollback"), True),
+        (("fail", "notify"), ("inconclusive", None), True),
+        (("fail", "notify"), ("pass", None), True),
+        (("open", None), (None, None), False),
+    ],
+)
+def test_what_is_news_of_a_gate(
+    before: tuple[str | None, str | None], now: tuple[str | None, str | None], news: bool
+) -> None:
+    assert holding.is_news({"verdict": before[0], "wanted": before[1]}, *now) is news
