@@ -49,11 +49,16 @@ PACKAGES = [
     "postgresql-15",
     "pgbouncer",
     "redis-server",
+    "rabbitmq-server",
+    # what snapshots are encrypted with
+    "age",
+    "gnupg",
     # the service
     "python3-aiohttp",
     "python3-asyncpg",
     "python3-psycopg2",
     "python3-redis",
+    "python3-celery",
     "python3-prometheus-client",
 ]
 

@@ -105,3 +105,21 @@ class HeldError(CutoverError):
     """A hold cannot be judged: the candidate keeps its share until somebody has looked."""
 
     reason = "held"
+
+
+class SnapshotError(CutoverError):
+    """A snapshot cannot be taken, proven, found whole or restored; what was there is as it was."""
+
+    reason = "snapshot"
+
+
+class QueueError(CutoverError):
+    """A queue could not be read, or was not empty when the time for draining it ended."""
+
+    reason = "queue"
+
+
+class FreezeError(CutoverError):
+    """Writers could not be held, or are not held any more."""
+
+    reason = "freeze"

@@ -1,0 +1,88 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Snapshot engines: how one stateful part is written to files, and brought back. One file per engine, one protocol.
+
+An engine knows its server and its formats. What makes files an artifact (the folder, its manifest, checksums, the
+final name, encryption, expiry) is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+#: Says what is being done, for a person who waits; called at least every 10 s by whatever takes longer.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Content:
+    """One thing that a part holds: a table, the keys of one type, a file tree, a collection.
+
+    ``count`` is how many rows, keys, files or points it has. ``digest`` does not depend on their order; None where only
+    the count can be known. ``at_least`` is for what goes on outside of a snapshot, such as a sequence: a restored one
+    may be ahead, never behind.
+    """
+
+    count: int
+    digest: str | None
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an engine wrote.
+
+    ``source`` says where from (host, port, database, prefix, paths), with no secret in it. ``versions`` names the
+    server and the tools. ``consistent_at`` is the moment that all of it shows, in unix seconds; ``point_in_time`` is
+    false where others could write while it was read. ``contents`` were read in the same view of the data as the files,
+    by name. ``mark`` is what ``written_since`` compares with later.
+    """
+
+    source: dict[str, Any]
+    versions: dict[str, str]
+    consistent_at: float
+    point_in_time: bool
+    contents: dict[str, Content]
+    mark: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one thing has had written to it since a snapshot: how many ``what`` (rows inserted, keys, bytes of WAL)."""
+
+    name: str
+    what: str
+    count: int
+
+
+class Engine(Protocol):
+    """A provider. Constructed with the part's options and a ``Progress``; everything raises ``SnapshotError``.
+
+    Secrets come by files or by the environment of a child process, never on a command line, and are in no message.
+    """
+
+    name: str
+
+    def check(self) -> None:
+        """Raise what would keep ``take`` from succeeding: not reachable, no permission, tools older than the server."""
+
+    def take(self, folder: Path) -> Taken:
+        """Write the part into ``folder``, an empty directory of mode 0700; change nothing else."""
+
+    def scratch(self, folder: Path, taken: Taken) -> AbstractContextManager[Mapping[str, Content]]:
+        """Restore ``folder`` into a place of its own, give what it then holds, remove the place whatever happens."""
+
+    def restore(self, folder: Path, taken: Taken) -> None:
+        """Put ``folder`` in the place of what is there now; what fails on the way leaves what was there."""
+
+    def contents(self) -> Mapping[str, Content]:
+        """Read what the part holds now, as ``Taken.contents`` does."""
+
+    def written_since(self, taken: Taken) -> list[Written]:
+        """Count what was written since ``taken``; an empty list only when it is certain that nothing was."""
