@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guarding
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run as run_command
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import enough_to_return
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
@@ -34,7 +35,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import 
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore, LockedError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._triggers import Watch
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run as run_command
 
 TICK = 0.1
 """Seconds between two looks at what is armed."""

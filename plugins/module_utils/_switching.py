@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _connections, _guarding, _lifecycle, _routing
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._connections import Connection
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Target, make_target, make_targets
@@ -25,7 +26,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import (
     unhealthy,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import Run, SystemdUnit
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import SystemdUnit
 
 #: For one question about readiness or metrics, in milliseconds; a slower answer is not a healthy one.
 BUDGET_MS = 2000

@@ -141,11 +141,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import (
     _guarding,
     _triggers,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
 
 
 def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:

@@ -122,8 +122,9 @@ units:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _connections
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import read_units, run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import read_units
 
 
 def main() -> None:

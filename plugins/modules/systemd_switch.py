@@ -275,9 +275,9 @@ stop:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._switching import difference, switch
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run
 
 
 def main() -> None:

@@ -7,25 +7,18 @@
 from __future__ import annotations
 
 import calendar
-import os
 import re
 import shlex
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import CANNOT_RUN, Run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, WorkloadError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import State
 
-#: Runs a command with an end: argument vector, seconds → exit status, standard output, standard error.
-Run = Callable[[Sequence[str], float], "tuple[int, str, str]"]
-
-#: Exit status when the time has ended, as timeout(1) has it, and when there is no such command, as a shell has it.
-TIMED_OUT = 124
-CANNOT_RUN = 127
 #: For what systemd answers from memory, in seconds.
 QUICK = 30.0
 JOURNAL_LINES = 30
@@ -49,30 +42,6 @@ _NOT_LOADED = {
     "bad-setting": "has a mistake in its unit file. 'systemd-analyze verify' shows it",
     "error": "cannot be loaded. 'systemctl status' says why",
 }
-
-
-def run(argv: Sequence[str], seconds: float) -> tuple[int, str, str]:
-    """Run a command for at most ``seconds``; its answers come in English and UTC.
-
-    Not AnsibleModule.run_command: that has no end, and now and then it sleeps for a second after the command's own.
-    """
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return TIMED_OUT, "", f"it did not end within {seconds:.0f} s"
-    except OSError as error:
-        return CANNOT_RUN, "", f"{error}; is this host run by systemd?"
-    return done.returncode, done.stdout, done.stderr
 
 
 def check_name(unit: str) -> str:
@@ -128,6 +97,8 @@ def _ran(run: Run, argv: Sequence[str], seconds: float) -> str:
     status, out, err = run(argv, seconds)
     if status:
         said = (err or out).strip()
+        if status == CANNOT_RUN:
+            said += "; is this host run by systemd?"
         raise WorkloadError(f"{shlex.join(argv)} failed with status {status}: {said}", {"stderr": err, "stdout": out})
     return out
 
