@@ -18,7 +18,7 @@ type: notification
 short_description: Run a shell command once, at the start of one task
 description:
   - E(AT_TASK) says which one, by a part of its name; the end of the play counts as a task named C(the end). With
-    C(change 3) it is the one after the third task that has changed something.
+    C(after Start it) it is the one after a task of that name that has changed something.
   - E(AT_TASK_COMMAND) is the command. Ansible waits for it; its parent is ansible-playbook itself.
 author:
   - bluegreen.cutover contributors (@bluegreen)
@@ -34,8 +34,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
     def __init__(self) -> None:
         super().__init__()
         self._wanted = os.environ["AT_TASK"]
-        self._changes = 0
-        self._changed = False
+        self._changed = ""
         self._done = False
 
     def v2_playbook_on_task_start(self, task: Any, **_more: Any) -> None:
@@ -45,12 +44,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         self._begin("the end")
 
     def v2_runner_on_ok(self, result: Any, **_more: Any) -> None:
-        self._changed |= bool(result.result.get("changed"))
+        if result.result.get("changed"):
+            self._changed = "after " + result.task.get_name().rpartition(" : ")[2]
 
     def _begin(self, name: str) -> None:
-        self._changes += self._changed
-        after = f"change {self._changes}" if self._changed else ""
-        self._changed = False
-        if not self._done and (self._wanted == after or self._wanted in name):
+        changed, self._changed = self._changed, ""
+        if not self._done and (self._wanted == changed or self._wanted in name):
             self._done = True
             subprocess.run(["/bin/sh", "-c", os.environ["AT_TASK_COMMAND"]], check=False)
