@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import itertools
 import json
 import signal
 import socket
@@ -217,7 +216,9 @@ def shop(lab: Lab, _router: None, tmp_path: Path) -> Iterator[Shop]:
         yield one
 
 
-def killed_after_every_change(patch: pytest.MonkeyPatch, cutover: Callable[[str], Run], to: str, back: str) -> list[str]:
+def killed_after_every_change(
+    patch: pytest.MonkeyPatch, cutover: Callable[[str], Run], to: str, back: str
+) -> list[str]:
     """``kill -9`` of ansible-playbook after each of its tasks that changes something; each run goes on where the one
     before was killed, to the next change, and the last one finishes.
 
