@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Union
 
 from ._core.circuit import Circuit
@@ -40,7 +40,15 @@ from ._core.gate.decide import (
     covered,
     decide,
 )  # fmt: skip
-from ._prometheus import Answer, Connection, Prometheus, SourceDownError, SourceRefusedError, jsonable, read_token
+from ._prometheus import (
+    Answer,
+    Connection,
+    Prometheus,
+    SourceDownError,
+    SourceRefusedError,
+    connection_of,
+    jsonable,
+)  # fmt: skip
 
 STATE_VERSION = 1
 CHUNK = 3600.0
@@ -604,6 +612,7 @@ CONNECTION_ARGUMENTS: dict[str, Any] = {
     "token_file": {"type": "path", "no_log": False},
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
+    "password_file": {"type": "path", "no_log": False},
     "ca_path": {"type": "path"},
     "client_cert": {"type": "path"},
     "client_key": {"type": "path", "no_log": False},
@@ -632,9 +641,7 @@ def make_connection(given: Mapping[str, Any]) -> Connection:
     """From ``CONNECTION_ARGUMENTS``."""
     if not 0 < given["timeout"] <= 300:
         raise InputError("timeout: give seconds between 0 and 300.")
-    token = read_token(given["token_file"]) if given["token_file"] else given["token"]
-    known = {key: given[key] for key in CONNECTION_ARGUMENTS if key != "token_file"}
-    return Connection(**{**known, "token": token})
+    return replace(connection_of(given), timeout=given["timeout"])
 
 
 def make_options(given: Mapping[str, Any]) -> Options:

@@ -57,18 +57,28 @@ class Connection:
     timeout: float = 4.0
 
 
-def read_token(path: str) -> str:
-    """The bearer token in the file ``path`` of this host."""
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise InputError(f"The token of Prometheus in {path} cannot be read on this host: {error.strerror}.") from error
-
-
 def connection_of(source: Mapping[str, Any]) -> Connection:
-    """To the Prometheus that a plan names; ``InputError`` where its token cannot be read."""
-    token = read_token(source["token_file"]) if source.get("token_file") else None
-    return Connection(source["url"], token=token, ca_path=source.get("ca_path"))
+    """To the Prometheus that a plan or a module's arguments name; ``InputError`` where its secret cannot be read.
+
+    A secret's file goes before the secret itself. It is read anew each time, because a token may be renewed.
+    """
+    known: dict[str, Any] = {name: source.get(name) for name in ("username", "ca_path", "client_cert", "client_key")}
+    return Connection(source["url"], token=_secret(source, "token"), password=_secret(source, "password"), **known)
+
+
+def _secret(source: Mapping[str, Any], name: str) -> str | None:
+    """The ``token`` or ``password``, from its file on this host where one is given. Never shows any of it."""
+    path = source.get(f"{name}_file")
+    if not path:
+        return source.get(name)
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"The {name} of Prometheus in {path} cannot be read on this host: {why}.") from error
+    if not secret:
+        raise InputError(f"The {name} of Prometheus in {path} is empty.")
+    return secret
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,8 @@ class Prometheus:
         try:
             context = ssl.create_default_context(cafile=c.ca_path)
             if c.client_cert:
-                context.load_cert_chain(c.client_cert, c.client_key)
+                # A key that needs a password would ask for it at a terminal.
+                context.load_cert_chain(c.client_cert, c.client_key, password="")
         except (OSError, ssl.SSLError) as e:
             raise InputError(
                 f"The certificate files cannot be used: {e}. Look at ca_path, client_cert, client_key."
@@ -253,14 +264,23 @@ def _checked(connection: Connection) -> SplitResult:
         raise InputError("url: has a user or password in it; give username and password, which are never shown.")
     if parts.query or parts.fragment:
         raise InputError("url: has a query or fragment; give the address only.")
+    _check_identity(connection, parts.scheme)
+    return parts
+
+
+def _check_identity(connection: Connection, scheme: str) -> None:
     if connection.token and connection.username:
         raise InputError("token and username exclude each other.")
     for name in ("token", "username", "password"):
-        if not (getattr(connection, name) or "").isprintable():
+        value = getattr(connection, name) or ""
+        if not value.isprintable() or (name == "token" and not value.isascii()):
             raise InputError(f"{name}: has a line break or another character in it that cannot be sent.")
-    if (connection.client_cert or connection.ca_path) and parts.scheme != "https":
+    if connection.password and not connection.username:
+        raise InputError("password needs username.")
+    if connection.client_key and not connection.client_cert:
+        raise InputError("client_key needs client_cert.")
+    if (connection.client_cert or connection.ca_path) and scheme != "https":
         raise InputError("client_cert and ca_path need an https url.")
-    return parts
 
 
 def jsonable(value: float | None, digits: int = 6) -> float | None:

@@ -15,6 +15,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit im
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import Settings
 from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import (
+    CONNECTION_ARGUMENTS,
     Gate,
     Options,
     as_result,
@@ -440,7 +441,8 @@ def test_options_that_cannot_be_meant(given: dict[str, Any], message: str) -> No
 
 def test_a_connection() -> None:
     given = {"url": "http://p", "timeout": 4.0}
-    keys = ("token", "token_file", "username", "password", "ca_path", "client_cert", "client_key")
+    keys = set(CONNECTION_ARGUMENTS)
     assert make_connection({**dict.fromkeys(keys), **given}) == Connection("http://p")
+    assert make_connection({**dict.fromkeys(keys), **given, "timeout": 1.5}).timeout == 1.5
     with pytest.raises(InputError, match="timeout"):
         make_connection({**dict.fromkeys(keys), **given, "timeout": 0})

@@ -7,6 +7,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -18,6 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus impo
     Prometheus,
     SourceDownError,
     SourceRefusedError,
+    connection_of,
     jsonable,
 )
 
@@ -160,12 +162,38 @@ def test_an_open_circuit_asks_nobody() -> None:
         ({"token": "s3cr3t\n"}, "token: has a line break"),
         ({"ca_path": "/x"}, "need an https url"),
         ({"url": "https://p", "ca_path": "/does/not/exist"}, "certificate files cannot be used"),
+        ({"url": "https://p", "client_cert": "/does/not/exist"}, "certificate files cannot be used"),
+        ({"url": "https://p", "client_key": "/x"}, "client_key needs client_cert"),
+        ({"password": TOKEN}, "password needs username"),
+        ({"token": "s3cr3t\N{RIGHTWARDS ARROW}"}, "another character in it that cannot be sent"),
     ],
 )
 def test_mistakes_in_the_connection(given: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         client(**given)
     assert "s3cr3t" not in str(caught.value.as_result())
+
+
+def test_secrets_come_from_files_that_go_before_what_is_given(tmp_path: Path) -> None:
+    for name in ("token", "password"):
+        (tmp_path / name).write_text(f" {name} \n")
+    source = {"url": "http://p", "token": "other", "token_file": str(tmp_path / "token")}
+    assert connection_of(source) == Connection("http://p", token="token")
+    source = {"url": "http://p", "username": "u", "password_file": str(tmp_path / "password")}
+    assert connection_of(source) == Connection("http://p", username="u", password="password")
+    assert connection_of({"url": "http://p", "client_cert": "/c", "client_key": "/k"}).client_key == "/k"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "No such file"), (b"", "is empty"), (b"\xff" + TOKEN.encode(), "it is not UTF-8")],
+)
+def test_a_secret_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path, content: bytes | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "it").write_bytes(content)
+    with pytest.raises(InputError, match=f"password of Prometheus in {tmp_path}/it.*{says}") as caught:
+        connection_of({"url": "http://p", "username": "u", "password_file": str(tmp_path / "it")})
+    assert TOKEN not in str(caught.value.as_result())
 
 
 def test_secrets_are_not_in_a_representation() -> None:
