@@ -266,6 +266,10 @@ SCHEMA: dict[str, Spec] = {
                 "As in the module bluegreen.cutover.prometheus_gate.", Spec("map", "One.", "a mapping"), required=True
             ),
             "no_data": _duration("How long nothing may be known before the gate is inconclusive.", default=120),
+            "patience": _duration(
+                "How long the gate may be unable to tell, without a break, before the candidate goes back.",
+                default=7 * 86_400,
+            ),
             "alpha": Spec(
                 "number", "Probability of failing a good candidate, per criterion.", "a number", default=0.01
             ),
@@ -459,6 +463,11 @@ SCHEMA: dict[str, Spec] = {
         default="no reason given",
     ),
     "cutover_lease_wait": _whole("Seconds to wait for another run on the same service to end.", 0, 86_400, default=0),
+    "cutover_accept_unproven": _text(
+        "Why a hold whose time is over is taken as passed where its gate has not proven it. For the command line.",
+        r"[^\n]*\S[^\n]*",
+        "one line that says why",
+    ),
     "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
 }
 
@@ -995,6 +1004,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         },
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
+        "accept_unproven": values["cutover_accept_unproven"],
     }
 
 

@@ -294,6 +294,7 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         ({"cutover_front": "http://router:99999"}, "cutover_front is 'http://router:99999'; an address like"),
         ({"cutover_front": 8080}, "cutover_front is 8080; an address like"),
         ({"cutover_to": "red"}, "cutover_to is 'red'; one of blue, green is needed"),
+        ({"cutover_accept_unproven": " "}, "cutover_accept_unproven is ' '; one line that says why is needed"),
         ({"cutover_accept_reality": "maybe"}, "cutover_accept_reality is 'maybe'; true or false is needed"),
         ({"cutover_min_ready": 3}, "cutover_min_ready is 3, and cutover_app has 2 hosts; a whole number 1…2 is needed"),
         ({"cutover_probes": [{"path": "health"}]}, "cutover_probes[0].path is 'health'; a path that begins with '/'"),
