@@ -84,7 +84,7 @@ class Options:
 
 @dataclass
 class Result:
-    """What a run of the gate found; ``state`` resumes it."""
+    """What a run of the gate found; ``state`` resumes it. Of ``missing`` seconds since its begin it knows nothing."""
 
     verdict: Verdict
     readings: list[Reading]
@@ -94,6 +94,7 @@ class Result:
     covered: float
     left: float
     behind: float = 0.0
+    missing: float = 0.0
     required_requests: int | None = None
     expected_requests: float | None = None
 
@@ -192,9 +193,10 @@ class Gate:
                 verdict, required, expected = self._reachable(verdict)
             if verdict.verdict != OPEN or rehearse or (deadline is not None and time.monotonic() + every > deadline):
                 done = covered(readings)
+                missing = max(0.0, (self.seen or 0.0) - (self.started or 0.0) - done)
                 return Result(
                     verdict, readings, self.dump(), self.evaluations, self.dropped, done,
-                    max(0.0, self.settings.window - done), self.behind, required, expected,
+                    max(0.0, self.settings.window - done), self.behind, missing, required, expected,
                 )  # fmt: skip
             if not self.behind:
                 self.pause(every)
@@ -693,6 +695,7 @@ def as_result(result: Result) -> dict[str, Any]:
         "covered": jsonable(result.covered),
         "left": jsonable(result.left),
         "behind": jsonable(result.behind),
+        "missing": jsonable(result.missing),
         "required_requests": result.required_requests,
         "expected_requests": jsonable(result.expected_requests),
         "progress": progress(result),

@@ -239,7 +239,7 @@ class Migration:
             if gate is not None:
                 self.store.write_gate({"asked": asked, "state": gate["state"]})
             if outcome.kind == holding.PASSED and not outcome.accepted:
-                seen = {**seen, "verdict": "pass"}
+                seen = {**seen, "verdict": "pass", "message": holding.said(seen) or outcome.sentence}
             if holding.is_news(hold, seen.get("verdict"), seen.get("wanted")):
                 self._write(token, "gate_seen", **_seen(seen))
             if outcome.accepted:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -488,6 +489,11 @@ def test_19_a_regression_in_hour_47_of_48(tmp_path: Path) -> None:
         # Over the whole window it looks healthy.
         assert result["criteria"][0]["value"] < 0.001
         assert result["criteria"][1]["covered"] > 47 * 3600
+        # The same in a window of a day, which was over a day before, and which nobody has looked at since it began.
+        day = replace(options, settings=replace(options.settings, window=24 * 3600))
+        unseen = {**Gate(day, Connection(server.url)).dump(), "started": time.time() - 49 * 3600}
+        result = as_result(Gate(day, Connection(server.url), unseen).run(None))
+        assert (result["verdict"], result["left"]) == ("fail", 0), result["message"]
     finally:
         server.stop()
         exporter.stop()

@@ -64,6 +64,8 @@ def judge(
     A gate that cannot tell for ``patience`` seconds, without a break, fails: what is not known for so long is no reason
     to stay. Somebody may go on before, with ``accepted`` saying why, but not before the time of the hold is over.
 
+    What the gate said to another run proves nothing any more: since then the candidate may have become bad.
+
     A broken criterion that lets the hold go on wants its action once, not again in each look, and does not keep the
     others from passing when the window is over.
     """
@@ -76,8 +78,10 @@ def judge(
         # Samples that are there are judged in this run, however long it may last.
         watch = slice_
     verdict = gate["verdict"] if gate is not None else None
-    if "pass" in (verdict, hold["verdict"]) or (not gated and left <= 0):
-        return Outcome(PASSED, 0.0, 0.0, "its hold is over" + (", and the gate passed" if gated else ""))
+    if gate is not None and verdict == "pass":
+        return Outcome(PASSED, 0.0, 0.0, "its hold is over, and the gate passed" + _unseen(hold, gate))
+    if not gated and left <= 0:
+        return Outcome(PASSED, 0.0, 0.0, "its hold is over")
     over = now >= hold["since"] + hold["seconds"] and not behind
     if gate is not None and verdict != "fail" and over and accepted:
         sentence = f"its hold is over, and is taken as passed without a proof: {accepted}; the gate said: {said(gate)}"
@@ -94,6 +98,14 @@ def judge(
         return Outcome(PASSED, 0.0, 0.0, f"its hold is over; {sentence}")
     again = (hold["verdict"], hold["wanted"]) == (verdict, wanted)
     return Outcome(WAITING, left, watch, sentence, None if again else wanted)
+
+
+def _unseen(hold: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
+    """What to say of the time of which a gate that passes knows nothing, where that is more than some scrapes."""
+    missing = gate.get("missing") or 0.0
+    if missing <= max(60.0, hold["seconds"] / 100):
+        return ""
+    return f"; for {span(missing)} since its beginning there was no data"
 
 
 def _cannot_tell(gate: Mapping[str, Any], left: float, blind: float, patience: float) -> Outcome:

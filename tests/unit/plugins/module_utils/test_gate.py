@@ -186,6 +186,40 @@ def test_a_window_that_is_over_passes_only_when_all_is_judged(monkeypatch: pytes
     assert waits == []
 
 
+def failing(since: float) -> dict[str, dict[str, Counter]]:
+    """Counters of a green that fails a sixth of its requests from a moment on."""
+    bad = rate(20, since)
+    return {
+        "n{}": {"instance=a,code=200": rate(100), "instance=a,code=500": bad},
+        'n{code="500"}': {"instance=a,code=500": bad},
+    }
+
+
+def test_what_happens_after_the_end_of_a_window_is_judged_before_it_passes() -> None:
+    """Nobody came at its end: an hour later green is bad, for the last ten minutes of five hours."""
+    source = Source(failing(START + 18000))
+    state = make(source, ERRORS, window=3600).run(0).state
+    source.time += 18600
+    result = make(source, ERRORS, window=3600, state=json.loads(json.dumps(state))).run(0)
+    assert (result.verdict.verdict, result.left) == ("fail", 0)
+
+
+def test_time_of_which_nothing_is_known_is_told() -> None:
+    """The window is covered; then Prometheus has nothing for two hours; then green is as good as before."""
+    source = Source(HEALTHY)
+    state = make(source, ERRORS, window=600).run(0).state
+    source.time += 9000
+    answer = source._answer
+    gap = range(int(START) + 1000, int(START) + 8200)
+    source._answer = lambda kind, rows: answer(  # type: ignore[method-assign]
+        kind, [{**row, "values": [one for one in row["values"] if int(one[0]) not in gap]} for row in rows]
+    )
+    result = make(source, ERRORS, window=600, state=state).run(0)
+    assert result.verdict.verdict == "pass"
+    assert result.missing == pytest.approx(7200, abs=60)
+    assert as_result(result)["missing"] == pytest.approx(7200, abs=60)
+
+
 def test_a_source_that_goes_down_while_the_past_is_judged_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_gate, "CHUNK", 300.0)
     source = Source(HEALTHY)

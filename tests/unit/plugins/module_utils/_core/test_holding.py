@@ -28,7 +28,19 @@ def test_without_a_gate_the_clock_decides() -> None:
 
 def test_with_a_gate_the_clock_does_not_decide() -> None:
     assert judge(now=9000.0).kind == "waiting"
-    assert judge(verdict="pass").kind == "passed"
+    assert judge({"verdict": "pass", "left": 0.0}).kind == "passed"
+
+
+def test_what_a_gate_said_in_another_run_is_no_pass() -> None:
+    """That run ended before it could take the next step: what has happened since has to be judged."""
+    assert judge(verdict="pass", now=9000.0).kind == "waiting"
+
+
+@pytest.mark.parametrize(("missing", "told"), [(7200.0, True), (30.0, False)])
+def test_a_pass_says_for_how_long_nothing_was_known(missing: float, told: bool) -> None:
+    sentence = judge({"verdict": "pass", "left": 0.0, "missing": missing}).sentence
+    assert sentence.startswith("its hold is over, and the gate passed")
+    assert ("for 2.0 hours since its beginning there was no data" in sentence) is told
 
 
 @pytest.mark.parametrize(
