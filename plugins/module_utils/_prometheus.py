@@ -14,6 +14,8 @@ import base64
 import http.client
 import json
 import math
+import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -29,12 +31,18 @@ RETRIES = (0.3,)
 """Pauses (s) before each further try of a request."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer that are read at most."""
+_TOO_MUCH = re.compile(r"too many samples|timed out|(exceed|more than).*(maximum|limit|max)", re.IGNORECASE)
+"""How Prometheus, Thanos, Mimir and VictoriaMetrics say that a query asks for more than they are told to answer."""
 
 
 class SourceDownError(CutoverError):
     """Prometheus did not answer, or not with an answer: nothing is known."""
 
     reason = "unreachable"
+
+
+class TooMuchError(SourceDownError):
+    """Prometheus did not answer a question that asks for too much at once, in samples, bytes or time."""
 
 
 class SourceRefusedError(CutoverError):
@@ -174,7 +182,11 @@ class Prometheus:
         for wait in (*RETRIES, None):
             try:
                 answer = self._once(path, fields)
-            except SourceDownError:
+            except SourceDownError as error:
+                if isinstance(error, TooMuchError) and error.evidence:
+                    # It is there, and would say the same again.
+                    self.circuit.succeeded()
+                    raise
                 if wait is None:
                     self.circuit.failed(self.clock())
                     raise
@@ -196,7 +208,10 @@ class Prometheus:
             if self.secure
             else http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         )
+        reached = False
         try:
+            link.connect()
+            reached = True
             method, body = ("GET", None) if fields is None else ("POST", urlencode(fields))
             link.request(method, self.path + path, body, self._headers)
             response = link.getresponse()
@@ -208,7 +223,9 @@ class Prometheus:
                 raise SourceRefusedError(f"{self.where}: the TLS handshake was refused: {self._clean(e)}.") from None
             raise SourceDownError(f"{self.where}: {self._clean(e)}.") from None
         except (OSError, http.client.HTTPException) as e:
-            raise SourceDownError(f"{self.where} did not answer: {self._clean(e) or type(e).__name__}.") from None
+            slow = reached and isinstance(e, socket.timeout)
+            kind = TooMuchError if slow else SourceDownError
+            raise kind(f"{self.where} did not answer: {self._clean(e) or type(e).__name__}.") from None
         finally:
             link.close()
         return self._read(status, content, (time.monotonic() - began) * 1000)
@@ -229,14 +246,18 @@ class Prometheus:
             raise SourceRefusedError(
                 f"{self.where} refuses us ({status}). Look at token, username, client_cert.", evidence
             )
+        if status in (422, 503) and _TOO_MUCH.search(said):
+            raise TooMuchError(f"{self.where} does not answer so much at once ({status}): {said}.", evidence)
         if 400 <= status < 500 and status not in (408, 429):
             raise SourceRefusedError(
                 f"{self.where} refuses the query ({status}): {said or 'no reason given'}.", evidence
             )
         if status != 200:
             raise SourceDownError(f"{self.where} failed ({status}): {said or 'no reason given'}.", evidence)
+        if len(body) > MAX_ANSWER:
+            raise TooMuchError(f"{self.where} answers with more than {MAX_ANSWER} bytes.", evidence)
         data = content.get("data") if isinstance(content, dict) and content.get("status") == "success" else None
-        if not isinstance(data, dict) or len(body) > MAX_ANSWER:
+        if not isinstance(data, dict):
             raise SourceDownError(
                 f"{self.where} answered 200 with something that is not a result of Prometheus.", evidence
             )

@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -151,9 +151,10 @@ class RealPrometheus:
         exporter_port: int | None,
         blocks: Path | None = None,
         web: dict[str, Any] | None = None,
+        flags: Sequence[str] = (),
         **shown: str,
     ) -> None:
-        self.folder, self.port, self.shown = folder, free_port(), shown
+        self.folder, self.port, self.shown, self.flags = folder, free_port(), shown, flags
         self.url = f"{'https' if web else 'http'}://127.0.0.1:{self.port}"
         # YAML's flow style is JSON.
         (folder / "web.yml").write_text(json.dumps(web or {}))
@@ -178,6 +179,7 @@ class RealPrometheus:
                 program("prometheus"), f"--config.file={self.folder}/prometheus.yml",
                 f"--storage.tsdb.path={self.data}", f"--web.listen-address=127.0.0.1:{self.port}",
                 "--storage.tsdb.retention.time=60d", f"--web.config.file={self.folder}/web.yml",
+                *self.flags,
             ],
             stdout=log, stderr=log,
         )  # fmt: skip

@@ -472,9 +472,10 @@ def backfill(folder: Path, hours: float, broken_from: float) -> Path:
     return folder / "data"
 
 
-def test_19_a_regression_in_hour_47_of_48(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("--query.max-samples=70",)], ids=["", "an hour is too much"])
+def test_19_a_regression_in_hour_47_of_48(tmp_path: Path, flags: tuple[str, ...]) -> None:
     exporter = Exporter()
-    server = RealPrometheus(tmp_path, exporter.port, backfill(tmp_path, 50, 49.2))
+    server = RealPrometheus(tmp_path, exporter.port, backfill(tmp_path, 50, 49.2), flags=flags)
     try:
         total = 'requests_total{job="old",instance="%s"}'
         criterion = {

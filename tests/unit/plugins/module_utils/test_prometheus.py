@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _prometheus
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
@@ -19,6 +20,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus impo
     Prometheus,
     SourceDownError,
     SourceRefusedError,
+    TooMuchError,
     connection_of,
     jsonable,
 )
@@ -32,9 +34,14 @@ class Link:
 
     answers: ClassVar[list[Any]] = []
     seen: ClassVar[list[dict[str, Any]]] = []
+    unreached: ClassVar[Exception | None] = None
 
     def __init__(self, host: str, port: int, **more: Any) -> None:
         self.to = (host, port, more)
+
+    def connect(self) -> None:
+        if self.unreached:
+            raise self.unreached
 
     def request(self, method: str, path: str, body: str, headers: dict[str, str]) -> None:
         self.seen.append({"to": self.to, "method": method, "path": path, "fields": parse_qs(body), "headers": headers})
@@ -58,7 +65,7 @@ class Link:
 
 @pytest.fixture(autouse=True)
 def _links(monkeypatch: pytest.MonkeyPatch) -> None:
-    Link.answers, Link.seen = [GOOD], []
+    Link.answers, Link.seen, Link.unreached = [GOOD], [], None
     monkeypatch.setattr(http.client, "HTTPConnection", Link)
     monkeypatch.setattr(http.client, "HTTPSConnection", Link)
 
@@ -142,6 +149,43 @@ def test_what_is_refused_is_not_tried_again(answer: Any, message: str) -> None:
         client(token=TOKEN).query("up")
     assert len(Link.seen) == 1
     assert TOKEN not in json.dumps(caught.value.as_result())
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (422, "query processing would load too many samples into memory in query execution"),
+        (503, "query timed out in query execution"),
+        (
+            422,
+            "the query exceeded the maximum number of chunks (err-mimir-max-chunks-per-query)",
+        ),
+        (422, "cannot select more than -search.maxSamplesPerQuery=1000000000 samples"),
+    ],
+)
+def test_what_is_too_much_at_once_is_known_and_not_asked_again(status: int, said: str) -> None:
+    Link.answers = [(status, json.dumps({"status": "error", "error": said}).encode())]
+    circuit = Circuit(failures=3)
+    with pytest.raises(TooMuchError, match="does not answer so much at once"):
+        client(circuit).query("up")
+    # It has answered: that is no failure of its.
+    assert (len(Link.seen), circuit.failures) == (1, 0)
+
+
+def test_an_answer_without_end_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_prometheus, "MAX_ANSWER", 20)
+    with pytest.raises(TooMuchError, match="more than 20 bytes"):
+        client().query("up")
+
+
+def test_too_slow_may_be_too_much_and_not_there_is_not() -> None:
+    Link.answers = [TimeoutError("timed out")]
+    with pytest.raises(TooMuchError):
+        client().query("up")
+    Link.unreached = TimeoutError("timed out")
+    with pytest.raises(SourceDownError) as caught:
+        client().query("up")
+    assert not isinstance(caught.value, TooMuchError)
 
 
 def test_an_open_circuit_asks_nobody() -> None:
