@@ -29,6 +29,9 @@ options:
   password:
     description: Password of basic authentication.
     type: str
+  password_file:
+    description: A file with that password, on the host that runs the module. It goes before O(password).
+    type: path
   ca_path:
     description: File with the certificates to trust, instead of the system's.
     type: path

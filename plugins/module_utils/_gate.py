@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Union
 
 from ._core.circuit import Circuit
@@ -40,11 +40,20 @@ from ._core.gate.decide import (
     covered,
     decide,
 )  # fmt: skip
-from ._prometheus import Answer, Connection, Prometheus, SourceDownError, SourceRefusedError, jsonable, read_token
+from ._prometheus import (
+    Answer,
+    Connection,
+    Prometheus,
+    SourceDownError,
+    SourceRefusedError,
+    TooMuchError,
+    connection_of,
+    jsonable,
+)  # fmt: skip
 
 STATE_VERSION = 1
 CHUNK = 3600.0
-"""Seconds of samples that one request asks for at most."""
+"""Seconds of samples that one request asks for at most; half as many where that is too much for Prometheus."""
 CATCH_UP = 5.0
 """Seconds that one look spends at most on the samples that nobody has looked at for long: meanwhile nobody hears of it,
 and no guard is renewed."""
@@ -76,7 +85,7 @@ class Options:
 
 @dataclass
 class Result:
-    """What a run of the gate found; ``state`` resumes it."""
+    """What a run of the gate found; ``state`` resumes it. Of ``missing`` seconds since its begin it knows nothing."""
 
     verdict: Verdict
     readings: list[Reading]
@@ -86,6 +95,7 @@ class Result:
     covered: float
     left: float
     behind: float = 0.0
+    missing: float = 0.0
     required_requests: int | None = None
     expected_requests: float | None = None
 
@@ -133,6 +143,11 @@ class Gate:
         # The server's time of the last look, and how many seconds of samples were left to be judged then.
         self.seen: float | None = state.get("seen", self.started)
         self.behind = 0.0
+        # The samples of one request overlap those of the one before by max_age.
+        s = self.settings
+        self.lookback = max(60.0, 5 * s.scrape, s.max_age)
+        self.least = max(self.lookback, 2 * s.max_age)
+        self.chunk: float = state.get("chunk", max(CHUNK, self.least))
         saved = state.get("criteria", {})
         self.judges: dict[str, Judge] = {}
         self.counters: dict[str, Counters] = {}
@@ -158,6 +173,7 @@ class Gate:
             "unknown_since": self.unknown_since,
             "seen": self.seen,
             "checked": self.checked,
+            "chunk": self.chunk,
             "circuit": self.prometheus.circuit.dump(),
             "criteria": {
                 c.name: {
@@ -184,9 +200,10 @@ class Gate:
                 verdict, required, expected = self._reachable(verdict)
             if verdict.verdict != OPEN or rehearse or (deadline is not None and time.monotonic() + every > deadline):
                 done = covered(readings)
+                missing = max(0.0, (self.seen or 0.0) - (self.started or 0.0) - done)
                 return Result(
                     verdict, readings, self.dump(), self.evaluations, self.dropped, done,
-                    max(0.0, self.settings.window - done), self.behind, required, expected,
+                    max(0.0, self.settings.window - done), self.behind, missing, required, expected,
                 )  # fmt: skip
             if not self.behind:
                 self.pause(every)
@@ -218,7 +235,8 @@ class Gate:
 
     def look(self, rehearse: bool = False) -> list[Reading]:
         """One evaluation of every criterion. What nobody has looked at for long is judged first, an hour at a time, so
-        that neither memory nor the time of a query grows with it; for how long is bounded, but in a rehearsal.
+        that neither memory nor the time of a query grows with it; for how long is bounded, but in a rehearsal. Where an
+        hour is too much for Prometheus, it is less, for as long as this gate lasts.
         """
         try:
             now = self.prometheus.now()
@@ -229,25 +247,24 @@ class Gate:
             self.started = now - (self.settings.window if rehearse else 0.0)
         self.seen = self.started if self.seen is None else self.seen
         until = math.inf if rehearse else time.monotonic() + CATCH_UP
-        # A little less than one request brings: the newest sample is older than the look that saw it.
-        stride = max(CHUNK / 2, CHUNK - self.settings.max_age - 2 * self.settings.scrape)
-        while now - self.seen > CHUNK:
-            look = _Look(self.seen + stride, past=True)
+        while True:
+            # A little less than one request brings: the newest sample is older than the look that saw it.
+            stride = max(self.chunk / 2, self.chunk - self.settings.max_age - 2 * self.settings.scrape)
+            past, chunk = now - self.seen > self.chunk, self.chunk
+            look = _Look(self.seen + stride, past=True) if past else _Look(now)
             readings = [self._one(c, look) for c in self.criteria]
-            if look.down is not None:
+            if look.down is None:
+                self.seen = look.now
+            elif self.chunk < chunk and time.monotonic() < until:
+                continue
+            elif past:
                 self.behind = 0.0
                 return self._all_unknown(look.down)
-            self.seen, self.behind = look.now, now - look.now
-            if time.monotonic() > until:
+            self.behind = now - look.now
+            if not past or time.monotonic() > until:
                 return readings
             # A time without data that was over before this look is no reason to give up now.
             self._unknown_for(readings)
-        look = _Look(now)
-        readings = [self._one(c, look) for c in self.criteria]
-        self.behind = 0.0
-        if look.down is None:
-            self.seen = now
-        return readings
 
     def _all_unknown(self, error: SourceDownError) -> list[Reading]:
         out = []
@@ -318,6 +335,8 @@ class Gate:
                 look.answers[key] = ask()
             except SourceDownError as e:
                 look.down = e
+                if isinstance(e, TooMuchError):
+                    self.chunk = max(self.least, self.chunk / 2)
                 raise
         answer = look.answers[key]
         bad = [w for w in answer.warnings if not any(re.search(p, w) for p in self.options.warnings_allowed)]
@@ -376,14 +395,13 @@ class Gate:
         if c.name not in self.counters:
             self.counters[c.name] = self._new_counters(c, self.started or look.now)
         counter = self.counters[c.name]
-        lookback = max(60.0, 5 * s.scrape, s.max_age)
         if c.name not in self.ready:
-            self._prepare(c, judge, look, lookback)
+            self._prepare(c, judge, look)
         last = min((counter.newest(arm) or 0.0 for arm in self._arm_names(c)), default=0.0)
-        behind = look.now - max(last, (self.started or look.now) - lookback) + s.scrape
-        while behind > CHUNK:
-            judge.feed(counter.feed(self._arms(c, judge, look, CHUNK, behind - CHUNK)))
-            behind -= CHUNK - s.max_age
+        behind = look.now - max(last, (self.started or look.now) - self.lookback) + s.scrape
+        while behind > self.chunk:
+            judge.feed(counter.feed(self._arms(c, judge, look, self.chunk, behind - self.chunk)))
+            behind -= self.chunk - s.max_age
         judge.feed(counter.feed(self._arms(c, judge, look, max(behind, s.max_age))))
         for arm in self._arm_names(c):
             newest = counter.newest(arm)
@@ -399,11 +417,11 @@ class Gate:
         relative = c.rho is not None or c.increase is not None
         return [GREEN, BLUE] if relative else [GREEN]
 
-    def _prepare(self, c: Criterion, judge: CountJudge, look: _Look, lookback: float) -> None:
+    def _prepare(self, c: Criterion, judge: CountJudge, look: _Look) -> None:
         """Once: check the labels, and learn from blue's history."""
         if (c.histogram is not None and judge.le is None) or (c.increase is not None and judge.rho is None):
             self._choose_bound(c, judge, look)
-        series = self._arms(c, judge, look, lookback)
+        series = self._arms(c, judge, look, self.lookback)
         for arm, part in ((GREEN, c.green), (BLUE, c.blue)):
             if part is not None:
                 _check_part(arm, part, [x for x in series if x.arm == arm])
@@ -414,7 +432,7 @@ class Gate:
             past = self._new_counters(c, 0.0)
             span = self.options.history
             while span > 0:
-                piece = min(span, CHUNK)
+                piece = min(span, self.chunk)
                 if c.blue is not None:
                     rows = self._part(look, BLUE, c.blue, piece, span - piece)
                 else:
@@ -435,7 +453,7 @@ class Gate:
         if sel is None:
             return
         below: dict[float, float] = {}
-        for labels, points in self._raw(look, sel, min(CHUNK, self.options.history)).series():
+        for labels, points in self._raw(look, sel, min(self.chunk, self.options.history)).series():
             bound = _bound(labels)
             below[bound] = below.get(bound, 0.0) + counters.grown(points)
         total = below.pop(math.inf, 0.0)
@@ -465,7 +483,7 @@ class Gate:
             start = judge.asked + s.scrape
         self.ready.add(c.name)
         while True:
-            end = min(look.now, start + min(CHUNK, (MAX_POINTS - 1) * s.scrape))
+            end = min(look.now, start + min(self.chunk, (MAX_POINTS - 1) * s.scrape))
             for point in self._points(c, look, start, end):
                 judge.feed(point)
             judge.asked = end
@@ -604,6 +622,7 @@ CONNECTION_ARGUMENTS: dict[str, Any] = {
     "token_file": {"type": "path", "no_log": False},
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
+    "password_file": {"type": "path", "no_log": False},
     "ca_path": {"type": "path"},
     "client_cert": {"type": "path"},
     "client_key": {"type": "path", "no_log": False},
@@ -632,9 +651,7 @@ def make_connection(given: Mapping[str, Any]) -> Connection:
     """From ``CONNECTION_ARGUMENTS``."""
     if not 0 < given["timeout"] <= 300:
         raise InputError("timeout: give seconds between 0 and 300.")
-    token = read_token(given["token_file"]) if given["token_file"] else given["token"]
-    known = {key: given[key] for key in CONNECTION_ARGUMENTS if key != "token_file"}
-    return Connection(**{**known, "token": token})
+    return replace(connection_of(given), timeout=given["timeout"])
 
 
 def make_options(given: Mapping[str, Any]) -> Options:
@@ -686,6 +703,7 @@ def as_result(result: Result) -> dict[str, Any]:
         "covered": jsonable(result.covered),
         "left": jsonable(result.left),
         "behind": jsonable(result.behind),
+        "missing": jsonable(result.missing),
         "required_requests": result.required_requests,
         "expected_requests": jsonable(result.expected_requests),
         "progress": progress(result),

@@ -215,7 +215,8 @@ class Migration:
             raise InputError("a hold needs the token of the run; it is cutover_run.token")
         # A gate goes on only with what it was asked before.
         scrape = self.plan["prometheus"].get("scrape_interval")
-        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": self.plan["gate"], "scrape": scrape}
+        its = {name: value for name, value in (self.plan["gate"] or {}).items() if name != "patience"}
+        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": its, "scrape": scrape}
         with self.store.locked():
             self.store.renew(token, self.clock.time())
             hold = journal.fold(self.store.read_journal()).hold
@@ -223,7 +224,7 @@ class Migration:
             if hold is None or began:
                 self.store.write_gate(None)
                 self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
-                hold = {"since": self.clock.time(), "verdict": None, "wanted": None}
+                hold = {"since": self.clock.time(), "verdict": None, "wanted": None, "blind": None}
             outcome = holding.judge(
                 {**hold, "seconds": step["hold"]},
                 gate=gate,
@@ -231,14 +232,19 @@ class Migration:
                 now=self.clock.time(),
                 run_left=self._run_left(),
                 slice_=holding.look(self.plan["guard"]["time"]),
+                patience=(self.plan["gate"] or {}).get("patience", 0.0),
+                accepted=self.plan["accept_unproven"],
             )
             seen = {"message": outcome.sentence} if gate is None else gate
             if gate is not None:
                 self.store.write_gate({"asked": asked, "state": gate["state"]})
-            if outcome.kind == holding.PASSED:
-                seen = {**seen, "verdict": "pass"}
+            if outcome.kind == holding.PASSED and not outcome.accepted:
+                seen = {**seen, "verdict": "pass", "message": holding.said(seen) or outcome.sentence}
             if holding.is_news(hold, seen.get("verdict"), seen.get("wanted")):
                 self._write(token, "gate_seen", **_seen(seen))
+            if outcome.accepted:
+                told = {"reason": _one_line(outcome.accepted), "message": holding.said(seen)}
+                self._write(token, "unproven_accepted", weight=step["weight"], **told)
             saved = self.store.read_gate() or {}
         state = saved.get("state") if saved.get("asked") == asked else None
         return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state}}
@@ -267,7 +273,8 @@ class Migration:
         if unknown:
             raise HeldError(
                 f"{self.plan['service']}: {message}. Nothing was changed; the candidate keeps its share. Repair what "
-                "keeps the gate from telling and run advance.yml, or go back with rollback.yml"
+                "keeps the gate from telling and run advance.yml; or, when the time of the hold is over, take it as "
+                "passed with advance.yml -e 'cutover_accept_unproven=\"why\"'; or go back with rollback.yml"
             )
         return {"changed": True}
 

@@ -14,6 +14,8 @@ import base64
 import http.client
 import json
 import math
+import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -29,12 +31,18 @@ RETRIES = (0.3,)
 """Pauses (s) before each further try of a request."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer that are read at most."""
+_TOO_MUCH = re.compile(r"too many samples|timed out|(exceed|more than).*(maximum|limit|max)", re.IGNORECASE)
+"""How Prometheus, Thanos, Mimir and VictoriaMetrics say that a query asks for more than they are told to answer."""
 
 
 class SourceDownError(CutoverError):
     """Prometheus did not answer, or not with an answer: nothing is known."""
 
     reason = "unreachable"
+
+
+class TooMuchError(SourceDownError):
+    """Prometheus did not answer a question that asks for too much at once, in samples, bytes or time."""
 
 
 class SourceRefusedError(CutoverError):
@@ -57,18 +65,28 @@ class Connection:
     timeout: float = 4.0
 
 
-def read_token(path: str) -> str:
-    """The bearer token in the file ``path`` of this host."""
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise InputError(f"The token of Prometheus in {path} cannot be read on this host: {error.strerror}.") from error
-
-
 def connection_of(source: Mapping[str, Any]) -> Connection:
-    """To the Prometheus that a plan names; ``InputError`` where its token cannot be read."""
-    token = read_token(source["token_file"]) if source.get("token_file") else None
-    return Connection(source["url"], token=token, ca_path=source.get("ca_path"))
+    """To the Prometheus that a plan or a module's arguments name; ``InputError`` where its secret cannot be read.
+
+    A secret's file goes before the secret itself. It is read anew each time, because a token may be renewed.
+    """
+    known: dict[str, Any] = {name: source.get(name) for name in ("username", "ca_path", "client_cert", "client_key")}
+    return Connection(source["url"], token=_secret(source, "token"), password=_secret(source, "password"), **known)
+
+
+def _secret(source: Mapping[str, Any], name: str) -> str | None:
+    """The ``token`` or ``password``, from its file on this host where one is given. Never shows any of it."""
+    path = source.get(f"{name}_file")
+    if not path:
+        return source.get(name)
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"The {name} of Prometheus in {path} cannot be read on this host: {why}.") from error
+    if not secret:
+        raise InputError(f"The {name} of Prometheus in {path} is empty.")
+    return secret
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,8 @@ class Prometheus:
         try:
             context = ssl.create_default_context(cafile=c.ca_path)
             if c.client_cert:
-                context.load_cert_chain(c.client_cert, c.client_key)
+                # A key that needs a password would ask for it at a terminal.
+                context.load_cert_chain(c.client_cert, c.client_key, password="")
         except (OSError, ssl.SSLError) as e:
             raise InputError(
                 f"The certificate files cannot be used: {e}. Look at ca_path, client_cert, client_key."
@@ -163,7 +182,11 @@ class Prometheus:
         for wait in (*RETRIES, None):
             try:
                 answer = self._once(path, fields)
-            except SourceDownError:
+            except SourceDownError as error:
+                if isinstance(error, TooMuchError) and error.evidence:
+                    # It is there, and would say the same again.
+                    self.circuit.succeeded()
+                    raise
                 if wait is None:
                     self.circuit.failed(self.clock())
                     raise
@@ -185,7 +208,10 @@ class Prometheus:
             if self.secure
             else http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         )
+        reached = False
         try:
+            link.connect()
+            reached = True
             method, body = ("GET", None) if fields is None else ("POST", urlencode(fields))
             link.request(method, self.path + path, body, self._headers)
             response = link.getresponse()
@@ -197,7 +223,9 @@ class Prometheus:
                 raise SourceRefusedError(f"{self.where}: the TLS handshake was refused: {self._clean(e)}.") from None
             raise SourceDownError(f"{self.where}: {self._clean(e)}.") from None
         except (OSError, http.client.HTTPException) as e:
-            raise SourceDownError(f"{self.where} did not answer: {self._clean(e) or type(e).__name__}.") from None
+            slow = reached and isinstance(e, socket.timeout)
+            kind = TooMuchError if slow else SourceDownError
+            raise kind(f"{self.where} did not answer: {self._clean(e) or type(e).__name__}.") from None
         finally:
             link.close()
         return self._read(status, content, (time.monotonic() - began) * 1000)
@@ -218,14 +246,18 @@ class Prometheus:
             raise SourceRefusedError(
                 f"{self.where} refuses us ({status}). Look at token, username, client_cert.", evidence
             )
+        if status in (422, 503) and _TOO_MUCH.search(said):
+            raise TooMuchError(f"{self.where} does not answer so much at once ({status}): {said}.", evidence)
         if 400 <= status < 500 and status not in (408, 429):
             raise SourceRefusedError(
                 f"{self.where} refuses the query ({status}): {said or 'no reason given'}.", evidence
             )
         if status != 200:
             raise SourceDownError(f"{self.where} failed ({status}): {said or 'no reason given'}.", evidence)
+        if len(body) > MAX_ANSWER:
+            raise TooMuchError(f"{self.where} answers with more than {MAX_ANSWER} bytes.", evidence)
         data = content.get("data") if isinstance(content, dict) and content.get("status") == "success" else None
-        if not isinstance(data, dict) or len(body) > MAX_ANSWER:
+        if not isinstance(data, dict):
             raise SourceDownError(
                 f"{self.where} answered 200 with something that is not a result of Prometheus.", evidence
             )
@@ -253,14 +285,23 @@ def _checked(connection: Connection) -> SplitResult:
         raise InputError("url: has a user or password in it; give username and password, which are never shown.")
     if parts.query or parts.fragment:
         raise InputError("url: has a query or fragment; give the address only.")
+    _check_identity(connection, parts.scheme)
+    return parts
+
+
+def _check_identity(connection: Connection, scheme: str) -> None:
     if connection.token and connection.username:
         raise InputError("token and username exclude each other.")
     for name in ("token", "username", "password"):
-        if not (getattr(connection, name) or "").isprintable():
+        value = getattr(connection, name) or ""
+        if not value.isprintable() or (name == "token" and not value.isascii()):
             raise InputError(f"{name}: has a line break or another character in it that cannot be sent.")
-    if (connection.client_cert or connection.ca_path) and parts.scheme != "https":
+    if connection.password and not connection.username:
+        raise InputError("password needs username.")
+    if connection.client_key and not connection.client_cert:
+        raise InputError("client_key needs client_cert.")
+    if (connection.client_cert or connection.ca_path) and scheme != "https":
         raise InputError("client_cert and ca_path need an https url.")
-    return parts
 
 
 def jsonable(value: float | None, digits: int = 6) -> float | None:

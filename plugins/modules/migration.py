@@ -224,11 +224,21 @@ hold:
       description: The same for a person.
       type: str
       returned: always
+    accepted:
+      description: Why it has passed although its gate has not proven it, as C(cutover_accept_unproven) says.
+      type: str
+      returned: always
     gate_state:
       description: What the gate needs to go on.
       type: dict
       returned: always
-  sample: {kind: waiting, left: 3412.0, watch: 20.0, action: null, sentence: 56.9 minutes of its hold are left}
+  sample:
+    kind: waiting
+    left: 3412.0
+    watch: 20.0
+    action: null
+    accepted: null
+    sentence: 56.9 minutes of its hold are left
 rehearsal:
   description:
     - What a rehearsal came to, with its C(way), C(switch) and C(back), how many seconds each took, C(passed), when it

@@ -76,8 +76,8 @@ phase:
   type: str
 hold:
   description:
-    - The hold of the weight of now, with C(weight), C(since), C(seconds) and the gate's last C(verdict); null when none
-      has begun.
+    - The hold of the weight of now, with C(weight), C(since), C(seconds), the gate's last C(verdict) and, while it
+      cannot tell, since when, C(blind); null when none has begun.
   returned: success
   type: dict
 rehearsal:

@@ -238,6 +238,10 @@ behind:
   description: Seconds of samples that are still to be judged, after a long time in which nobody looked.
   type: float
   returned: success
+missing:
+  description: Seconds since the gate began that no sample covers; of the last scrapes it is never known yet.
+  type: float
+  returned: success
 required_requests:
   description: Requests to green that a pass needs, when the window cannot bring them.
   type: int

@@ -16,13 +16,19 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
+from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
+    Prometheus,
+    SourceDownError,
+    connection_of,
+)
 from labkit import image
 
 SCRAPE = 1.0
@@ -136,12 +142,22 @@ class Exporter:
 
 class RealPrometheus:
     """Debian's Prometheus in a directory of its own. ``blocks`` is a data directory to begin with; without a port of an
-    exporter it scrapes nothing.
+    exporter it scrapes nothing. ``web`` is its web configuration, and ``shown`` who we are then.
     """
 
-    def __init__(self, folder: Path, exporter_port: int | None, blocks: Path | None = None) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(
+        self,
+        folder: Path,
+        exporter_port: int | None,
+        blocks: Path | None = None,
+        web: dict[str, Any] | None = None,
+        flags: Sequence[str] = (),
+        **shown: str,
+    ) -> None:
+        self.folder, self.port, self.shown, self.flags = folder, free_port(), shown, flags
+        self.url = f"{'https' if web else 'http'}://127.0.0.1:{self.port}"
+        # YAML's flow style is JSON.
+        (folder / "web.yml").write_text(json.dumps(web or {}))
         self.data = blocks or folder / "data"
         rows = "".join(
             f"      - targets: ['127.0.0.1:{exporter_port}']\n"
@@ -162,21 +178,17 @@ class RealPrometheus:
             [
                 program("prometheus"), f"--config.file={self.folder}/prometheus.yml",
                 f"--storage.tsdb.path={self.data}", f"--web.listen-address=127.0.0.1:{self.port}",
-                "--storage.tsdb.retention.time=60d",
+                "--storage.tsdb.retention.time=60d", f"--web.config.file={self.folder}/web.yml",
+                *self.flags,
             ],
             stdout=log, stderr=log,
         )  # fmt: skip
         log.close()
         until = time.monotonic() + 20
         while time.monotonic() < until:
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(  # noqa: S310
-                    self.url + "/-/ready", timeout=1
-                ) as answer,
-            ):
-                if answer.status == 200:
-                    return
+            with contextlib.suppress(SourceDownError):
+                Prometheus(connection_of({"url": self.url, **self.shown}), Circuit(), pause=lambda _s: None).now()
+                return
             time.sleep(0.05)
         raise RuntimeError(f"Prometheus did not start; look at {self.folder}/log")
 

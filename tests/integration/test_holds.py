@@ -143,6 +143,25 @@ def test_a_gate_that_cannot_tell_keeps_the_share(held: Lab) -> None:
     assert set(running.result().outcomes()) == {"ok"}
 
 
+def test_what_a_gate_cannot_tell_may_be_accepted_and_is_a_reason_to_go_back_in_the_end(held: Lab) -> None:
+    variables = story("5s", ERRORS)
+    held.ssh("router", "systemctl stop prometheus")
+    assert held.playbook("cutover", extra_vars=variables).rc != 0
+    assert (events(held)[-1]["kind"], weights(held)) == ("held", [50])
+    time.sleep(max(0.0, events(held)[-1]["at"] + 5 - time.time()))
+    held.playbook("advance", extra_vars={**variables, "cutover_accept_unproven": "seen in the logs"}).ok()
+    (accepted,) = (event for event in events(held) if event["kind"] == "unproven_accepted")
+    assert (accepted["reason"], weights(held)) == ("seen in the logs", [50, 100])
+    held.playbook("rollback").ok()
+    impatient = {**variables, "cutover_gate": {**variables["cutover_gate"], "patience": 0}}
+    back = held.playbook("cutover", extra_vars=impatient)
+    held.ssh("router", "systemctl start prometheus")
+    assert back.rc != 0
+    assert "the gate cannot tell" in flat(back)
+    assert "all traffic is on blue again" in flat(back)
+    assert weights(held) == [50, 0]
+
+
 def test_the_way_back_may_be_slow(held: Lab) -> None:
     slow = {**UP, "max": 1, "action": "rollback_progressive"}
     variables = story("30s", slow, ERRORS, first=90, cutover_back_steps=BACK["cutover_back_steps"])

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,23 @@ from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _service_metrics
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import Settings
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
 from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import Gate, Options, as_result
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
     Connection,
     Prometheus,
     SourceRefusedError,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._triggers import Triggers
 from gate_lab import Exporter, Proxy, RealPrometheus, Target, program, running
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "s3cr3t-token"
+HASHED = "$2b$04$BIz9y6aqi9jCUK2/7qAYrORJGnkC9Yhut0prIqNI3Vcx2Xe3opw9a"
+"""The same as a password, by bcrypt: Prometheus' web configuration has no other way."""
 
 
 @pytest.fixture(scope="module")
@@ -353,6 +359,56 @@ def test_13_certificates(steady: tuple[str, Target, Target], proxies: Callable[.
         judge(proxies(tls=context).url, errors(green), connection={"ca_path": str(old)})
 
 
+def test_13_one_that_wants_all_of_it_is_asked_by_gate_triggers_and_checkpoint(
+    lab: tuple[RealPrometheus, Exporter], tmp_path: Path
+) -> None:
+    """A certificate of ours, a user and a password, as ``cutover_prometheus`` has them: no secret is anywhere."""
+    _server, exporter = lab
+    green = exporter.target(ok=100)
+    both, _context = certificates(tmp_path, expired=False)
+    (tmp_path / "password").write_text(f"{TOKEN}\n")
+    given = {"username": "cutover", "password_file": "password", "ca_path": both.name, "client_cert": both.name}
+    source = {name: str(tmp_path / value) if name != "username" else value for name, value in given.items()}
+    tls = {
+        "cert_file": str(both), "key_file": str(both), "client_ca_file": str(both),
+        "client_auth_type": "RequireAndVerifyClientCert",
+    }  # fmt: skip
+    server = RealPrometheus(
+        tmp_path, exporter.port, web={"tls_server_config": tls, "basic_auth_users": {"cutover": HASHED}}, **source
+    )
+    try:
+        source |= {"url": server.url, "scrape_interval": "1s"}
+        variables = {
+            "cutover_service": "shop",
+            "cutover_front": "http://127.0.0.1:1",
+            "cutover_router": {"provider": "haproxy"},
+            "cutover_colours": {
+                "blue": {"unit": "blue.service", "port": 8001}, "green": {"unit": "green.service", "port": 8002},
+            },
+            "cutover_prometheus": source,
+            "cutover_metrics": {"selector": labels(green), "requests": "requests_total", "bad": 'code="500"'},
+            "cutover_guard": {
+                "triggers": [{"name": "many", "query": f"requests_total{{{labels(green)}}}", "max": 0}],
+            },
+        }  # fmt: skip
+        plan = make_plan(variables, routers=["r"], applications=["a"], hosts={})
+        assert _service_metrics.flowing(_service_metrics.source(plan), plan)["targets"] == 1
+        settings = plan["guard"]
+        assert [one.status for one in Triggers(settings["triggers"], settings["prometheus"]).look()] == ["breach"]
+        shown = {name: value for name, value in plan["prometheus"].items() if name != "scrape_interval"}
+        task = {**shown, "window": "3s", "scrape_interval": "1s", "criteria": [errors(green)], "expected_rps": 1000}
+        done = play(tmp_path, task, "-vvvv")
+        assert done.returncode == 0, done.stdout
+        assert TOKEN not in done.stdout + done.stderr + json.dumps(plan)
+        (tmp_path / "password").write_text("wr0ng-secret")
+        done = play(tmp_path, task, "-vvvv")
+        assert done.returncode == 2
+        assert "refuses us (401). Look at token, username, client_cert" in done.stdout
+        assert "wr0ng-secret" not in done.stdout + done.stderr
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("mode", ["html", "json cut", "cut"])
 def test_14_an_answer_that_is_none(
     steady: tuple[str, Target, Target], proxies: Callable[..., Proxy], mode: str
@@ -416,9 +472,10 @@ def backfill(folder: Path, hours: float, broken_from: float) -> Path:
     return folder / "data"
 
 
-def test_19_a_regression_in_hour_47_of_48(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("--query.max-samples=70",)], ids=["", "an hour is too much"])
+def test_19_a_regression_in_hour_47_of_48(tmp_path: Path, flags: tuple[str, ...]) -> None:
     exporter = Exporter()
-    server = RealPrometheus(tmp_path, exporter.port, backfill(tmp_path, 50, 49.2))
+    server = RealPrometheus(tmp_path, exporter.port, backfill(tmp_path, 50, 49.2), flags=flags)
     try:
         total = 'requests_total{job="old",instance="%s"}'
         criterion = {
@@ -433,6 +490,11 @@ def test_19_a_regression_in_hour_47_of_48(tmp_path: Path) -> None:
         # Over the whole window it looks healthy.
         assert result["criteria"][0]["value"] < 0.001
         assert result["criteria"][1]["covered"] > 47 * 3600
+        # The same in a window of a day, which was over a day before, and which nobody has looked at since it began.
+        day = replace(options, settings=replace(options.settings, window=24 * 3600))
+        unseen = {**Gate(day, Connection(server.url)).dump(), "started": time.time() - 49 * 3600}
+        result = as_result(Gate(day, Connection(server.url), unseen).run(None))
+        assert (result["verdict"], result["left"]) == ("fail", 0), result["message"]
     finally:
         server.stop()
         exporter.stop()

@@ -278,14 +278,15 @@ def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
 def _remaining(
     plan: Mapping[str, Any], state: State, reality: Reality, check_mode: bool, at_most: int | None
 ) -> tuple[dict[str, Any], ...]:
-    """The steps to come. The share that is applied now comes again, because nobody knows that it was proven, unless its
-    hold has passed, or it was left on purpose and has none. It is ``held`` where it was left in the middle of its hold,
+    """The steps to come. The share that is applied now comes again, because nobody knows that it is proven: what a gate
+    said to a run that has ended since is none. It does not where it was left on purpose and has no hold, and where its
+    hold has passed and the old colour is being retired. It is ``held`` where it was left in the middle of its hold,
     which was confirmed then. ``at_most`` so many are new.
     """
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
     hold = state.hold if state.hold is not None and state.hold["weight"] == weight else None
-    passed = hold is not None and hold["verdict"] == "pass"
+    passed = hold is not None and hold["verdict"] == "pass" and _is_retired(plan, reality)
     confirmed = state.phase == journal.HELD
     # What is on disk and cannot be told was accepted as it is: then anything may be found.
     allowed = [] if reality.persisted is None else sorted({weight, reality.persisted})
@@ -297,6 +298,14 @@ def _remaining(
             steps.append({**step, "allowed": allowed, "held": here and confirmed and hold is not None})
             allowed = allowed if check_mode else [step["weight"]]
     return tuple(steps if at_most is None else steps[: at_most + sum(step["held"] for step in steps)])
+
+
+def _is_retired(plan: Mapping[str, Any], reality: Reality) -> bool:
+    """Has a unit of the old colour been stopped, where the new one has everything? Then there is nothing to compare
+    with any more, and no way back but to start it again.
+    """
+    stopped = any(one["colour"] == plan["from"] and not one["active"] for one in reality.workloads or ())
+    return stopped and reality.weight == side(plan["to"])
 
 
 def _left(state: State) -> str:

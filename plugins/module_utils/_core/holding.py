@@ -28,7 +28,7 @@ class Outcome:
     """``kind`` is ``passed``, ``waiting``, ``failed`` or ``unknown``; ``left`` seconds of the hold.
 
     ``watch``: seconds that this run may look at it next; 0 when the run has to end. ``action`` is what the broken
-    criterion wants, ``sentence`` for a person.
+    criterion wants, ``sentence`` for a person. ``accepted``: why it has passed without a proof.
     """
 
     kind: str
@@ -36,6 +36,7 @@ class Outcome:
     watch: float
     sentence: str
     action: str | None = None
+    accepted: str | None = None
 
     def as_result(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -50,13 +51,20 @@ def judge(
     now: float,
     run_left: float,
     slice_: float,
+    patience: float,
+    accepted: str | None = None,
 ) -> Outcome:
     """Where ``hold`` (as the journal's state has it) is at ``now``.
 
-    ``hold`` has ``since``, ``seconds``, and what the gate said in the look before, ``verdict`` and ``wanted``. ``gate``
-    is what the module prometheus_gate returned in this look; ``gated`` whether there is one at all. Its window is
-    counted on samples, so that missing data makes a hold longer; without a gate the clock decides. ``run_left``:
-    seconds that this run may go on; ``slice_``: seconds of one look at most.
+    ``hold`` has ``since``, ``seconds``, what the gate said in the look before, ``verdict`` and ``wanted``, and
+    ``blind``, since when it cannot tell. ``gate`` is what the module prometheus_gate returned in this look; ``gated``
+    whether there is one at all. Its window is counted on samples, so that missing data makes a hold longer; without a
+    gate the clock decides. ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at most.
+
+    A gate that cannot tell for ``patience`` seconds, without a break, fails: what is not known for so long is no reason
+    to stay. Somebody may go on before, with ``accepted`` saying why, but not before the time of the hold is over.
+
+    What the gate said to another run proves nothing any more: since then the candidate may have become bad.
 
     A broken criterion that lets the hold go on wants its action once, not again in each look, and does not keep the
     others from passing when the window is over.
@@ -70,13 +78,19 @@ def judge(
         # Samples that are there are judged in this run, however long it may last.
         watch = slice_
     verdict = gate["verdict"] if gate is not None else None
-    if "pass" in (verdict, hold["verdict"]) or (not gated and left <= 0):
-        return Outcome(PASSED, 0.0, 0.0, "its hold is over" + (", and the gate passed" if gated else ""))
+    if gate is not None and verdict == "pass":
+        return Outcome(PASSED, 0.0, 0.0, "its hold is over, and the gate passed" + _unseen(hold, gate))
+    if not gated and left <= 0:
+        return Outcome(PASSED, 0.0, 0.0, "its hold is over")
+    over = now >= hold["since"] + hold["seconds"] and not behind
+    if gate is not None and verdict != "fail" and over and accepted:
+        sentence = f"its hold is over, and is taken as passed without a proof: {accepted}; the gate said: {said(gate)}"
+        return Outcome(PASSED, 0.0, 0.0, sentence, accepted=accepted)
     if gate is None or verdict == "open":
         why = f" ({gate['message']})" if gate and gate.get("message") else ""
         return Outcome(WAITING, left, watch if gated else min(watch, left), f"{span(left)} of its hold are left{why}")
     if verdict != "fail":
-        return Outcome(UNKNOWN, left, 0.0, f"the gate cannot tell: {said(gate)}")
+        return _cannot_tell(gate, left, now - (now if hold["blind"] is None else hold["blind"]), patience)
     sentence, wanted = f"the gate fails: {said(gate)}", gate.get("wanted") or "rollback"
     if wanted not in GOES_ON:
         return Outcome(FAILED, left, 0.0, sentence, wanted)
@@ -84,6 +98,23 @@ def judge(
         return Outcome(PASSED, 0.0, 0.0, f"its hold is over; {sentence}")
     again = (hold["verdict"], hold["wanted"]) == (verdict, wanted)
     return Outcome(WAITING, left, watch, sentence, None if again else wanted)
+
+
+def _unseen(hold: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
+    """What to say of the time of which a gate that passes knows nothing, where that is more than some scrapes."""
+    missing = gate.get("missing") or 0.0
+    if missing <= max(60.0, hold["seconds"] / 100):
+        return ""
+    return f"; for {span(missing)} since its beginning there was no data"
+
+
+def _cannot_tell(gate: Mapping[str, Any], left: float, blind: float, patience: float) -> Outcome:
+    """What becomes of a gate that has not been able to tell for ``blind`` seconds."""
+    why = f"the gate cannot tell: {said(gate)}"
+    if blind >= patience:
+        sentence = f"{why}; that for {span(blind)}, and cutover_gate.patience is {span(patience)}"
+        return Outcome(FAILED, left, 0.0, sentence, "rollback")
+    return Outcome(UNKNOWN, left, 0.0, f"{why}; in {span(patience - blind)} that is a reason to go back")
 
 
 def is_news(hold: Mapping[str, Any], verdict: str | None, wanted: str | None) -> bool:

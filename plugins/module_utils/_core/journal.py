@@ -51,6 +51,7 @@ _RULES: dict[str, _Rule] = {
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
     "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
+    "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),
     "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
     "rehearsed": _Rule(frozenset({MOVING})),
@@ -72,7 +73,8 @@ class State:
     ``since`` is when ``weight`` got its value. ``subject`` is what is moved, as the last run of the migration was told;
     None where none has said. ``fired`` is what the guard recorded when it sent the traffic back, until a run goes on
     from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since", "seconds",
-    "verdict", "wanted"}``, where the last two are what the gate said last, None before it was asked. ``rehearsal``
+    "verdict", "wanted", "blind"}``, where the last three are what the gate said last, None before it was asked, and
+    since when it cannot tell, None where it can. ``rehearsal``
     is what a migration that is one has come to (see ``rehearsal.outcome``), and ``rehearsed`` that of the one just
     before. ``token`` is the highest one in the whole journal.
     """
@@ -235,9 +237,13 @@ def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
     kind = event["kind"]
     if kind == "hold_began":
         hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"]}
-        return replace(state, hold={**hold, "verdict": None, "wanted": None})
+        return replace(state, hold={**hold, "verdict": None, "wanted": None, "blind": None})
     if kind == "gate_seen" and state.hold is not None:
-        return replace(state, hold={**state.hold, "verdict": event["verdict"], "wanted": event["wanted"]})
+        blind = None
+        if event["verdict"] == "inconclusive":
+            blind = event["at"] if state.hold["blind"] is None else state.hold["blind"]
+        said = {"verdict": event["verdict"], "wanted": event["wanted"], "blind": blind}
+        return replace(state, hold={**state.hold, **said})
     if kind == "held":
         return replace(state, phase=HELD)
     if kind == "guard_fired":

@@ -266,6 +266,10 @@ SCHEMA: dict[str, Spec] = {
                 "As in the module bluegreen.cutover.prometheus_gate.", Spec("map", "One.", "a mapping"), required=True
             ),
             "no_data": _duration("How long nothing may be known before the gate is inconclusive.", default=120),
+            "patience": _duration(
+                "How long the gate may be unable to tell, without a break, before the candidate goes back.",
+                default=7 * 86_400,
+            ),
             "alpha": Spec(
                 "number", "Probability of failing a good candidate, per criterion.", "a number", default=0.01
             ),
@@ -277,9 +281,20 @@ SCHEMA: dict[str, Spec] = {
     "cutover_prometheus": _keys(
         "Where metrics are, as the router host reaches them.",
         {
-            "url": Spec("url", "Its address.", "an address like http://127.0.0.1:9090", required=True),
+            "url": Spec(
+                "url",
+                "Its address; what comes before /api/v1 may be part of it.",
+                "an address like http://127.0.0.1:9090",
+                required=True,
+                pattern=r"/[\w./-]*",
+            ),
+            # Secrets stay in files of the router host: modules print the plan, and the guard keeps a part of it.
             "token_file": _file_path("A file on the router host that holds a bearer token."),
+            "username": _text("Its user of basic authentication.", r"[^:\s]+", "a name without ':' and blanks"),
+            "password_file": _file_path("A file on the router host that holds that user's password."),
             "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+            "client_cert": _file_path("A file on the router host with the certificate that it shows."),
+            "client_key": _file_path("A file with its key, when that is not in client_cert."),
             "scrape_interval": _duration(
                 "How often it scrapes the service; a sample three times as old tells nothing.", default=15
             ),
@@ -448,6 +463,11 @@ SCHEMA: dict[str, Spec] = {
         default="no reason given",
     ),
     "cutover_lease_wait": _whole("Seconds to wait for another run on the same service to end.", 0, 86_400, default=0),
+    "cutover_accept_unproven": _text(
+        "Why a hold whose time is over is taken as passed where its gate has not proven it. For the command line.",
+        r"[^\n]*\S[^\n]*",
+        "one line that says why",
+    ),
     "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
 }
 
@@ -593,10 +613,15 @@ def _read_number(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
 def _read_url(spec: Spec, value: Any, path: str, problems: _Problems) -> Any:
     try:
         parts = urlsplit(value)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.path in ("", "/")
-        bare = not (parts.query or parts.fragment or parts.username or parts.password)
+        whole = parts.path in ("", "/") or bool(spec.pattern and re.fullmatch(spec.pattern, parts.path))
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and whole
+        bare = not (parts.query or parts.fragment)
+        secret = parts.username is not None or parts.password is not None
     except (ValueError, AttributeError, TypeError):
-        good = bare = False
+        good = bare = secret = False
+    if secret:
+        problems.append(f"{path} has a user or a password in it, which would be in logs; {spec.needs} is needed")
+        return None
     if good and bare and re.fullmatch(r"[!-~]+", value):
         return value.rstrip("/")
     return _wrong(spec, value, path, problems)
@@ -816,6 +841,18 @@ def _check_gate(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append(f"cutover_gate.criteria: {error.message}")
 
 
+def _check_prometheus(values: Mapping[str, Any], problems: _Problems) -> None:
+    given = values.get("cutover_prometheus") or {}
+    if given.get("token_file") and given.get("username"):
+        problems.append("cutover_prometheus has token_file and username; only one of them can be sent")
+    for name, other in (("username", "password_file"), ("password_file", "username"), ("client_key", "client_cert")):
+        if given.get(name) and not given.get(other):
+            problems.append(f"cutover_prometheus.{name} needs {other} too")
+    files = [name for name in ("ca_path", "client_cert") if given.get(name)]
+    if files and str(given.get("url")).startswith("http:"):
+        problems.append(f"cutover_prometheus.{files[0]} needs an address that begins with https")
+
+
 def _check_metrics(values: Mapping[str, Any], problems: _Problems) -> None:
     if values.get("cutover_metrics") and not values.get("cutover_prometheus"):
         problems.append("cutover_prometheus is missing; cutover_metrics are asked for there")
@@ -857,6 +894,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_endpoints,
     _check_backup,
     _check_guard,
+    _check_prometheus,
     _check_gate,
     _check_metrics,
     _check_looks,
@@ -966,6 +1004,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         },
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
+        "accept_unproven": values["cutover_accept_unproven"],
     }
 
 

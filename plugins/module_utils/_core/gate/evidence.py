@@ -66,7 +66,9 @@ class Process:
     """An e-process with restarts, one component per bet or alternative.
 
     ``M ← (M + w_t)·L`` with ``w_1 = 1/2`` and ``w_t = 1/2/(horizon-1)``: a regression in the last hour of a window is
-    not masked by the good hours before it. ``horizon`` is the number of scrapes in the window; the weights sum to 1.
+    not masked by the good hours before it. ``horizon`` is the number of scrapes in the window, in which the weights sum
+    to 1. A window that nobody ends in time goes on with the same weight, or what comes after it would be masked: each
+    of its lengths adds 1/2, and so half of the error.
     """
 
     horizon: int
@@ -86,8 +88,7 @@ class Process:
     def update(self, bets: Sequence[float], ratios: Sequence[float]) -> None:
         """One scrape: the log factor of every component. ``ratios`` is empty when nothing is known of the scatter."""
         self.seen += 1
-        weight = 0.5 if self.seen == 1 else 0.5 / (self.horizon - 1) if self.seen <= self.horizon else 0.0
-        start = math.log(weight) if weight else 10 * FLOOR
+        start = math.log(0.5 if self.seen == 1 else 0.5 / (self.horizon - 1))
         self.bets = self._step(self.bets, bets, start)
         self.ratios = self._step(self.ratios, ratios, start)
 

@@ -15,6 +15,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit im
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import Settings
 from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import (
+    CONNECTION_ARGUMENTS,
     Gate,
     Options,
     as_result,
@@ -26,6 +27,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus impo
     Connection,
     SourceDownError,
     SourceRefusedError,
+    TooMuchError,
 )
 
 START = 1_700_000_000.0
@@ -183,6 +185,101 @@ def test_a_window_that_is_over_passes_only_when_all_is_judged(monkeypatch: pytes
     assert result.readings[0].n == pytest.approx(150000, rel=0.02)
     # There was nothing to wait for.
     assert waits == []
+
+
+def failing(since: float) -> dict[str, dict[str, Counter]]:
+    """Counters of a green that fails a sixth of its requests from a moment on."""
+    bad = rate(20, since)
+    return {
+        "n{}": {"instance=a,code=200": rate(100), "instance=a,code=500": bad},
+        'n{code="500"}': {"instance=a,code=500": bad},
+    }
+
+
+def test_what_happens_after_the_end_of_a_window_is_judged_before_it_passes() -> None:
+    """Nobody came at its end: an hour later green is bad, for the last ten minutes of five hours."""
+    source = Source(failing(START + 18000))
+    state = make(source, ERRORS, window=3600).run(0).state
+    source.time += 18600
+    result = make(source, ERRORS, window=3600, state=json.loads(json.dumps(state))).run(0)
+    assert (result.verdict.verdict, result.left) == ("fail", 0)
+
+
+def test_time_of_which_nothing_is_known_is_told() -> None:
+    """The window is covered; then Prometheus has nothing for two hours; then green is as good as before."""
+    source = Source(HEALTHY)
+    state = make(source, ERRORS, window=600).run(0).state
+    source.time += 9000
+    answer = source._answer
+    gap = range(int(START) + 1000, int(START) + 8200)
+    source._answer = lambda kind, rows: answer(  # type: ignore[method-assign]
+        kind, [{**row, "values": [one for one in row["values"] if int(one[0]) not in gap]} for row in rows]
+    )
+    result = make(source, ERRORS, window=600, state=state).run(0)
+    assert result.verdict.verdict == "pass"
+    assert result.missing == pytest.approx(7200, abs=60)
+    assert as_result(result)["missing"] == pytest.approx(7200, abs=60)
+
+
+@pytest.mark.parametrize("most", [300, 120])
+def test_where_an_hour_is_too_much_it_is_asked_for_less_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the window, for blue's history; the next run does not try an hour again."""
+    monkeypatch.setattr(_gate, "CHUNK", 900.0)
+    source = Source({**failing(START + 6000), "m{}": HEALTHY["m{}"]}, {"up": [lambda _t: 1.0]})
+    query, query_range = source.query, source.query_range
+    refused: list[float] = []
+
+    def check(seconds: float) -> None:
+        if seconds > most:
+            refused.append(seconds)
+            raise TooMuchError("too many samples", {"http_status": 422})
+
+    def asked(text: str, at: float | None = None) -> Answer:
+        found = RAW.match(text)
+        check(float(found["span"]) if found else 0.0)
+        return query(text, at)
+
+    def ranged(text: str, start: float, end: float, step: float) -> Answer:
+        check(end - start)
+        return query_range(text, start, end, step)
+
+    source.query, source.query_range = asked, ranged  # type: ignore[method-assign]
+    criteria = ({**ERRORS, "baseline": "m"}, VALUE)
+    first = make(source, *criteria, window=4000, history=900).run(0)
+    assert (first.verdict.verdict, first.verdict.reason) == ("open", "window")
+    assert refused != []
+    refused.clear()
+    source.time += 3000
+    second = make(source, *criteria, window=4000, state=json.loads(json.dumps(first.state))).run(0)
+    assert second.readings[0].n == pytest.approx(300_000, rel=0.02)
+    assert refused == []
+    source.time += 3200
+    assert make(source, *criteria, window=4000, state=second.state).run(0).verdict.verdict == "fail"
+
+
+def test_what_is_too_much_in_the_smallest_piece_is_unknown() -> None:
+    source = Source(HEALTHY)
+
+    def refuse(_text: str, _at: float | None = None) -> Answer:
+        raise TooMuchError("too many samples", {"http_status": 422})
+
+    source.query = refuse  # type: ignore[method-assign]
+    result = make(source, ERRORS).run(0)
+    assert (result.verdict.verdict, result.verdict.reason) == ("open", "unreachable")
+    assert result.state["chunk"] == 60
+
+
+def test_a_scrape_interval_of_an_hour_is_judged() -> None:
+    source = Source(HEALTHY)
+    source.scrape = 3600.0
+    options = Options((ERRORS,), Settings(36000, 3600.0, 10800.0, 60.0), history=36000)
+    gate = Gate(options, Connection("http://p"), None, clock=lambda: source.time, pause=source.pause)
+    gate.prometheus = source  # type: ignore[assignment]
+    state = gate.run(0).state
+    source.time += 50000
+    gate = Gate(options, Connection("http://p"), state, clock=lambda: source.time, pause=source.pause)
+    gate.prometheus = source  # type: ignore[assignment]
+    assert gate.run(0).verdict.verdict == "pass"
 
 
 def test_a_source_that_goes_down_while_the_past_is_judged_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,7 +537,8 @@ def test_options_that_cannot_be_meant(given: dict[str, Any], message: str) -> No
 
 def test_a_connection() -> None:
     given = {"url": "http://p", "timeout": 4.0}
-    keys = ("token", "token_file", "username", "password", "ca_path", "client_cert", "client_key")
+    keys = set(CONNECTION_ARGUMENTS)
     assert make_connection({**dict.fromkeys(keys), **given}) == Connection("http://p")
+    assert make_connection({**dict.fromkeys(keys), **given, "timeout": 1.5}).timeout == 1.5
     with pytest.raises(InputError, match="timeout"):
         make_connection({**dict.fromkeys(keys), **given, "timeout": 0})

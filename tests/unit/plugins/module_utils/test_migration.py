@@ -473,6 +473,40 @@ def test_a_hold_that_cannot_be_judged_keeps_its_share_and_fails(desk: Desk) -> N
     assert desk.events[-1] == "held"
 
 
+def test_a_gate_that_never_tells_is_a_reason_to_go_back_in_the_end(desk: Desk) -> None:
+    """However many looks there were, and without a line for each."""
+    changes = {**GATED, "cutover_gate": {**GATE, "patience": "100s"}}
+    token, step = held_at_50(desk, **changes)
+    blind = {**said("inconclusive"), "message": "no samples"}
+    found = [desk.run(1000 + later, **changes).look(token, step, blind)["hold"]["kind"] for later in (1, 50, 100, 101)]
+    assert found == ["unknown"] * 3 + ["failed"]
+    assert desk.events.count("gate_seen") == 1
+    # A moment in which it could tell is a new beginning.
+    desk.run(1102, **changes).look(token, step, said("open"))
+    assert desk.run(1103, **changes).look(token, step, blind)["hold"]["kind"] == "unknown"
+    # More of it does not make another gate.
+    assert desk.run(1104, **GATED).look(token, step, None)["hold"]["gate_state"] == {"n": 1}
+
+
+def test_a_hold_that_is_not_proven_may_be_accepted_with_a_reason(desk: Desk) -> None:
+    token, step = held_at_50(desk, **GATED)
+    changes = {**GATED, "cutover_accept_unproven": "precision was measured by hand"}
+    desk.run(1000, **changes).look(token, step, None)
+    for now in (1200, 1400, 1590):
+        desk.store.renew(token, now)
+    blind = {**said("inconclusive"), "message": "no samples"}
+    assert desk.run(1600, **changes).look(token, step, blind)["hold"]["kind"] == "passed"
+    seen, accepted = desk.store.read_journal()["migrations"][-1]["events"][-2:]
+    assert (seen["kind"], seen["verdict"]) == ("gate_seen", "inconclusive")
+    told = {name: accepted[name] for name in ("kind", "weight", "reason", "message")}
+    assert told == {
+        "kind": "unproven_accepted",
+        "weight": 50,
+        "reason": "precision was measured by hand",
+        "message": "no samples",
+    }
+
+
 def test_to_advance_begins_nothing(desk: Desk) -> None:
     answer = desk.run().begin(desk.workloads, ALICE, advance=True)
     assert (answer["decision"]["kind"], answer["token"], desk.events) == ("nothing", None, [])

@@ -7,10 +7,12 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _prometheus
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import (
@@ -18,6 +20,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus impo
     Prometheus,
     SourceDownError,
     SourceRefusedError,
+    TooMuchError,
+    connection_of,
     jsonable,
 )
 
@@ -30,9 +34,14 @@ class Link:
 
     answers: ClassVar[list[Any]] = []
     seen: ClassVar[list[dict[str, Any]]] = []
+    unreached: ClassVar[Exception | None] = None
 
     def __init__(self, host: str, port: int, **more: Any) -> None:
         self.to = (host, port, more)
+
+    def connect(self) -> None:
+        if self.unreached:
+            raise self.unreached
 
     def request(self, method: str, path: str, body: str, headers: dict[str, str]) -> None:
         self.seen.append({"to": self.to, "method": method, "path": path, "fields": parse_qs(body), "headers": headers})
@@ -56,7 +65,7 @@ class Link:
 
 @pytest.fixture(autouse=True)
 def _links(monkeypatch: pytest.MonkeyPatch) -> None:
-    Link.answers, Link.seen = [GOOD], []
+    Link.answers, Link.seen, Link.unreached = [GOOD], [], None
     monkeypatch.setattr(http.client, "HTTPConnection", Link)
     monkeypatch.setattr(http.client, "HTTPSConnection", Link)
 
@@ -142,6 +151,43 @@ def test_what_is_refused_is_not_tried_again(answer: Any, message: str) -> None:
     assert TOKEN not in json.dumps(caught.value.as_result())
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (422, "query processing would load too many samples into memory in query execution"),
+        (503, "query timed out in query execution"),
+        (
+            422,
+            "the query exceeded the maximum number of chunks (err-mimir-max-chunks-per-query)",
+        ),
+        (422, "cannot select more than -search.maxSamplesPerQuery=1000000000 samples"),
+    ],
+)
+def test_what_is_too_much_at_once_is_known_and_not_asked_again(status: int, said: str) -> None:
+    Link.answers = [(status, json.dumps({"status": "error", "error": said}).encode())]
+    circuit = Circuit(failures=3)
+    with pytest.raises(TooMuchError, match="does not answer so much at once"):
+        client(circuit).query("up")
+    # It has answered: that is no failure of its.
+    assert (len(Link.seen), circuit.failures) == (1, 0)
+
+
+def test_an_answer_without_end_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_prometheus, "MAX_ANSWER", 20)
+    with pytest.raises(TooMuchError, match="more than 20 bytes"):
+        client().query("up")
+
+
+def test_too_slow_may_be_too_much_and_not_there_is_not() -> None:
+    Link.answers = [TimeoutError("timed out")]
+    with pytest.raises(TooMuchError):
+        client().query("up")
+    Link.unreached = TimeoutError("timed out")
+    with pytest.raises(SourceDownError) as caught:
+        client().query("up")
+    assert not isinstance(caught.value, TooMuchError)
+
+
 def test_an_open_circuit_asks_nobody() -> None:
     with pytest.raises(SourceDownError, match=r"again in 50 s \(circuit open\)"):
         client(Circuit(5, 990.0)).query("up")
@@ -160,12 +206,38 @@ def test_an_open_circuit_asks_nobody() -> None:
         ({"token": "s3cr3t\n"}, "token: has a line break"),
         ({"ca_path": "/x"}, "need an https url"),
         ({"url": "https://p", "ca_path": "/does/not/exist"}, "certificate files cannot be used"),
+        ({"url": "https://p", "client_cert": "/does/not/exist"}, "certificate files cannot be used"),
+        ({"url": "https://p", "client_key": "/x"}, "client_key needs client_cert"),
+        ({"password": TOKEN}, "password needs username"),
+        ({"token": "s3cr3t\N{RIGHTWARDS ARROW}"}, "another character in it that cannot be sent"),
     ],
 )
 def test_mistakes_in_the_connection(given: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         client(**given)
     assert "s3cr3t" not in str(caught.value.as_result())
+
+
+def test_secrets_come_from_files_that_go_before_what_is_given(tmp_path: Path) -> None:
+    for name in ("token", "password"):
+        (tmp_path / name).write_text(f" {name} \n")
+    source = {"url": "http://p", "token": "other", "token_file": str(tmp_path / "token")}
+    assert connection_of(source) == Connection("http://p", token="token")
+    source = {"url": "http://p", "username": "u", "password_file": str(tmp_path / "password")}
+    assert connection_of(source) == Connection("http://p", username="u", password="password")
+    assert connection_of({"url": "http://p", "client_cert": "/c", "client_key": "/k"}).client_key == "/k"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "No such file"), (b"", "is empty"), (b"\xff" + TOKEN.encode(), "it is not UTF-8")],
+)
+def test_a_secret_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path, content: bytes | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "it").write_bytes(content)
+    with pytest.raises(InputError, match=f"password of Prometheus in {tmp_path}/it.*{says}") as caught:
+        connection_of({"url": "http://p", "username": "u", "password_file": str(tmp_path / "it")})
+    assert TOKEN not in str(caught.value.as_result())
 
 
 def test_secrets_are_not_in_a_representation() -> None:

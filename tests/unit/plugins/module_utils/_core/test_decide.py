@@ -485,7 +485,7 @@ def shown(decision: decide.Decision) -> list[tuple[int, bool]]:
     return [(step["share"], step["held"]) for step in decision.steps]
 
 
-def test_a_hold_that_is_open_comes_again_and_one_that_has_passed_does_not() -> None:
+def test_a_hold_comes_again_until_the_run_that_it_passed_for_has_taken_the_next_step() -> None:
     world = World()
     run(world.cutover(held_plan(), over=lambda: False))
     assert (world.weight, world.state.phase) == (10, "held")
@@ -505,8 +505,23 @@ def test_a_hold_that_is_open_comes_again_and_one_that_has_passed_does_not() -> N
     run(world.cutover(held_plan(), over=lambda: False))
 
     world.record("began", **{"from": "blue"}, to="green", subject={}, owner={}, reason="", weight=75)
-    world.record("gate_seen", verdict="pass", reason=None, wanted=None, message="", criteria=[])
-    assert shown(decide.decide(held_plan(), world.state, world.reality)) == [(100, False)]
+    world.record("gate_seen", **PASSED)
+    # That run died: what the gate said then may be days old.
+    assert shown(decide.decide(held_plan(), world.state, world.reality)) == [(75, False), (100, False)]
+
+
+PASSED = {"verdict": "pass", "reason": None, "wanted": None, "message": "", "criteria": []}
+
+
+def test_the_last_hold_does_not_come_again_when_the_old_colour_is_being_retired() -> None:
+    plan = held_plan(steps=[{"share": 100, "weight": 100, "settle": 0, "hold": 600}])
+    world = World()
+    run(world.cutover(plan, over=lambda: False))
+    world.record("began", **{"from": "blue"}, to="green", subject={}, owner={}, reason="", weight=100)
+    world.record("gate_seen", **PASSED)
+    assert shown(decide.decide(plan, world.state, world.reality)) == [(100, False)]
+    for _event in world.stop("blue"):
+        assert shown(decide.decide(plan, world.state, world.reality)) == []
 
 
 def test_to_advance_takes_one_new_step_at_most() -> None:
@@ -522,8 +537,9 @@ def test_to_advance_takes_one_new_step_at_most() -> None:
         [(10, True), (50, False), (50, True)],
         # 50 % was left on purpose, has no hold, and does not come again.
         [(75, False), (75, True)],
-        [(100, False), (100, False)],
-        [(100, False)],
+        # The hold of 75 % had passed when that run ended; what has happened since is judged before the next step.
+        [(75, True), (100, False), (75, True)],
+        [(75, True), (100, False), (100, False)],
     ]
     assert world.state.phase == "finished"
     nothing = decide.decide(held_plan(), world.state, world.reality, advance=True)

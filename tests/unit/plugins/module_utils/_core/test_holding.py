@@ -10,11 +10,12 @@ import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import holding
 
 HOLD = {"weight": 50, "since": 1000.0, "seconds": 600, "verdict": None}
+BLIND = {"verdict": "inconclusive", "message": "no samples", "left": 600.0}
 
 
 def judge(gate: dict[str, Any] | None = None, *, gated: bool = True, **changes: Any) -> holding.Outcome:
-    given = {"now": 1100.0, "run_left": 900.0, "slice_": 20.0, **changes}
-    hold = {**HOLD, "verdict": given.pop("verdict", None), "wanted": given.pop("wanted", None)}
+    given = {"now": 1100.0, "run_left": 900.0, "slice_": 20.0, "patience": 3600.0, **changes}
+    hold = {**HOLD, **{name: given.pop(name, None) for name in ("verdict", "wanted", "blind")}}
     return holding.judge(hold, gate=gate, gated=gated, **given)
 
 
@@ -27,7 +28,19 @@ def test_without_a_gate_the_clock_decides() -> None:
 
 def test_with_a_gate_the_clock_does_not_decide() -> None:
     assert judge(now=9000.0).kind == "waiting"
-    assert judge(verdict="pass").kind == "passed"
+    assert judge({"verdict": "pass", "left": 0.0}).kind == "passed"
+
+
+def test_what_a_gate_said_in_another_run_is_no_pass() -> None:
+    """That run ended before it could take the next step: what has happened since has to be judged."""
+    assert judge(verdict="pass", now=9000.0).kind == "waiting"
+
+
+@pytest.mark.parametrize(("missing", "told"), [(7200.0, True), (30.0, False)])
+def test_a_pass_says_for_how_long_nothing_was_known(missing: float, told: bool) -> None:
+    sentence = judge({"verdict": "pass", "left": 0.0, "missing": missing}).sentence
+    assert sentence.startswith("its hold is over, and the gate passed")
+    assert ("for 2.0 hours since its beginning there was no data" in sentence) is told
 
 
 @pytest.mark.parametrize(
@@ -48,6 +61,52 @@ def test_what_a_gate_says(gate: dict[str, Any], kind: str, action: str | None, s
     assert (outcome.kind, outcome.action) == (kind, action)
     assert says in outcome.sentence
     assert outcome.as_result()["left"] == gate.get("left", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("blind", "patience", "kind", "action", "says"),
+    [
+        (None, 3600.0, "unknown", None, "cannot tell: no samples; in 60.0 minutes that is a reason to go back"),
+        (1000.0, 3600.0, "unknown", None, "in 58.3 minutes"),
+        (
+            1000.0,
+            100.0,
+            "failed",
+            "rollback",
+            "no samples; that for 100 seconds, and cutover_gate.patience",
+        ),
+        (None, 0.0, "failed", "rollback", "cutover_gate.patience is 0 seconds"),
+    ],
+)
+def test_a_gate_that_cannot_tell_is_waited_for_so_long(
+    blind: float | None, patience: float, kind: str, action: str | None, says: str
+) -> None:
+    outcome = judge(BLIND, blind=blind, patience=patience)
+    assert (outcome.kind, outcome.action) == (kind, action)
+    assert says in outcome.sentence
+
+
+@pytest.mark.parametrize(
+    ("gate", "now", "kind", "accepted"),
+    [
+        (BLIND, 1599.0, "unknown", None),
+        (BLIND, 1600.0, "passed", "seen by hand"),
+        ({"verdict": "open", "message": "stale", "left": 60.0}, 1600.0, "passed", "seen by hand"),
+        ({"verdict": "open", "left": 60.0, "behind": 60.0}, 1600.0, "waiting", None),
+        ({"verdict": "fail", "wanted": "rollback"}, 1600.0, "failed", None),
+        ({"verdict": "pass"}, 1600.0, "passed", None),
+        (None, 1600.0, "waiting", None),
+    ],
+)
+def test_what_is_not_proven_may_be_accepted_when_its_time_is_over(
+    gate: dict[str, Any] | None, now: float, kind: str, accepted: str | None
+) -> None:
+    """Not before, not against what the gate has found, and not before it has been asked."""
+    outcome = judge(gate, now=now, blind=1000.0, accepted="seen by hand")
+    assert (outcome.kind, outcome.accepted) == (kind, accepted)
+    assert ("without a proof: seen by hand" in outcome.sentence) is (accepted is not None)
+    # Also where it would go back otherwise.
+    assert judge(gate, now=now, blind=1000.0, patience=0.0, accepted="x").accepted == (accepted and "x")
 
 
 @pytest.mark.parametrize(("run_left", "watch"), [(900.0, 20.0), (7.0, 7.0), (0.0, 0.0), (-5.0, 0.0)])

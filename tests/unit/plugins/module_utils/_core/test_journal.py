@@ -170,7 +170,17 @@ def test_a_hundred_looks_at_a_hold_leave_what_one_does() -> None:
     assert (events[-1]["kind"], events[-1]["token"], events[-1]["looks"]) == ("held", 101, 100)
     state = journal.fold(document)
     assert (state.phase, state.token, state.weight, state.since) == ("held", 101, 50, 102)
-    assert state.hold == {"weight": 50, "since": 103, "seconds": 60, "verdict": "open", "wanted": None}
+    assert state.hold == {"weight": 50, "since": 103, "seconds": 60, "verdict": "open", "wanted": None, "blind": None}
+
+
+def test_since_when_a_gate_cannot_tell_is_known_until_it_can() -> None:
+    opened = [("began", BEGAN), *switch(0, 50), ("hold_began", {"weight": 50, "seconds": 60})]
+    cannot = ("gate_seen", {**SEEN, "verdict": "inconclusive"})
+    document = write(*opened, ("gate_seen", SEEN), cannot)
+    first = document["migrations"][0]["events"][-1]["at"]
+    document = write(("gate_seen", {**SEEN, "verdict": "inconclusive", "wanted": "x"}), document=document)
+    assert (journal.fold(document).hold or {})["blind"] == first
+    assert (journal.fold(write(("gate_seen", SEEN), document=document)).hold or {})["blind"] is None
 
 
 def test_a_look_that_has_something_to_tell_stays() -> None:

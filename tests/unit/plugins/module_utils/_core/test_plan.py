@@ -210,6 +210,37 @@ def test_a_trigger_is_refused_for_what_a_gates_criterion_is(change: dict[str, An
     assert says in found
 
 
+def test_who_is_shown_to_prometheus_is_files_of_the_router_host() -> None:
+    source = {
+        "url": "https://mimir/prometheus",
+        "username": "cutover",
+        "password_file": "/etc/secret",
+        "ca_path": "/etc/ca.pem",
+        "client_cert": "/etc/cert.pem",
+        "client_key": "/etc/key.pem",
+    }
+    made = plan(cutover_prometheus=source)
+    assert made["prometheus"] == made["guard"]["prometheus"] == {**source, "scrape_interval": 15}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"token_file": "/t", "username": "u", "password_file": "/p"}, "only one of them can be sent"),
+        ({"username": "u"}, "cutover_prometheus.username needs password_file too"),
+        ({"password_file": "/p"}, "cutover_prometheus.password_file needs username too"),
+        ({"client_key": "/k"}, "cutover_prometheus.client_key needs client_cert too"),
+        ({"url": "http://p", "client_cert": "/c"}, "cutover_prometheus.client_cert needs an address that begins with"),
+        ({"url": "https://me:s3cr3t@p"}, "cutover_prometheus.url has a user or a password in it"),
+        ({"password": "s3cr3t"}, "cutover_prometheus.password: there is no such key; did you mean password_file?"),
+    ],
+)
+def test_what_prometheus_cannot_be_shown_is_refused_without_a_secret(change: dict[str, Any], says: str) -> None:
+    (found,) = problems(cutover_prometheus={"url": "https://p", **change})
+    assert says in found
+    assert "s3cr3t" not in found
+
+
 def test_drain_and_stickiness_reach_those_who_act() -> None:
     made = plan(
         cutover_drain={"signal": "SIGUSR1", "resume_signal": "SIGUSR2", "in_flight": "/metrics"},
@@ -259,10 +290,11 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
             {"cutover_front": "router:8080"},
             "cutover_front is 'router:8080'; an address like http://router:8080 is needed",
         ),
-        ({"cutover_front": "http://u:p@router"}, "cutover_front is 'http://u:p@router'; an address like"),
+        ({"cutover_front": "http://u:p@router"}, "cutover_front has a user or a password in it, which"),
         ({"cutover_front": "http://router:99999"}, "cutover_front is 'http://router:99999'; an address like"),
         ({"cutover_front": 8080}, "cutover_front is 8080; an address like"),
         ({"cutover_to": "red"}, "cutover_to is 'red'; one of blue, green is needed"),
+        ({"cutover_accept_unproven": " "}, "cutover_accept_unproven is ' '; one line that says why is needed"),
         ({"cutover_accept_reality": "maybe"}, "cutover_accept_reality is 'maybe'; true or false is needed"),
         ({"cutover_min_ready": 3}, "cutover_min_ready is 3, and cutover_app has 2 hosts; a whole number 1…2 is needed"),
         ({"cutover_probes": [{"path": "health"}]}, "cutover_probes[0].path is 'health'; a path that begins with '/'"),
@@ -301,7 +333,7 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         ),
         (
             {"cutover_router": {"provider": "admin_api", "endpoints": ["http://u:p@app1"]}},
-            "cutover_router.endpoints[0] is 'http://u:p@app1'; an address like http://app1:8001 is needed",
+            "cutover_router.endpoints[0] has a user or a password in it, which would be in logs",
         ),
         ({"routers": ()}, "the group cutover_router has no host; exactly one host is needed"),
         ({"routers": ("r1", "r2")}, "the group cutover_router has r1, r2; exactly one host is needed"),

@@ -86,7 +86,7 @@ def test_one_bad_request_refutes_the_alternative_without_any() -> None:
 
 def test_a_process_begins_at_a_half_and_its_weights_sum_to_one() -> None:
     process = Process(horizon=11)
-    for _ in range(15):
+    for _ in range(11):
         process.update([0.0], [])
     assert exp(process.log_e) == pytest.approx(1.0)
     process = Process(horizon=11)
@@ -103,6 +103,21 @@ def test_a_late_regression_is_not_masked_by_the_good_hours_before() -> None:
         process.update([0.6, 1.1, 1.5], [])
     assert before < 0
     assert process.log_e > log(100)
+
+
+def test_a_window_that_goes_on_finds_a_regression_as_well() -> None:
+    """The error that this costs is that of the weights: half of the window's for each of its lengths."""
+    process = Process(horizon=100)
+    for _ in range(1000):
+        process.update([-0.2, -0.7, -2.0], [])
+    for _ in range(10):
+        process.update([0.6, 1.1, 1.5], [])
+    assert process.log_e > log(100)
+    neutral = Process(horizon=101)
+    for scrapes, expected in ((101, 1.0), (100, 1.5), (200, 2.5)):
+        for _ in range(scrapes):
+            neutral.update([0.0, 0.0, 0.0], [])
+        assert neutral.log_e == pytest.approx(log(expected))
 
 
 def test_a_process_survives_json_and_huge_evidence() -> None:
