@@ -12,6 +12,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import QueueError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._draining import INTERVAL
 
 MODULE = "bluegreen.cutover.queue_drain"
 SLICE = 6.0
@@ -44,14 +45,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 return {**result, **answer}
             answer["waited"] = round(waited, 1)
             if answer["drained"]:
-                return {**result, **answer}
-            if waited >= timeout:
+                return {**result, **_without_state(answer)}
+            if waited >= timeout - INTERVAL:
                 error = QueueError(
                     f"the queues were not empty after {waited:.0f} s: {answer['described']}. See that nobody adds to "
-                    "them any more and that their workers run, and run again",
-                    {"depths": answer["depths"]},
+                    "them any more and that their workers run, and run again"
                 )
-                return {**result, **answer, "failed": True, **error.as_result()}
+                return {**result, **_without_state(answer), "failed": True, **error.as_result()}
             display.display(f"queues, after {waited:.0f} of {timeout:g} s: {answer['described']}")
             arguments["state"] = answer["state"]
 
@@ -60,3 +60,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         # It would show the state a second time.
         answer.pop("invocation", None)
         return answer
+
+
+def _without_state(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "state"}

@@ -211,12 +211,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    drain = None
+    told: dict[str, str] = {}
     try:
         drain = Drain(given["queues"], given["state"])
+        told["described"] = drain.describe()
         drained = drain.look() if module.check_mode else drain.wait(given["timeout"])
     except CutoverError as error:
-        module.fail_json(**error.as_result(), described=drain.describe() if drain else "")
+        module.fail_json(**error.as_result(), **told)
     module.exit_json(
         changed=False,
         drained=drained or (module.check_mode and drain.zeros > 0),

@@ -85,10 +85,9 @@ class Celery:
         }
         try:
             told = app.control.inspect(timeout=ANSWER, limit=len(workers)).active() or {}
-        except Exception as error:  # noqa: BLE001 - of kombu, amqp or redis, whatever they make of it
-            raise QueueError(
-                f"the workers of {self.name!r} cannot be asked: {type(error).__name__}: {error}"
-            ) from error
+        except Exception as error:  # of kombu or of redis, whatever they make of it
+            said = f"{type(error).__name__}: {error}"
+            raise QueueError(f"the workers of {self.name!r} cannot be asked: {said}") from error
         finally:
             app.close()
         silent = sorted(workers - set(told))

@@ -79,7 +79,7 @@ class RabbitMQ:
         if answer.error or answer.status != 200:
             said = answer.error or _SAID.get(answer.status or 0) or "that is no answer"
             raise QueueError(
-                f"{base} answers with status {answer.status}: {said}. See that the management API of RabbitMQ is there, "
+                f"{base} answers with status {answer.status}: {said}. See that RabbitMQ's management API is there, "
                 "and run again"
             )
         try:
