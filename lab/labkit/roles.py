@@ -78,6 +78,34 @@ INSERT INTO items (name, colour)
 RESET ROLE;
 """
 
+# In front of the databases, for whoever starts it. In transaction mode, where PAUSE ends while clients stay connected.
+PGBOUNCER = """\
+[databases]
+{databases}
+[pgbouncer]
+logfile = /var/log/postgresql/pgbouncer.log
+pidfile = /var/run/postgresql/pgbouncer.pid
+listen_addr = *
+listen_port = 6432
+unix_socket_dir = /var/run/postgresql
+auth_type = plain
+auth_file = /etc/pgbouncer/userlist.txt
+admin_users = lab
+pool_mode = transaction
+default_pool_size = 20
+max_client_conn = 1000
+max_db_connections = 50
+ignore_startup_parameters = extra_float_digits
+"""
+
+RABBITMQ = """\
+listeners.tcp.1 = 0.0.0.0:5672
+management.tcp.ip = 0.0.0.0
+management.tcp.port = 15672
+default_user = lab
+default_pass = {password}
+"""
+
 
 def create_keys(lab: Lab) -> None:
     """One client key, one key per host, the list of known hosts, the stores' passwords."""
@@ -89,7 +117,7 @@ def create_keys(lab: Lab) -> None:
         known.append(f"{lab.address(host)} {key.with_suffix('.host_key.pub').read_text()}")
     (lab.state / "known_hosts").write_text("".join(known))
     lab.ssh_config.write_text(lab.ssh_config_text())
-    passwords = {name: secrets.token_urlsafe(24) for name in (*DATABASES, "redis", "admin")}
+    passwords = {name: secrets.token_urlsafe(24) for name in (*DATABASES, "redis", "admin", "lab")}
     _write(lab.state / "secrets.json", json.dumps(passwords), 0o600)
 
 
@@ -167,6 +195,16 @@ def _data(lab: Lab, root: Path) -> list[str]:
         file.write(f"host all all {lab.subnet} scram-sha-256\n")
     with open(root / "etc/redis/redis.conf", "a") as file:  # 0640 root:redis
         file.write(f"bind 127.0.0.1 {address}\nrequirepass {passwords['redis']}\n")
+    # Not enabled: the tests that need one of these start it, so that nobody else waits for it.
+    users = "".join(f'"{name}" "{passwords[name]}"\n' for name in ("lab", *DATABASES))
+    databases = "".join(f"{name} = host=127.0.0.1 port=5432\n" for name in DATABASES)
+    for name, text in {"pgbouncer.ini": PGBOUNCER.format(databases=databases), "userlist.txt": users}.items():
+        with open(root / "etc/pgbouncer" / name, "w") as file:  # 0640 postgres
+            file.write(text)
+    _write(root / "etc/rabbitmq/rabbitmq.conf", RABBITMQ.format(password=passwords["lab"]), 0o640)
+    owner = (root / "etc/rabbitmq").stat()
+    os.chown(root / "etc/rabbitmq/rabbitmq.conf", owner.st_uid, owner.st_gid)
+    _write(root / "etc/rabbitmq/enabled_plugins", "[rabbitmq_management].\n")
     return ["postgresql.service", "redis-server.service", "lab-database.service"]
 
 

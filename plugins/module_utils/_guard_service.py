@@ -112,9 +112,9 @@ def install(store: FileStore, main: Callable[..., int], units: str = UNITS, pyth
         "service": store.service,
         "boot": boot,
         "routers": f"haproxy.service nginx.service bluegreen-cutover-nftables-{store.service}.service",
-        "folder": _path(store.folder),
-        "program": f'"{_path(python)}" -I "{_path(path)}"',
-        "arguments": f'"{_path(store.folder.parent)}" {store.service}',
+        "folder": escaped(store.folder),
+        "program": f'"{escaped(python)}" -I "{escaped(path)}"',
+        "arguments": f'"{escaped(store.folder.parent)}" {store.service}',
         "runtime": Path(RUNTIME.format(service=store.service)).name,
     }
     wanted = {
@@ -122,7 +122,7 @@ def install(store: FileStore, main: Callable[..., int], units: str = UNITS, pyth
         Path(units, run): _SERVICE.format(**words).encode(),
         Path(units, boot): _BOOT.format(**words).encode(),
     }
-    written = [_write(one, content) for one, content in wanted.items() if _read(one) != content]
+    written = [write_file(one, content) for one, content in wanted.items() if _read(one) != content]
     return bool(written)
 
 
@@ -193,8 +193,8 @@ def _restart(service: str, run: Run) -> None:
             )
 
 
-def _path(path: object) -> str:
-    """As unit files have it."""
+def escaped(path: object) -> str:
+    """A path as unit files have it."""
     return str(path).replace("%", "%%")
 
 
@@ -205,7 +205,8 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_file(path: Path, content: bytes) -> Path:
+    """Replace a program, which only root may read, or a unit; durably."""
     try:
         descriptor, scratch = tempfile.mkstemp(prefix=".", dir=path.parent)
         try:
@@ -219,5 +220,5 @@ def _write(path: Path, content: bytes) -> Path:
             os.unlink(scratch)
             raise
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}. The guard needs it; see that path on the router host") from error
+        raise StoreError(f"{path}: {error.strerror}. It is needed here; see that path on this host") from error
     return path

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal, lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import freeze, guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, InputError, StoreError
 
 LOCK_WAIT = 30.0
@@ -44,7 +44,7 @@ class LockedError(StoreError):
 
 
 class FileStore:
-    """``<state_dir>/<service>/{lock,lease.json,fence.json,guard.json,gate.json,journal.json}``.
+    """``<state_dir>/<service>/{lock,lease.json,fence.json,guard.json,gate.json,freeze.json,journal.json}``.
 
     Reading needs no lock, because files are only ever replaced whole. Everything raises ``StoreError``, naming the
     path. In check mode call nothing but the ``read_`` methods.
@@ -121,6 +121,18 @@ class FileStore:
     def write_gate(self, document: dict[str, Any] | None) -> None:
         """Replace what a gate needs to go on, durably; None forgets it."""
         self._replace(self.folder / "gate.json", document)
+
+    def read_freeze(self) -> dict[str, Any] | None:
+        """The writers that are held on this host; None where none are."""
+        path = self.folder / "freeze.json"
+        document = self._read(path)
+        if document is not None and not freeze.is_hold(document):
+            raise DamagedError(path, "does not say which writers are held")
+        return document
+
+    def write_freeze(self, document: dict[str, Any] | None) -> None:
+        """Replace what says which writers are held, durably; None where none are."""
+        self._replace(self.folder / "freeze.json", document)
 
     def read_fence(self) -> int:
         """The highest token seen on this host; 0 where none was."""

@@ -88,7 +88,7 @@ def test_installed_once_and_removed_whole(store: FileStore, tmp_path: Path) -> N
 
 
 def test_a_place_that_cannot_be_written_is_named(store: FileStore) -> None:
-    with store.locked(), pytest.raises(StoreError, match="No such file or directory. The guard needs it"):
+    with store.locked(), pytest.raises(StoreError, match="No such file or directory. It is needed here"):
         _guard_service.install(store, _guardian.main, "/nowhere")
 
 

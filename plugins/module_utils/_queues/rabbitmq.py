@@ -1,0 +1,98 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A queue of RabbitMQ, by the management API, which counts at once when it is told not to use its statistics."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import QueueError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues import Depth
+from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask as ask_http
+from ansible_collections.bluegreen.cutover.plugins.module_utils._queues import _redis
+
+OPTIONS: dict[str, Any] = {
+    "url": {"type": "str", "default": "http://127.0.0.1:15672"},
+    "vhost": {"type": "str", "default": "/"},
+    "ca_path": {"type": "path"},
+    "user": {"type": "str"},
+    "password_file": {"type": "path", "no_log": False},
+}
+USER = "guest"
+ANSWER_MS = 3000
+PAGE = 500
+"""Queues in one answer, as many as the API gives."""
+_QUERY = "disable_stats=true&enable_queue_totals=true&columns=name,messages_ready,messages_unacknowledged"
+_SAID = {
+    401: "the user or the password is not right",
+    403: "this user may not see that; it needs the tag 'management' and the rights of the virtual host",
+    404: "there is no such virtual host, or this is not the management API",
+}
+
+
+class RabbitMQ:
+    """See ``Queue``. Needs RabbitMQ 3.9, which is the first that counts without its statistics."""
+
+    def __init__(self, options: Mapping[str, Any], ask: Callable[[Target], Answer] = ask_http) -> None:
+        self.name = str(options["name"])
+        self.options = options
+        self._ask = ask
+
+    def read(self) -> Depth:
+        for queue in self._queues():
+            if queue.get("name") == self.name:
+                return _depth(queue)
+        raise QueueError(
+            f"RabbitMQ at {self.options['url']} has no queue {self.name!r} in the virtual host "
+            f"{self.options['vhost']!r}. Correct cutover_queues"
+        )
+
+    def _queues(self) -> Iterator[Mapping[str, Any]]:
+        """All whose name has ours in it: the API of one queue does not count it."""
+        page, pages = 0, 1
+        while page < pages:
+            page += 1
+            answer = self._get(f"{_QUERY}&page={page}&page_size={PAGE}&name={quote(self.name, safe='')}")
+            pages = int(answer.get("page_count") or 1)
+            yield from answer.get("items") or []
+
+    def _get(self, query: str) -> Mapping[str, Any]:
+        base = f"{self.options['url'].rstrip('/')}/api/queues/{quote(self.options['vhost'], safe='')}"
+        user = self.options.get("user") or USER
+        secret = _redis.secret(self.options.get("password_file")) or USER
+        credentials = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        answer = self._ask(
+            Target(
+                url=f"{base}?{query}",
+                headers={"Authorization": f"Basic {credentials}"},
+                budget_ms=ANSWER_MS,
+                ca_path=self.options.get("ca_path"),
+            )
+        )
+        if answer.error or answer.status != 200:
+            said = answer.error or _SAID.get(answer.status or 0) or "that is no answer"
+            raise QueueError(
+                f"{base} answers with status {answer.status}: {said}. See that RabbitMQ's management API is there, "
+                "and run again"
+            )
+        try:
+            document = json.loads(answer.body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise QueueError(f"{base} does not answer as the management API of RabbitMQ does; 3.9 or newer is needed")
+        return document
+
+
+def _depth(queue: Mapping[str, Any]) -> Depth:
+    ready, unacked = queue.get("messages_ready"), queue.get("messages_unacknowledged")
+    if not isinstance(ready, int) or not isinstance(unacked, int):
+        return Depth(0, 0, unknown="RabbitMQ does not say how many messages it holds (is its node down?)")
+    return Depth(ready, unacked, parts={"ready": ready, "unacknowledged": unacked})
