@@ -13,6 +13,8 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import freeze
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run as run_command
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     FencedError,
@@ -22,8 +24,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Moment
 from ansible_collections.bluegreen.cutover.plugins.module_utils._guard_service import UNITS
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import QUICK, Run
-from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import run as run_command
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import QUICK
 from ansible_collections.bluegreen.cutover.plugins.module_utils._writers import Writers
 from ansible_collections.bluegreen.cutover.plugins.module_utils._writers.pgbouncer import PgBouncer
 from ansible_collections.bluegreen.cutover.plugins.module_utils._writers.read_only import ReadOnly
