@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _guarding
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import freeze
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run as run_command
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import freeze
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CutoverError,
     FencedError,
