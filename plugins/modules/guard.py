@@ -38,7 +38,9 @@ options:
       - V(armed) arms the guard, or renews it. It has its whole time from then on. The module ends when the guard's
         process has told that it has seen this.
       - V(confirmed) leaves the triggers alone armed, for as long as a hold may last. Without triggers it is
-        V(disarmed).
+        V(disarmed). Those of O(plan) take the place of others that are armed.
+      - Triggers that are new are asked before they are armed. When that is not possible, and the candidate has a share
+        already, it keeps that, what is armed stays so, and the run ends with RV(reason=held).
       - V(disarmed) leaves nothing behind.
     type: str
     required: true
@@ -132,6 +134,7 @@ evidence:
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -143,24 +146,66 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import (
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, HeldError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 
 
 def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:
     """Arm or renew, and wait until the guard's process has seen it."""
-    armed = store.read_guard()
     if journal.fold(store.read_journal()).phase == journal.ROLLING_BACK:
         # Triggers would say no more than what is done about them already.
         time_ = max(plan["guard"]["time"], plan["back_steps"]["settle"] + GUARD_MARGIN)
         plan = {**plan, "guard": {**plan["guard"], "triggers": [], "time": time_}}
-    settings = plan["guard"]
-    if settings["triggers"] and (armed is None or armed["triggers"] != settings["triggers"]):
-        # A mistake in a query would never fire: better told before any traffic moves.
+    _ask(store, plan, token)
+    _write(store, token, lambda current: guard.arm(current, plan, token, _guarding.moment()))
+
+
+def confirm(store: FileStore, plan: dict[str, Any], token: int) -> bool:
+    """Leave the triggers alone, those of ``plan``; whether that changed something."""
+    armed = store.read_guard()
+    if not _is_idle(armed) or not guard.is_edited(armed, plan):
+        return _guarding.confirm(store, token, time.time())
+    if not plan["guard"]["triggers"]:
+        return _guarding.disarm(store, token, time.time())
+    _ask(store, plan, token)
+    _write(store, token, lambda current: guard.watch(current, plan, token, _guarding.moment()))
+    return True
+
+
+def _ask(store: FileStore, plan: dict[str, Any], token: int) -> None:
+    """Ask triggers that are not those that are armed: a mistake in a query would never fire, and is better told before
+    any traffic moves. Where the candidate has a share already, that is kept: what is armed stays so, and the run ends.
+    """
+    armed, settings = store.read_guard(), plan["guard"]
+    if not settings["triggers"] or not guard.is_edited(armed, plan):
+        return
+    try:
         _triggers.check(settings["triggers"], settings["prometheus"])
+    except CutoverError as error:
+        shared = journal.fold(store.read_journal()).weight not in (None, journal.side(plan["from"]))
+        if not shared or not _is_idle(armed):
+            raise
+        message = f"triggers of cutover_guard that are not armed yet cannot be asked: {error.message.rstrip('.')}"
+        with store.locked():
+            store.record(token, time.time(), "held", message=message)
+            store.write_lease(None)
+        names = ", ".join(f"'{one['name']}'" for one in armed["triggers"]) if armed is not None else "none"
+        raise HeldError(
+            f"{plan['service']}: {message}. The candidate keeps its share, and the guard its triggers of before "
+            f"({names}). Put that right and run advance.yml, or go back with rollback.yml"
+        ) from error
+
+
+def _is_idle(armed: guard.Guard | None) -> bool:
+    """Is nothing armed that has a time?"""
+    return armed is None or armed["state"] == guard.WATCHING
+
+
+def _write(store: FileStore, token: int, make: Callable[[guard.Guard | None], guard.Guard]) -> None:
+    """Write the guard that ``make`` makes of the one of now, and wait until its process has seen it."""
     with store.locked():
-        document = guard.arm(store.read_guard(), plan, token, _guarding.moment())
+        document = make(store.read_guard())
         store.fence(token, time.time())
         written = _guard_service.install(store, _guardian.main)
         store.write_guard(document)
@@ -188,7 +233,7 @@ def main() -> None:
         if state == "armed":
             arm(store, plan, token)
         elif state == "confirmed":
-            changed = _guarding.confirm(store, token, time.time())
+            changed = confirm(store, plan, token)
         else:
             changed = _guarding.disarm(store, token, time.time())
         left = store.read_guard()

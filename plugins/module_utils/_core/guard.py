@@ -7,6 +7,7 @@
 A guard is a document of plain JSON types, or None where there is none::
 
     None ─arm▶ armed ─arm▶ armed (renewed) ─confirm▶ watching (only its triggers are left), or None
+               watching, None ─watch▶ watching (its triggers were edited meanwhile)
                armed, watching ─disarm▶ None
                armed, watching ─fire▶ firing ─(traffic is back, and that is recorded)▶ None
                armed, watching, firing ─stand back▶ armed (a rollback has taken over)
@@ -93,6 +94,19 @@ def arm(current: Mapping[str, Any] | None, plan: Mapping[str, Any], token: int, 
         "prometheus": plan["guard"]["prometheus"],
         "cause": None,
     }
+
+
+def watch(current: Mapping[str, Any] | None, plan: Mapping[str, Any], token: int, now: Moment) -> Guard:
+    """A guard with the triggers of ``plan`` alone, which are not those of ``current``."""
+    return {**arm(current, plan, token, now), "state": WATCHING, **_untimed()}
+
+
+def is_edited(current: Mapping[str, Any] | None, plan: Mapping[str, Any]) -> bool:
+    """Are the triggers of ``plan``, or where they are asked, others than those that are armed?"""
+    its, wanted = current or {"triggers": []}, plan["guard"]
+    if its["triggers"] != wanted["triggers"]:
+        return True
+    return bool(wanted["triggers"]) and its["prometheus"] != wanted["prometheus"]
 
 
 def confirm(current: Mapping[str, Any] | None, token: int) -> Guard | None:

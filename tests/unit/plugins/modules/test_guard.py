@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _triggers
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, WorkloadError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import SourceDownError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 from ansible_collections.bluegreen.cutover.plugins.modules import guard
 
@@ -93,6 +95,74 @@ def test_a_trigger_that_cannot_be_asked_arms_nothing(
     refused = run_module(guard, state="armed", plan=made, token=5)
     assert (refused["rc"], refused["reason"], refused["msg"]) == (1, "input", "the query is wrong")
     assert FileStore(str(tmp_path), "guarded").read_guard() is None
+
+
+def moved(folder: Path) -> FileStore:
+    """A service whose migration is under way: green has 50 %."""
+    store = FileStore(str(folder), "guarded")
+    given: dict[str, Any] = {"from": "blue", "to": "green", "subject": {}, "owner": {}, "reason": ""}
+    store.record(5, 1.0, "began", weight=0, **given)
+    store.record(5, 2.0, "weight_intended", before=0, weight=50)
+    store.record(5, 3.0, "weight_set", weight=50, commands=[], ms=1.0)
+    return store
+
+
+def unanswered(_triggers: Any, _source: Any) -> None:
+    raise SourceDownError("http://127.0.0.1:9090 did not answer.")
+
+
+OTHER = {**TRIGGER, "name": "worse"}
+
+
+@pytest.mark.usefixtures("started")
+def test_triggers_that_were_edited_take_the_place_of_the_old_ones(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a step is only held, and none was armed before; and they are gone when there are none any more."""
+    asked = []
+    monkeypatch.setattr(_triggers, "check", lambda triggers, source: asked.append((triggers[0]["name"], source["url"])))
+    moved(tmp_path)
+    for triggers, url in (([TRIGGER], "a"), ([TRIGGER], "a"), ([OTHER], "a"), ([OTHER], "b"), ([], "b")):
+        made = plan(tmp_path, triggers=triggers, source=f"http://{url}:9090")
+        left = run_module(guard, state="confirmed", plan=made, token=5)["guard"]
+        if triggers:
+            assert (left["state"], left["left"], left["triggers"]) == ("watching", None, [triggers[0]["name"]])
+        else:
+            assert left is None
+    assert asked == [("ill", "http://a:9090"), ("worse", "http://a:9090"), ("worse", "http://b:9090")]
+
+
+@pytest.mark.parametrize("state", ["armed", "confirmed"])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.usefixtures("started")
+def test_edited_triggers_that_cannot_be_asked_leave_the_share_and_the_old_ones(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, before: bool
+) -> None:
+    store = moved(tmp_path)
+    monkeypatch.setattr(_triggers, "check", lambda _triggers, _source: None)
+    if before:
+        run_module(guard, state="confirmed", plan=plan(tmp_path, triggers=[TRIGGER], source="http://a:9090"), token=5)
+    armed = store.read_guard()
+    monkeypatch.setattr(_triggers, "check", unanswered)
+    made = plan(tmp_path, triggers=[OTHER], source="http://a:9090")
+    refused = run_module(guard, state=state, plan=made, token=5)
+    # Which is no reason to go back, and neither a lease nor an open step is left.
+    assert refused["reason"] == "held"
+    assert "cannot be asked: http://127.0.0.1:9090 did not answer. The candidate keeps its share" in refused["msg"]
+    assert f"its triggers of before ({chr(39) + 'ill' + chr(39) if before else 'none'})" in refused["msg"]
+    assert store.read_guard() == armed
+    assert (journal.fold(store.read_journal()).phase, store.read_lease()) == ("held", None)
+
+
+@pytest.mark.usefixtures("started")
+def test_a_step_with_a_deadline_is_not_left_with_triggers_that_nobody_asked(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved(tmp_path)
+    run_module(guard, state="armed", plan=plan(tmp_path), token=5)
+    monkeypatch.setattr(_triggers, "check", unanswered)
+    made = plan(tmp_path, triggers=[OTHER], source="http://a:9090")
+    assert run_module(guard, state="armed", plan=made, token=5)["reason"] == "unreachable"
 
 
 def test_check_mode_says_what_it_would_do(run_module: RunModule, tmp_path: Path, started: list[bool]) -> None:
