@@ -34,6 +34,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.crite
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import (  # noqa: E402
     CountJudge,
     Settings,
+    own,
 )
 
 PAGE = ROOT / "docs" / "gate.md"
@@ -121,7 +122,7 @@ def judges(rng: random.Random, rps: float, scrape: float, truth: Truth) -> list[
         (b.e_b, b.n_b) for b in scrapes(rng, rps, 0.0, scrape, Truth(flat(0), flat(truth.blue(0)), truth.bursty), HOUR)
     ]
     settings = Settings(window=HOUR, scrape=scrape, max_age=3 * scrape, hold=120)
-    out = [CountJudge(c, settings) for c in criteria()]
+    out = [CountJudge(c, own(settings, c, criteria())) for c in criteria()]
     for judge in out:
         judge.learn(before, None)
     return out
@@ -166,6 +167,24 @@ def false_rollbacks(rps: float, green: float, scrape: float, truth: Truth, runs:
         hits["gate"] += any(judge.breach for judge in mine)
         hits["for 1m"] += plain_hit
     return {rule: count / runs for rule, count in hits.items()}
+
+
+def several(count: int, alpha: float, rps: float, runs: int, seed: int) -> float:
+    """The part of gates rolled back by any of ``count`` criteria. Each counts something else, with errors of its own
+    and exactly at its limit: the worst there can be. A scrape is 15 s, and ``rps`` what each gets.
+    """
+    total = {"kind": "ratio", "total": "n", "bad": 'code="500"', "max": LIMIT}
+    asked = parse([{"name": str(number), **total} for number in range(count)])
+    settings = Settings(window=HOUR, scrape=15, max_age=45, hold=120, alpha=alpha)
+    hits = 0
+    for run in range(runs):
+        rng = random.Random(f"{seed} {count} {rps} {run} several")  # noqa: S311
+        mine = [CountJudge(c, own(settings, c, asked)) for c in asked]
+        for judge in mine:
+            judge.learn((), 1.0)
+            judge.feed(scrapes(rng, rps, 1.0, 15, AT_LIMIT, HOUR))
+        hits += any(judge.breach for judge in mine)
+    return hits / runs
 
 
 def detection(

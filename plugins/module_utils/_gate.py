@@ -39,6 +39,7 @@ from ._core.gate.decide import (
     Verdict,
     covered,
     decide,
+    own,
 )  # fmt: skip
 from ._prometheus import (
     Answer,
@@ -155,7 +156,7 @@ class Gate:
         for c in self.criteria:
             mine = saved.get(c.name, {})
             if c.counts:
-                self.judges[c.name] = CountJudge(c, self.settings, mine.get("judge"))
+                self.judges[c.name] = CountJudge(c, own(self.settings, c, self.criteria), mine.get("judge"))
                 if self.started is not None:
                     self.counters[c.name] = self._new_counters(c, self.started, mine.get("counters"))
             else:

@@ -69,7 +69,10 @@ options:
     type: str
     default: 1h
   alpha:
-    description: Probability of failing a green that is good enough, per criterion.
+    description:
+      - Probability of going back from a green that is good enough, in this window, whatever the number of criteria.
+        Those of the kinds C(ratio) and C(latency) that go back share it. The other kinds compare values, and have no
+        such bound.
     type: float
     default: 0.01
   beta:

@@ -271,7 +271,10 @@ SCHEMA: dict[str, Spec] = {
                 default=7 * 86_400,
             ),
             "alpha": Spec(
-                "number", "Probability of failing a good candidate, per criterion.", "a number", default=0.01
+                "number",
+                "Probability of going back from a good candidate, in each hold, by the criteria that count requests.",
+                "a number",
+                default=0.01,
             ),
             "beta": Spec("number", "Probability of passing a bad one.", "a number", default=0.05),
             "dispersion": Spec("number", "How errors cluster, where that is known; 1: not at all.", "a number"),

@@ -27,7 +27,9 @@ FINAL_ACTIONS = ("rollback", "rollback_progressive")
 
 @dataclass(frozen=True)
 class Settings:
-    """``alpha``: probability of a false rollback; ``beta``: of a false pass; the rest in s."""
+    """``alpha``: probability of a false rollback; ``beta``: of a false pass; the rest in s. ``own`` gives those of one
+    criterion of a gate.
+    """
 
     window: float
     scrape: float
@@ -50,6 +52,17 @@ class Settings:
     def needed_proof(self) -> float:
         """The log evidence that passes."""
         return -math.log(self.beta)
+
+
+def own(settings: Settings, criterion: Criterion, criteria: Sequence[Criterion]) -> Settings:
+    """The settings of one criterion of a gate. What may go back by evidence shares ``alpha``, so that all of them
+    together are wrong no more often than that (Bonferroni); a hook that is called in vain takes nothing back, and has
+    all of it.
+    """
+    if not criterion.counts or criterion.action not in FINAL_ACTIONS:
+        return settings
+    sharing = sum(one.counts and one.action in FINAL_ACTIONS for one in criteria)
+    return replace(settings, alpha=settings.alpha / max(1, sharing))
 
 
 @dataclass(frozen=True)

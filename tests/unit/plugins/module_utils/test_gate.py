@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -106,6 +107,14 @@ def test_a_healthy_green_passes_when_the_window_is_over() -> None:
     assert 60 <= source.time - START <= 90
     assert result.left == 0
     assert json.loads(json.dumps(as_result(result), allow_nan=False))["criteria"][0]["bad"] == 0
+
+
+def test_two_criteria_share_the_error_of_their_gate() -> None:
+    needed = [
+        [one.log_e_needed for one in make(Source(HEALTHY), *criteria).run(0).readings]
+        for criteria in ((ERRORS,), (ERRORS, {**ERRORS, "name": "other"}))
+    ]
+    assert needed == [[pytest.approx(math.log(100))], [pytest.approx(math.log(200))] * 2]
 
 
 def test_a_slow_source_is_not_asked_for_longer_than_a_guard_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decid
     ValueJudge,
     covered,
     decide,
+    own,
 )
 
 SETTINGS = Settings(window=600, scrape=10, max_age=30, hold=120)
@@ -137,6 +138,21 @@ def test_after_a_hook_the_criterion_is_judged_anew() -> None:
     final = count_judge(max=0.01)
     final.feed(batches(5, 90))
     assert CountJudge(final.criterion, SETTINGS, final.dump()).reading().status == "breach"
+
+
+def test_criteria_that_go_back_by_evidence_share_the_error_of_their_gate() -> None:
+    ratio = {"kind": "ratio", "total": "n", "bad": 'code="500"', "max": 0.01}
+    asked = parse(
+        [
+            {"name": "a", **ratio},
+            {"name": "b", **ratio, "action": "rollback_progressive", "required": False},
+            {"name": "c", **ratio, "action": "notify"},
+            {"name": "d", "kind": "query", "query": "up", "min": 1},
+        ]
+    )
+    alphas = {one.name: own(SETTINGS, one, asked).alpha for one in asked}
+    assert alphas == {"a": 0.005, "b": 0.005, "c": 0.01, "d": 0.01}
+    assert own(SETTINGS, asked[3], asked[3:]) == own(SETTINGS, asked[0], asked[:1]) == SETTINGS
 
 
 def test_a_regression_in_hour_47_of_48_rolls_back() -> None:
