@@ -5,17 +5,32 @@
 """The lease: who may act on a service now. Times are unix seconds of the router host; nothing here reads a clock.
 
 A lease is ``{"owner": {...}, "kind": "cutover" | "rollback" | "guard", "reason", "since", "expires", "ttl", "token"}``.
+While it is kept, it has a ``Clock`` as well: when the host's clock is set, neither does a lease end, nor does one of a
+dead run last for longer.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, LeaseHeldError
 
 Lease = dict[str, Any]
+
+STEP = 1.0
+"""Seconds by which a clock is set at least; less is how clocks are kept right, and goes by the unix seconds."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A host's clock: ``boot_id`` and, in unix seconds, when that boot was. That changes when the clock is set."""
+
+    boot_id: str
+    booted: float
+
 
 _GIVES_WAY = {"cutover": ("rollback", "guard"), "rollback": ("guard",), "guard": ("rollback", "guard")}
 """To which kinds a live lease gives way. A guard fires only when its time is over, that of a rollback, too."""
@@ -61,8 +76,23 @@ def is_lease(document: Mapping[str, Any]) -> bool:
     return numbers and texts and isinstance(document.get("owner"), dict)
 
 
+def kept(current: Mapping[str, Any], clock: Clock) -> Lease:
+    """What is kept of a lease, on a host with that ``clock``."""
+    return {**current, "clock": asdict(clock)}
+
+
+def found(document: Mapping[str, Any], clock: Clock) -> Lease:
+    """The lease of what ``kept`` gave, in the unix seconds of now: after a reboot its own are the best there are."""
+    current = {name: value for name, value in document.items() if name != "clock"}
+    was = document.get("clock") or {}
+    step = clock.booted - was["booted"] if was.get("boot_id") == clock.boot_id else 0.0
+    if abs(step) < STEP:
+        return current
+    return {**current, "since": current["since"] + step, "expires": current["expires"] + step}
+
+
 def renew(current: Mapping[str, Any], now: float) -> Lease:
-    """The same lease, good for its whole time again; a clock that was set back does not shorten it."""
+    """The same lease, good for its whole time again, and never for less than before."""
     return {**current, "expires": max(current["expires"], now + current["ttl"])}
 
 

@@ -96,11 +96,11 @@ class FileStore:
         document = self._read(path)
         if document is not None and not lease.is_lease(document):
             raise DamagedError(path, "is not a lease")
-        return document
+        return None if document is None else lease.found(document, _clock())
 
     def write_lease(self, document: dict[str, Any] | None) -> None:
         """Replace the lease, durably; None releases it."""
-        self._replace(self.folder / "lease.json", document)
+        self._replace(self.folder / "lease.json", None if document is None else lease.kept(document, _clock()))
 
     def read_guard(self) -> dict[str, Any] | None:
         """The guard; None where none is armed."""
@@ -256,6 +256,12 @@ class FileStore:
                 raise
             os.replace(scratch, path)
             _sync_folder(path.parent)
+
+
+def _clock() -> lease.Clock:
+    """This host's."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return lease.Clock(boot_id, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 _ADVICE = {

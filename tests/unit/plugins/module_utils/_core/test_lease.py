@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, LeaseHeldError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.lease import acquire, check, is_lease, renew
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.lease import (
+    Clock,
+    acquire,
+    check,
+    found,
+    is_lease,
+    kept,
+    renew,
+)
 
 NOW = 1_785_412_870.0
 ALICE = {"user": "alice", "host": "ops1", "pid": 4242}
@@ -93,6 +101,13 @@ def test_renewing_never_shortens() -> None:
     lease = take()
     assert renew(lease, NOW + 10)["expires"] == NOW + 130
     assert renew(lease, NOW - 10)["expires"] == NOW + 120
+
+
+def test_what_was_kept_by_another_version_is_a_lease_as_well() -> None:
+    clock = Clock("boot", NOW - 1000)
+    assert found(take(), clock) == found(kept(take(), clock), clock) == take()
+    # To keep a clock right is not to set it.
+    assert found(kept(take(), clock), Clock("boot", NOW - 1000.4)) == take()
 
 
 def test_the_holder_may_write_and_nobody_else() -> None:

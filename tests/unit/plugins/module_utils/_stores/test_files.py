@@ -7,6 +7,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,26 @@ def test_an_expired_or_foreign_lease_fences(store: FileStore) -> None:
         store.record(6, 50, "began", **BEGAN)
     assert store.read_journal() == journal.empty("shop")
     assert store.read_fence() == 0
+
+
+@pytest.mark.parametrize("step", [86_400.0, -86_400.0])
+def test_a_clock_that_is_set_neither_ends_a_lease_nor_lengthens_it(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    """The unix time that everybody has is another one then. After a reboot nobody knows by how much."""
+    with store.locked():
+        store.write_lease(LEASE)
+    real = time.time
+    monkeypatch.setattr(files.time, "time", lambda: real() + step)
+    moved = store.read_lease() or {}
+    assert (moved["since"], moved["expires"]) == (pytest.approx(1 + step, abs=1), pytest.approx(100 + step, abs=1))
+    store.record(5, 99 + step, "began", **BEGAN)
+    assert (store.read_lease() or {})["expires"] == pytest.approx(159 + step, abs=1)
+    with pytest.raises(FencedError, match="ended [12] s ago"):
+        store.renew(5, 160.5 + step)
+    clock = files._clock()
+    monkeypatch.setattr(files, "_clock", lambda: replace(clock, boot_id="another", booted=clock.booted - 2 * step))
+    assert (store.read_lease() or {})["expires"] == pytest.approx(159 + step, abs=1)
 
 
 def test_the_lock_is_waited_for_and_its_file_named(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
