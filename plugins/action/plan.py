@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import PREFIX, make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.registry import ENGINES
 
 ROUTERS = "cutover_router"
 APPLICATIONS = "cutover_app"
@@ -48,6 +50,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 forks=context.CLIARGS.get("forks"),
             )
             check_hooks(plan["hooks"])
+            check_parts(plan["state"], list(map(str, groups.get("all", []))))
         except InputError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, "changed": False, "plan": plan, "ansible_facts": {"cutover_plan": plan}}
@@ -69,6 +72,22 @@ def check_hooks(hooks: Mapping[str, Mapping[str, Any]]) -> None:
     for name, hook in hooks.items():
         if hook.get("tasks") and not Path(hook["tasks"]).is_file():
             raise InputError(f"cutover_hooks.{name}.tasks: there is no file {hook['tasks']} on this machine")
+
+
+def check_parts(parts: Sequence[Mapping[str, Any]], hosts: Collection[str]) -> None:
+    """Raise ``InputError`` for a part on no host of the inventory, or whose engine would not take its options."""
+    problems = []
+    for part in parts:
+        where = f"cutover_state: {part['name']}"
+        if part["host"] not in hosts:
+            problems.append(f"{where} is on {part['host']}, which is no host of the inventory")
+        if part["engine"] not in ENGINES:
+            problems.append(f"{where} has the engine {part['engine']!r}; one of {', '.join(sorted(ENGINES))} is needed")
+            continue
+        told = ArgumentSpecValidator(ENGINES[part["engine"]][1]).validate(dict(part["options"])).error_messages
+        problems += [f"{where}, options of {part['engine']}: {one}" for one in told]
+    if problems:
+        raise InputError("; ".join(problems) + ". Nothing was touched", {"problems": problems})
 
 
 def plain(value: Any) -> Any:

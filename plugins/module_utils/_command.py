@@ -2,13 +2,19 @@
 # Copyright: (c) 2026, bluegreen.cutover contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A command of the host, run with an end."""
+"""Commands of the host: one that is run with an end, and several that are joined by pipes."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
 
 #: Runs a command with an end: argument vector, seconds → exit status, standard output, standard error.
 Run = Callable[[Sequence[str], float], "tuple[int, str, str]"]
@@ -44,3 +50,119 @@ def run(argv: Sequence[str], seconds: float) -> tuple[int, str, str]:
     except OSError as error:
         return CANNOT_RUN, "", str(error)
     return done.returncode, done.stdout, done.stderr
+
+
+_CHUNK = 1 << 20
+"""Bytes that are moved at once: as much as a pipe of Linux may hold."""
+_TICK = 5.0
+"""Seconds between two signs of life."""
+_F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is only in Python 3.10
+_SAID = 2000
+"""Characters of what a command said that are kept: its last ones."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended, with the end of what it said on standard error."""
+
+    argv: tuple[str, ...]
+    status: int
+    said: str
+
+
+def pipeline(
+    commands: Sequence[Sequence[str]],
+    *,
+    source: int | None = None,
+    sink: int | None = None,
+    tap: Callable[[bytes], Any] | None = None,
+    tick: Callable[[], Any] = lambda: None,
+    variables: Mapping[str, str] | None = None,
+) -> list[Ended]:
+    """Run one or two commands, the first one's output being the second one's input; return how they ended.
+
+    ``source`` and ``sink`` are descriptors of what the first reads and the last writes; nothing without. ``tap`` is
+    given all that the first one writes. ``tick`` is called every few seconds. Whatever is raised meanwhile, by a signal
+    too, none of the commands is left. Raises OSError where one cannot be started.
+    """
+    with contextlib.ExitStack() as stack:
+        spoken: list[IO[bytes]] = []
+        running: list[subprocess.Popen[bytes]] = []
+        for index, argv in enumerate(commands):
+            last = index == len(commands) - 1
+            spoken.append(stack.enter_context(tempfile.TemporaryFile()))
+            given: int | IO[bytes] | None = subprocess.DEVNULL if source is None else source
+            if index:
+                given = subprocess.PIPE if tap else running[0].stdout
+            wanted = subprocess.PIPE if not last or (tap and index == 0) else sink
+            one = subprocess.Popen(
+                argv,
+                stdin=given,
+                stdout=subprocess.DEVNULL if wanted is None else wanted,
+                stderr=spoken[-1],
+                env={**environment(), **(variables or {})},
+            )
+            stack.callback(_end, one)
+            running.append(one)
+        if tap:
+            _copy(running[0], running[1] if len(running) > 1 else None, tap, tick)
+        elif len(running) > 1 and running[0].stdout is not None:
+            # So that the first one is told when the second one has gone.
+            running[0].stdout.close()
+        for one in running:
+            _wait(one, tick)
+        return [Ended(tuple(argv), one.returncode, _last(said)) for argv, one, said in zip(commands, running, spoken)]
+
+
+def _copy(
+    first: subprocess.Popen[bytes],
+    second: subprocess.Popen[bytes] | None,
+    tap: Callable[[bytes], Any],
+    tick: Callable[[], Any],
+) -> None:
+    """All that the first one writes, to ``tap`` and to the second one."""
+    out = first.stdout.fileno() if first.stdout else -1
+    into = second.stdin if second else None
+    for end in filter(None, (first.stdout, into)):
+        with contextlib.suppress(OSError):  # more than an unprivileged user may have: then it takes longer
+            fcntl.fcntl(end.fileno(), _F_SETPIPE_SZ, _CHUNK)
+    due = time.monotonic() + _TICK
+    try:
+        while chunk := os.read(out, _CHUNK):
+            tap(chunk)
+            left = memoryview(chunk) if into else memoryview(b"")
+            while left:
+                left = left[os.write(into.fileno(), left) :]  # type: ignore[union-attr]
+            if time.monotonic() >= due:
+                due = time.monotonic() + _TICK
+                tick()
+    except BrokenPipeError:
+        pass  # the second one has ended, and says why
+    finally:
+        for end in filter(None, (first.stdout, into)):
+            with contextlib.suppress(BrokenPipeError):
+                end.close()
+
+
+def _wait(one: subprocess.Popen[bytes], tick: Callable[[], Any]) -> None:
+    while True:
+        try:
+            one.wait(_TICK)
+            return
+        except subprocess.TimeoutExpired:
+            tick()
+
+
+def _end(one: subprocess.Popen[bytes]) -> None:
+    if one.poll() is None:
+        one.kill()
+        one.wait()
+    for end in filter(None, (one.stdin, one.stdout)):
+        with contextlib.suppress(OSError):
+            end.close()
+
+
+def _last(said: IO[bytes]) -> str:
+    size = said.seek(0, os.SEEK_END)
+    said.seek(max(0, size - _SAID))
+    return said.read().decode("utf-8", "replace").strip()

@@ -17,6 +17,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import (
     checkpoints,
     decide,
     guard,
+    guide,
     holding,
     journal,
     lease,
@@ -31,6 +32,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     InputError,
     RehearsalError,
     RouterError,
+    SnapshotError,
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
@@ -112,9 +114,19 @@ class Migration:
             lacks = None if rehearse else rehearsal.missing(self.plan, state.rehearsal, self.clock.time())
             if decision.kind == decide.BEGIN and lacks:
                 raise RehearsalError(lacks, {"rehearsal": state.rehearsal})
+            parts = [part["name"] for part in self.plan["state"]]
+            self._check_advance(parts, state, advance=advance)
             with self._holding(taken):
                 way = rehearsal.way(self.plan) if rehearse else None
-                self._record(taken, "began", reality, subject=decide.subject(self.plan), rehearsal=way)
+                self._record(
+                    taken,
+                    "began",
+                    reality,
+                    subject=decide.subject(self.plan),
+                    rehearsal=way,
+                    parts=parts,
+                    unverified=self.plan["accept_unverified"],
+                )
                 if decision.differences:
                     self._write(
                         taken["token"],
@@ -140,8 +152,10 @@ class Migration:
         token: int | None = None,
         *,
         progressive: bool = False,
+        restore: bool = False,
     ) -> dict[str, Any]:
-        """Take the lease, also from a living cutover, and begin the way back, unless there is nothing to do.
+        """Take the lease, also from a living cutover, and begin the way back, unless there is nothing to do; with
+        ``restore`` there always is.
 
         Neither a difference nor a damaged file stops it: both are recorded. With ``token`` a cutover that failed goes
         back by itself, and only if no other run has come since. Raises ``FencedError``, ``LeaseHeldError``,
@@ -166,8 +180,11 @@ class Migration:
             taken = self._acquire(held, "rollback", why, owner, takeover, highest)
             reality = self._read(workloads)
             decision = decide.decide_rollback(self.plan, state, reality, progressive=progressive)
-            if decision.kind == decide.NOTHING and not damage:
+            if decision.kind == decide.NOTHING and not damage and not restore:
                 return self._result(decision, state, reality, None)
+            if restore:
+                sentence = f"{decision.sentence} Its data is to be restored."
+                decision = dataclasses.replace(decision, kind=decide.ROLL_BACK, sentence=sentence)
             with self._holding(taken):
                 # The event tells the migration's direction; this run goes the other way.
                 back = {"from": decision.to_colour, "to": decision.from_colour}
@@ -183,10 +200,36 @@ class Migration:
                     self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment()))
             return self._result(decision, state, reality, taken["token"])
 
+    def _check_advance(self, parts: Sequence[str], state: journal.State, *, advance: bool) -> None:
+        """Raise SnapshotError before an advance that would be refused at its step, and go back then."""
+        lacks = journal.unproven(parts, state, self.clock.time())
+        if advance and lacks and not self.plan["accept_unverified"]:
+            raise SnapshotError(
+                f"{self.plan['service']} cannot advance: {'; '.join(lacks)}. Nothing was changed; the candidate keeps "
+                "its share. Go on with cutover.yml, which takes what is missing, or give a reason to go on without by "
+                "-e 'cutover_accept_unverified=\"why\"'",
+                {"artifacts": dict(state.artifacts)},
+            )
+
     def record(self, token: int | None, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """Append one event of the run that holds ``token``, and renew its lease."""
         self._write(token, kind, **data)
         return {"changed": True}
+
+    def guide(self, how: Mapping[str, Any]) -> dict[str, Any]:
+        """Write beside the journal how this migration is taken back. Returns the ``text``."""
+        state = journal.fold(self.store.read_journal())
+        text = guide.rollback_guide(self.plan, state.id or "", state.artifacts, how)
+        changed = self.store.write_page("rollback.md", text, check_mode=self.check_mode)
+        return {"changed": changed, "text": text}
+
+    def audit(self) -> dict[str, Any]:
+        """Write beside the journal what this migration's restores have cost. Returns the ``text`` and its ``path``."""
+        [*_before, last] = self.store.read_journal()["migrations"]
+        text = guide.audit(self.plan["service"], last["id"], last["events"])
+        name = f"audit-{last['id']}.md"
+        changed = self.store.write_page(name, text, check_mode=self.check_mode)
+        return {"changed": changed, "text": text, "path": str(self.store.folder / name)}
 
     def probe(self, token: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
         """Record ``checkpoints`` of ``data``; ``CheckpointError`` where the candidate did not pass one."""
@@ -337,6 +380,8 @@ class Migration:
             "failure": state.failure,
             "hold": state.hold,
             "rehearsal": state.rehearsal,
+            "artifacts": [dict(one) for one in state.artifacts.values()],
+            "needed": [state.id] if state.id and state.phase not in journal.CLOSED else [],
             "checkpoints": _last(document, "probed", "checkpoints"),
             "success": _last(document, "finished", "success"),
             "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
@@ -430,6 +475,7 @@ class Migration:
             "persisted": reality.persisted,
             "ready": dict(reality.ready),
             "token": None if self.check_mode else token,
+            "artifacts": {part: dict(one) for part, one in state.artifacts.items()},
         }
 
 

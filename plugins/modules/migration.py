@@ -50,6 +50,9 @@ options:
       - V(rolling_back) begins the way back, from any state; it takes the lease away from a cutover.
       - V(rolled_back) closes a migration whose old colour serves alone again.
       - V(failed) records O(data) and releases the lease; the migration stays open for the next run.
+      - V(guided) writes beside the journal how the migration is taken back. O(data) has C(inventory), a list of paths,
+        and C(playbooks), their folder.
+      - V(audited) writes beside the journal what was lost when data was restored.
     type: str
     required: true
     choices:
@@ -65,17 +68,19 @@ options:
       - rolling_back
       - rolled_back
       - failed
+      - guided
+      - audited
   token:
     description:
       - The token that V(begun) or V(rolling_back) returned.
-      - Every other state but V(awaited) needs it, except in check mode.
+      - Every other state but V(awaited), V(guided) and V(audited) needs it, except in check mode.
       - With O(state=rolling_back) it is the token of the cutover that failed, which does not go back when another run
         has come since. Without it a rollback takes the lease from any cutover.
     type: int
   event:
     description: What happened.
     type: str
-    choices: [started, rehearsed, drained, hook_called]
+    choices: [started, rehearsed, drained, hook_called, snapshot_taken, data_restored, data_left]
   data:
     description:
       - What the event tells, such as C(colour); with O(state=finished) what is recorded of the whole.
@@ -90,6 +95,10 @@ options:
     type: dict
   progressive:
     description: Whether V(rolling_back) goes by the shares of C(cutover_back_steps).
+    type: bool
+    default: false
+  restore:
+    description: Whether V(rolling_back) is to restore data, so that there is something to do in any case.
     type: bool
     default: false
   reason:
@@ -270,6 +279,18 @@ persisted:
   description: Green's percentage after a reload or a reboot.
   returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: int
+artifacts:
+  description: The snapshots of this migration, by their part.
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
+  type: dict
+text:
+  description: The page that was written.
+  returned: when O(state) is V(guided) or V(audited)
+  type: str
+path:
+  description: Where it is, on the router host.
+  returned: when O(state) is V(audited)
+  type: str
 ready:
   description: How many instances of each colour are ready, as the router sees them.
   returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
@@ -288,6 +309,8 @@ evidence:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration, open_plan
+
+EVENTS = ("started", "rehearsed", "drained", "hook_called", "snapshot_taken", "data_restored", "data_left")
 
 
 def main() -> None:
@@ -309,16 +332,19 @@ def main() -> None:
                     "rolling_back",
                     "rolled_back",
                     "failed",
+                    "guided",
+                    "audited",
                 ],
             },
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
             "token": {"type": "int", "no_log": False},
-            "event": {"type": "str", "choices": ["started", "rehearsed", "drained", "hook_called"]},
+            "event": {"type": "str", "choices": list(EVENTS)},
             "data": {"type": "dict", "default": {}},
             "step": {"type": "dict"},
             "gate": {"type": "dict"},
             "progressive": {"type": "bool", "default": False},
+            "restore": {"type": "bool", "default": False},
             "reason": {"type": "str"},
             "owner": {"type": "dict", "default": {}},
             "takeover": {"type": "int"},
@@ -355,9 +381,12 @@ def main() -> None:
                 given["takeover"],
                 given["token"],
                 progressive=given["progressive"],
+                restore=given["restore"],
             ),
             "rolled_back": lambda: migration.close(given["token"], "rolled_back"),
             "failed": lambda: migration.fail(given["token"], given["data"]),
+            "guided": lambda: migration.guide(given["data"]),
+            "audited": migration.audit,
         }
         result = states[given["state"]]()
     except CutoverError as error:

@@ -86,6 +86,16 @@ rehearsal:
       it C(passed), and a C(sentence); null otherwise.
   returned: success
   type: dict
+artifacts:
+  description: The snapshots of the last migration, as M(bluegreen.cutover.snapshot) tells them under RV(ignore:summary).
+  type: list
+  elements: dict
+  returned: success
+needed:
+  description: The migrations that can still need their snapshots; those that are open.
+  type: list
+  elements: str
+  returned: success
 checkpoints:
   description: What the candidate of the last migration has shown, each with C(name), C(passed) and C(seen).
   returned: success

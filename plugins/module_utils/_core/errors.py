@@ -113,6 +113,12 @@ class SnapshotError(CutoverError):
     reason = "snapshot"
 
 
+class DataLossError(SnapshotError):
+    """A restore would lose what was written since, and nobody has accepted that; nothing was restored."""
+
+    reason = "data_loss"
+
+
 class QueueError(CutoverError):
     """A queue could not be read, or was not empty when the time for draining it ended."""
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rehearsal
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError, StoreError
 
 FORMAT = 1
 KEPT = 50
@@ -51,6 +51,9 @@ _RULES: dict[str, _Rule] = {
     "reality_accepted": _Rule(_OPEN, ("weight", "persisted", "differences")),
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
     "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
+    "snapshot_taken": _Rule(frozenset({MOVING}), ("part", "artifact")),
+    "data_restored": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact", "written")),
+    "data_left": _Rule(frozenset({ROLLING_BACK}), ("message", "written")),
     "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),
     "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
@@ -76,7 +79,8 @@ class State:
     "verdict", "wanted", "blind"}``, where the last three are what the gate said last, None before it was asked, and
     since when it cannot tell, None where it can. ``rehearsal``
     is what a migration that is one has come to (see ``rehearsal.outcome``), and ``rehearsed`` that of the one just
-    before. ``token`` is the highest one in the whole journal.
+    before. ``artifacts`` are the snapshots of this migration by their part, ``parts`` those that must be there before
+    traffic moves, and ``unverified`` is why it may move without. ``token`` is the highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -93,6 +97,9 @@ class State:
     hold: dict[str, Any] | None = None
     rehearsal: dict[str, Any] | None = None
     rehearsed: dict[str, Any] | None = None
+    parts: tuple[str, ...] = ()
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unverified: str | None = None
     token: int = 0
 
 
@@ -152,6 +159,13 @@ def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, A
             f"the journal of {document['service']} refuses the event {event['kind']!r}: {problem}",
             {"event": dict(event), "phase": state.phase, "migration": state.id},
         )
+    lacks = unproven(state.parts, state, event["at"]) if _moves(state, event) else []
+    if lacks:
+        raise SnapshotError(
+            f"{document['service']} may not move: {'; '.join(lacks)}. cutover.yml takes what is missing; to move "
+            "without, give a reason with -e 'cutover_accept_unverified=\"why\"'",
+            {"parts": list(state.parts), "artifacts": dict(state.artifacts)},
+        )
     migrations = list(document["migrations"])
     opens = (event["kind"] == "began" and state.phase in CLOSED) or state.phase == NONE
     if opens:
@@ -160,6 +174,34 @@ def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, A
     else:
         migrations[-1] = {**migrations[-1], "events": _joined(migrations[-1]["events"], event)}
     return {**document, "migrations": migrations}
+
+
+def unproven(parts: Sequence[str], state: State, now: float) -> list[str]:
+    """Why the data of this migration could not be brought back, one sentence each of ``parts``; none where it could,
+    or where somebody has said why it need not be.
+    """
+    if state.unverified:
+        return []
+    told = []
+    for part in parts:
+        one = state.artifacts.get(part)
+        if one is None:
+            told.append(f"there is no snapshot of {part} in this migration")
+        elif not one["verified"]:
+            told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, is not proven")
+        elif one["expires"] <= now:
+            told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, has expired")
+    return told
+
+
+def _moves(state: State, event: Mapping[str, Any]) -> bool:
+    """Whether the event is about to give traffic to the candidate."""
+    return (
+        event["kind"] == "weight_intended"
+        and state.phase == MOVING
+        and state.from_colour is not None
+        and event["weight"] != side(state.from_colour)
+    )
 
 
 def identity(token: int) -> str:
@@ -213,6 +255,8 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             possible=state.possible | _known(event["weight"], event.get("persisted")),
             failure=None,
             subject=event.get("subject", state.subject),
+            parts=tuple(event.get("parts", state.parts)),
+            unverified=event.get("unverified") if kind == "began" else state.unverified,
             fired=None,
         )
     if kind == "weight_intended":
@@ -244,6 +288,8 @@ def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
             blind = event["at"] if state.hold["blind"] is None else state.hold["blind"]
         said = {"verdict": event["verdict"], "wanted": event["wanted"], "blind": blind}
         return replace(state, hold={**state.hold, **said})
+    if kind == "snapshot_taken":
+        return replace(state, artifacts={**state.artifacts, event["part"]: event["artifact"]})
     if kind == "held":
         return replace(state, phase=HELD)
     if kind == "guard_fired":

@@ -409,6 +409,57 @@ SCHEMA: dict[str, Spec] = {
             "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
         },
     ),
+    "cutover_state": _list(
+        "What the service keeps: of each part a snapshot is taken and restored into a place of its own to prove it, "
+        "before any traffic moves.",
+        _keys(
+            "One part.",
+            {
+                "name": _text(
+                    "Its name.", r"[a-z0-9][a-z0-9_-]{0,39}", "a name of 1…40 of a-z, 0-9, '_' and '-'", required=True
+                ),
+                "host": _text(
+                    "The host of the inventory that its snapshot is taken on, and kept.",
+                    r"\S+",
+                    "a host's name",
+                    required=True,
+                ),
+                "engine": _text(
+                    "What reads and restores it: an engine of the module bluegreen.cutover.snapshot.",
+                    r"[a-z0-9_]+",
+                    "the name of an engine",
+                    required=True,
+                ),
+                "options": Spec("map", "The engine's options, as that module has them.", "a mapping", default={}),
+                "verify": _flag("Whether the snapshot is proven; without, cutover_accept_unverified is needed.", True),
+                "timeout": _whole(
+                    "Seconds that taking and proving its snapshot may take, and restoring it.", 1, 86_400, default=3600
+                ),
+            },
+        ),
+        default=[],
+    ),
+    "cutover_artifacts": _keys(
+        "The snapshots of cutover_state, on each part's own host.",
+        {
+            "destination": _file_path(
+                "The folder; only root may be able to write to it.", default="/var/backups/bluegreen-cutover"
+            ),
+            "keep": _duration(
+                "How long each is kept, from its completion. Then expire.yml removes it.", default=259200
+            ),
+            "encryption": _keys(
+                "To whom they are encrypted.",
+                {
+                    "tool": _choice("By what.", "age", "gpg", required=True),
+                    "recipient": _text(
+                        "The public key, or a file of the host that holds it.", r"[ -~]+", "one line", required=True
+                    ),
+                },
+            ),
+        },
+        default={},
+    ),
     "cutover_rehearsal": _keys(
         "Whether the way there and back must have been taken before cutover.yml may begin.",
         {
@@ -471,8 +522,16 @@ SCHEMA: dict[str, Spec] = {
         r"[^\n]*\S[^\n]*",
         "one line that says why",
     ),
+    "cutover_accept_unverified": _text(
+        "Why traffic may move without a proven snapshot of each part. For the command line.",
+        r"[^\n]*\S[^\n]*",
+        "one line that says why",
+    ),
     "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
 }
+
+_RESTORED = {"git": 1, "files": 2}
+"""R-E7: first what a server keeps, then the code, then files, such as configuration."""
 
 FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watched", "cutover_measured"})
 """Set while a playbook runs; not for an inventory."""
@@ -801,6 +860,20 @@ def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
             problems.append(f"cutover_backup.destination {destination} is inside {path}, which it would back up")
 
 
+def _check_state(values: Mapping[str, Any], problems: _Problems) -> None:
+    parts = [part for part in values.get("cutover_state") or [] if part]
+    for name, count in Counter(part["name"] for part in parts).items():
+        if name and count > 1:
+            problems.append(f"cutover_state has {name} {count} times; each part needs a name of its own")
+    holds = sum(step["hold"] or 0 for step in values.get("cutover_steps") or [] if step)
+    keep = (values.get("cutover_artifacts") or {}).get("keep")
+    if parts and keep is not None and keep <= holds:
+        problems.append(
+            f"cutover_artifacts.keep is {keep} s, and the steps are held for {holds} s: the snapshots would expire on "
+            "the way; more is needed"
+        )
+
+
 def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
     guard = values.get("cutover_guard") or {}
     settles = [step["settle"] for step in values.get("cutover_steps") or [] if step and step["settle"] is not None]
@@ -896,6 +969,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_sticky,
     _check_endpoints,
     _check_backup,
+    _check_state,
     _check_guard,
     _check_prometheus,
     _check_gate,
@@ -1008,6 +1082,10 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "reason": values["cutover_reason"],
         "accept_reality": values["cutover_accept_reality"],
         "accept_unproven": values["cutover_accept_unproven"],
+        "accept_unverified": values["cutover_accept_unverified"],
+        "state": values["cutover_state"],
+        "restore_order": sorted(values["cutover_state"], key=lambda part: _RESTORED.get(part["engine"], 0)),
+        "artifacts": _given(values["cutover_artifacts"]),
     }
 
 
@@ -1091,6 +1169,8 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
     """
     backup = values["cutover_backup"]
     stretches: list[int] = [
+        # Each part is recorded.
+        max((part["timeout"] for part in values["cutover_state"]), default=0),
         # Packed, compared and brought to the disk.
         batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
         batches * sum(test["timeout"] for test in values["cutover_tests"])

@@ -16,22 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import Content
+
+__all__ = ["Content", "Engine", "Progress", "Taken", "Written"]
+
 #: Says what is being done, for a person who waits; called at least every 10 s by whatever takes longer.
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Content:
-    """One thing that a part holds: a table, the keys of one type, a file tree, a collection.
-
-    ``count`` is how many rows, keys, files or points it has. ``digest`` does not depend on their order; None where only
-    the count can be known. ``at_least`` is for what goes on outside of a snapshot, such as a sequence: a restored one
-    may be ahead, never behind.
-    """
-
-    count: int
-    digest: str | None
-    at_least: bool = False
 
 
 @dataclass(frozen=True)

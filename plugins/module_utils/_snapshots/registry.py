@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine, Progress
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine, Progress, files, git
 
 #: By name: the class, constructed with its options and a Progress, and its options as an argument spec.
 #: Imported by name above, because only so does Ansible send it to the host.
-ENGINES: dict[str, tuple[Callable[[Mapping[str, Any], Progress], Engine], dict[str, Any]]] = {}
+ENGINES: dict[str, tuple[Callable[[Mapping[str, Any], Progress], Engine], dict[str, Any]]] = {
+    "files": (files.Files, files.OPTIONS),
+    "git": (git.Git, git.OPTIONS),
+}
 
 
 def engine_arguments() -> dict[str, Any]:
@@ -27,3 +30,9 @@ def engine_of(name: str, options: Mapping[str, Any], progress: Progress) -> Engi
     if name not in ENGINES:
         raise InputError(f"There is no engine {name!r}; one of {', '.join(sorted(ENGINES))} is needed")
     return ENGINES[name][0](options, progress)
+
+
+def chosen_engine(arguments: Mapping[str, Any], progress: Progress) -> Engine:
+    """The engine whose option a module was given; its argument spec sees to it that it is one."""
+    [name] = [name for name in ENGINES if arguments.get(name) is not None]
+    return engine_of(name, arguments[name], progress)

@@ -134,6 +134,19 @@ class FileStore:
         """Replace what says which writers are held, durably; None where none are."""
         self._replace(self.folder / "freeze.json", document)
 
+    def write_page(self, name: str, text: str, *, check_mode: bool = False) -> bool:
+        """Replace a page for people, durably; return whether it was another one before."""
+        path = self.folder / name
+        with _naming(path):
+            try:
+                before = path.read_bytes()
+            except FileNotFoundError:
+                before = b""
+        changed = before != text.encode()
+        if changed and not check_mode:
+            self._write_bytes(path, text.encode())
+        return changed
+
     def read_fence(self) -> int:
         """The highest token seen on this host; 0 where none was."""
         path = self.folder / "fence.json"
@@ -244,11 +257,15 @@ class FileStore:
             text = json.dumps(document, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
         except (TypeError, ValueError) as error:
             raise StoreError(f"{path} was not written: its new content is not JSON ({error})") from error
+        self._write_bytes(path, text + b"\n")
+
+    @staticmethod
+    def _write_bytes(path: Path, text: bytes) -> None:
         scratch = path.with_suffix(".tmp")
         with _naming(path):
             try:
                 with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
-                    handle.write(text + b"\n")
+                    handle.write(text)
                     handle.flush()
                     os.fsync(handle.fileno())
             except OSError:

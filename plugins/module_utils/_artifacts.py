@@ -1,0 +1,692 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Artifacts on the disk of a host: taken, proven, found, checked, restored and removed.
+
+``<destination>/<name>/`` has ``manifest.json`` and what the engine wrote. It gets its name by a rename, when all of it
+is on the disk. Until then, and while it is removed, its name begins with ``.partial-``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import artifact
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import DATA, MANIFEST, PARTIAL
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    DataLossError,
+    InputError,
+    SnapshotError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine, Progress, Taken, Written
+
+_CHUNK = 1 << 20
+_ENDINGS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LEAST_FREE = 16 << 20
+"""Bytes; with less free than that, a failure is explained by it."""
+
+
+class Log:
+    """A Progress that keeps what it is told, for the result."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._began = time.monotonic()
+
+    def __call__(self, told: str) -> None:
+        self.lines.append(f"{time.monotonic() - self._began:.1f} s: {told}")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be taken. ``keep`` is in seconds, from the artifact's completion."""
+
+    part: str
+    destination: Path
+    keep: float
+    service: str | None = None
+    migration: str | None = None
+    verify: bool = True
+    encryption: Encryption | None = None
+
+    def check(self) -> None:
+        """Raises InputError."""
+        artifact.check_word(self.part, "part")
+        if self.service is not None:
+            artifact.check_word(self.service, "service")
+        if self.migration is not None:
+            artifact.check_migration(self.migration)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this part's artifacts begin with."""
+        return ".".join(filter(None, (self.service, self.part))) + "."
+
+
+@dataclass
+class Found:
+    """One folder in a destination. ``problems`` are why it cannot be relied on."""
+
+    path: Path
+    manifest: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def take(wanted: Wanted, engine: Engine, progress: Progress, *, check_mode: bool = False) -> dict[str, Any]:
+    """Take a snapshot, prove it where that is wanted, and make it an artifact; or find the one of the same migration.
+
+    Returns ``changed``, ``artifact`` and ``manifest``, both None where check mode took none. Raises InputError or
+    SnapshotError, and leaves nothing behind then.
+    """
+    wanted.check()
+    if wanted.encryption is not None:
+        wanted.encryption.check()
+    _check_place(wanted.destination)
+    if check_mode:
+        there = _usable(wanted, engine) if wanted.destination.is_dir() else None
+        if there is None:
+            engine.check()
+        return _result(there) if there else {"changed": True, "artifact": None, "manifest": None}
+    _make_place(wanted.destination)
+    with _alone(wanted.destination, wanted.prefix):
+        for leftover in sorted(wanted.destination.glob(f"{PARTIAL}{wanted.prefix}*")):
+            progress(f"{leftover} is removed: a run that took it has died")
+            _remove(leftover)
+        there = _usable(wanted, engine)
+        if there is not None:
+            return _result(there)
+        engine.check()
+        return {**_result(_take(wanted, engine, progress)), "changed": True}
+
+
+def _take(wanted: Wanted, engine: Engine, progress: Progress) -> Found:
+    name = artifact.name_of(wanted.service, wanted.part, time.time())
+    final = wanted.destination / name
+    partial = wanted.destination / f"{PARTIAL}{name}"
+    if os.path.lexists(final):
+        raise SnapshotError(f"{final} is there already. Take the next snapshot a second later")
+    with _naming(wanted.destination):
+        try:
+            partial.mkdir(0o700)
+            manifest = _fill(partial, name, wanted, engine, progress)
+            _write_new(partial / MANIFEST, artifact.render(manifest))
+            _sync_folder(partial)
+            os.rename(partial, final)
+            _sync_folder(wanted.destination)
+        except BaseException:
+            _remove(partial)
+            raise
+    return Found(final, manifest)
+
+
+def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Progress) -> dict[str, Any]:
+    """Write all but the manifest into ``partial``, and return that."""
+    started = time.time()
+    data = partial / DATA
+    data.mkdir(0o700)
+    progress(f"{wanted.part} is read by the engine {engine.name}")
+    taken = engine.take(data)
+    progress("its files are summed up and brought to the disk")
+    files = hash_tree(data, partial, sync=True)
+    if not files:
+        raise SnapshotError(f"the engine {engine.name} wrote nothing")
+    verified = _prove(engine, data, taken, progress) if wanted.verify else None
+    packed, recipient = None, None
+    if wanted.encryption is not None:
+        recipient = wanted.encryption.recipient
+        packed, files = files, _encrypt(wanted.encryption, data, progress)
+    completed = time.time()
+    return {
+        "format": artifact.FORMAT,
+        "name": name,
+        "service": wanted.service,
+        "part": wanted.part,
+        "migration": wanted.migration,
+        "host": socket.gethostname(),
+        "engine": engine.name,
+        "source": taken.source,
+        "versions": taken.versions,
+        "consistent_at": taken.consistent_at,
+        "point_in_time": taken.point_in_time,
+        "contents": artifact.as_json(taken.contents),
+        "mark": taken.mark,
+        "files": files,
+        "packed": packed,
+        "encryption": None if wanted.encryption is None else asdict(wanted.encryption),
+        "started": started,
+        "completed": completed,
+        "expires": completed + wanted.keep,
+        "verified": verified,
+        "needs": artifact.needs(taken.versions, recipient),
+    }
+
+
+def _prove(engine: Engine, data: Path, taken: Taken, progress: Progress) -> dict[str, float]:
+    progress("it is restored into a place of its own and compared")
+    began = time.monotonic()
+    with engine.scratch(data, taken) as found:
+        wrong = artifact.differences(taken.contents, found)
+    if wrong:
+        raise SnapshotError(
+            f"the snapshot is not proven: restored into a place of its own, {artifact.some(wrong)}. It was not kept; "
+            "the part itself is as it was",
+            {"differences": wrong},
+        )
+    return {"at": time.time(), "seconds": round(time.monotonic() - began, 3)}
+
+
+def _encrypt(encryption: Encryption, data: Path, progress: Progress) -> dict[str, dict[str, Any]]:
+    progress(f"it is encrypted by {encryption.tool}")
+    encrypted = data.with_name(DATA + encryption.suffix)
+    encryption.encrypt(data, encrypted, progress)
+    shutil.rmtree(data)
+    return hash_tree(encrypted, data.parent, sync=True)
+
+
+def _result(found: Found) -> dict[str, Any]:
+    return {"changed": False, "artifact": str(found.path), "manifest": found.manifest}
+
+
+def _usable(wanted: Wanted, engine: Engine) -> Found | None:
+    """What an earlier run of the same migration took, whole, proven and not expired."""
+    if wanted.migration is None:
+        return None
+    encryption = None if wanted.encryption is None else asdict(wanted.encryption)
+    for found in reversed(find(wanted.destination)):
+        one = found.manifest
+        if one is None or (one["service"], one["part"]) != (wanted.service, wanted.part):
+            continue
+        same = (one["migration"], one["engine"], one["encryption"]) == (wanted.migration, engine.name, encryption)
+        good = one["expires"] > time.time() and (one["verified"] or not wanted.verify)
+        if same and good and not check_files(found, sums=True):
+            return found
+    return None
+
+
+def find(destination: Path) -> list[Found]:
+    """Everything in ``destination`` that has a manifest, by name. What is damaged has its problems, and no manifest
+    where that is what is damaged. Changes nothing; raises SnapshotError where the folder cannot be read.
+    """
+    with _naming(destination):
+        folders = sorted(
+            entry.name
+            for entry in os.scandir(destination)
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+        )
+    found = []
+    for name in folders:
+        path = destination / name
+        if os.path.lexists(path / MANIFEST):
+            found.append(Found(path))
+            try:
+                found[-1].manifest = read_manifest(path)
+            except SnapshotError as error:
+                found[-1].problems.append(error.message)
+    return found
+
+
+def describe(destination: Path, only: Mapping[str, str], *, sums: bool) -> dict[str, Any]:
+    """The ``artifacts`` whose manifest says what ``only`` does, with those that are damaged, and the ``leftovers``."""
+    told = []
+    for found in find(destination):
+        manifest = found.manifest
+        if manifest is None or all(manifest[name] == value for name, value in only.items()):
+            expired = manifest is not None and time.time() >= manifest["expires"]
+            problems = check_files(found, sums=sums)
+            told.append({"path": str(found.path), "manifest": manifest, "expired": expired, "problems": problems})
+    return {"artifacts": told, "leftovers": [str(one) for one in leftovers(destination)]}
+
+
+def leftovers(destination: Path) -> list[Path]:
+    """What runs have left that were killed, or are at work now."""
+    with _naming(destination):
+        return sorted(destination.glob(f"{PARTIAL}*"))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the artifact at ``folder``. Raises SnapshotError."""
+    path = folder / MANIFEST
+    with _naming(path), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as handle:
+        raw = handle.read()
+    try:
+        manifest = artifact.parse(raw)
+    except SnapshotError as error:
+        raise SnapshotError(f"{path} {error.message}. Do not rely on it; take another one") from error
+    if manifest["name"] != folder.name:
+        raise SnapshotError(f"{path} is the manifest of {manifest['name']}. Give the folder its name back")
+    return manifest
+
+
+def check_files(found: Found, *, sums: bool) -> list[str]:
+    """Why the files are not those of the manifest; nothing where they are. Without ``sums`` only sizes are compared."""
+    if found.manifest is None:
+        return found.problems
+    expected = found.manifest["files"]
+    try:
+        there = _sizes(found.path)
+        told = artifact.file_problems(expected, there)
+        if sums and not told:
+            hashed = hash_tree(found.path, found.path)
+            told = [f"{name} was changed after it was written" for name in expected if hashed[name] != expected[name]]
+    except (OSError, SnapshotError) as error:
+        told = [str(error)]
+    return told
+
+
+def open_whole(folder: Path) -> Found:
+    """The artifact at ``folder``, each of whose files has the right checksum. Raises SnapshotError."""
+    found = Found(folder, read_manifest(folder))
+    wrong = check_files(found, sums=True)
+    if wrong:
+        raise SnapshotError(
+            f"{folder} is damaged: {artifact.some(wrong)}. Nothing was restored; use another artifact",
+            {"problems": wrong},
+        )
+    return found
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Keep the artifact at ``folder`` from being removed. Raises SnapshotError."""
+    with _naming(folder), _opened(folder) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+
+
+def restore(
+    folder: Path,
+    engine: Engine,
+    progress: Progress,
+    *,
+    identity: Path | None = None,
+    accept_data_loss: bool = False,
+    accept_expired: bool = False,
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """Put an artifact in the place of what is there now, and compare; nothing is done where that is the same already.
+
+    What was written since is counted first: without ``accept_data_loss`` it is a DataLossError, and nothing is changed.
+    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before. Raises SnapshotError.
+    """
+    with in_use(folder):
+        found = open_whole(folder)
+        manifest = found.manifest or {}
+        if manifest["engine"] != engine.name:
+            raise InputError(f"{folder} was made by the engine {manifest['engine']}, not by {engine.name}")
+        age = time.time() - manifest["expires"]
+        if age > 0 and not accept_expired:
+            raise SnapshotError(
+                f"{folder} expired {age / 3600:.1f} h ago. Restore it nevertheless with accept_expired, or use another"
+            )
+        taken = _taken(manifest)
+        told, now = _compare(engine, taken)
+        result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": []}
+        if not told:
+            return result
+        written = _written(engine, taken, now)
+        result["written"] = [asdict(one) for one in written]
+        if not accept_data_loss:
+            raise DataLossError(
+                f"restoring {manifest['part']} from {folder} would lose what was written since "
+                f"{artifact.moment(manifest['consistent_at'])}: {numbers(written)}. Nothing was restored. Accept it "
+                "with accept_data_loss, or leave the data as it is",
+                {"written": result["written"], "differences": told},
+            )
+        if check_mode:
+            return result
+        with _unpacked(found, identity, progress) as data:
+            progress(f"{manifest['part']} is restored")
+            engine.restore(data, taken)
+        progress("what is there now is compared with the snapshot")
+        wrong = artifact.differences(taken.contents, engine.contents())
+        if wrong:
+            raise SnapshotError(
+                f"{manifest['part']} was restored from {folder}, and is not what it was: {artifact.some(wrong)}. "
+                "Let nobody write to it, and restore again or look into it",
+                {"differences": wrong},
+            )
+        return result
+
+
+def _taken(manifest: Mapping[str, Any]) -> Taken:
+    return Taken(
+        source=manifest["source"],
+        versions=manifest["versions"],
+        consistent_at=manifest["consistent_at"],
+        point_in_time=manifest["point_in_time"],
+        contents=artifact.to_contents(manifest["contents"]),
+        mark=manifest["mark"],
+    )
+
+
+def _compare(engine: Engine, taken: Taken) -> tuple[list[str], str]:
+    """Where the part is another than it was, and why it could not be read, where it could not."""
+    try:
+        return artifact.differences(taken.contents, engine.contents()), ""
+    except SnapshotError as error:
+        return [f"what is there now cannot be read: {error.message}"], error.message
+
+
+def _written(engine: Engine, taken: Taken, unreadable: str) -> list[Written]:
+    """What would be lost; where it cannot be counted, that is told in its place."""
+    try:
+        found = engine.written_since(taken)
+    except SnapshotError as error:
+        found, unreadable = [], error.message
+    return found or [Written(unreadable or "the part", "changes that cannot be counted", 1)]
+
+
+def numbers(written: Collection[Written]) -> str:
+    """In words, the largest first."""
+    ranked = sorted(written, key=lambda one: -one.count)
+    return artifact.some([f"{one.count} {one.what} ({one.name})" for one in ranked])
+
+
+@contextlib.contextmanager
+def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
+    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
+    manifest = found.manifest or {}
+    if manifest["encryption"] is None:
+        yield found.path / DATA
+        return
+    encryption = Encryption(**manifest["encryption"])
+    if identity is None:
+        raise SnapshotError(
+            f"{found.path} is encrypted to {encryption.recipient}. Give the file of its private key as identity_file"
+        )
+    with _naming(found.path.parent):
+        place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}restore.", dir=found.path.parent))
+        try:
+            data = place / DATA
+            data.mkdir(0o700)
+            progress(f"it is decrypted by {encryption.tool}")
+            encryption.decrypt(found.path / f"{DATA}{encryption.suffix}", data, identity, progress)
+            if hash_tree(data, place) != manifest["packed"]:
+                raise SnapshotError(f"{found.path} was decrypted, and has not what was encrypted. Use another artifact")
+            yield data
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def expire(
+    destination: Path, service: str | None, needed: Collection[str], *, check_mode: bool = False
+) -> dict[str, Any]:
+    """Remove the artifacts of ``service`` that are past their time, and what killed runs left of it.
+
+    ``needed`` are the migrations that can still go back. What has no whole manifest is left alone and told. Returns
+    ``changed``, ``removed``, ``kept`` and ``problems``.
+    """
+    if not os.path.lexists(destination):
+        return {"changed": False, "removed": [], "kept": [], "problems": []}
+    _check_place(destination)
+    result: dict[str, Any] = {"removed": [], "kept": [], "problems": []}
+    ours: dict[str, Found] = {}
+    for found in find(destination):
+        if found.manifest is None:
+            result["problems"] += found.problems
+        elif found.manifest["service"] == service:
+            ours[found.path.name] = found
+    manifests = [one.manifest for one in ours.values() if one.manifest is not None]
+    for fate in artifact.expire(manifests, needed, time.time()):
+        path = ours[fate.name].path
+        why = "" if not fate.goes else "in use" if not check_mode and not _retire(path) else None
+        if why is None:
+            result["removed"].append({"path": str(path), "why": fate.why})
+        else:
+            result["kept"].append({"path": str(path), "why": why or fate.why})
+    for leftover in leftovers(destination):
+        part = _part_of(leftover.name, service)
+        if part is not None and _abandoned(destination, part, leftover, check_mode=check_mode):
+            result["removed"].append({"path": str(leftover), "why": "a run that took or removed it has died"})
+    return {"changed": bool(result["removed"]), **result}
+
+
+def _retire(path: Path) -> bool:
+    """Remove an artifact, unless it is in use: its name goes first, so that no half of one has it."""
+    with _naming(path), _opened(path) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        going = path.with_name(PARTIAL + path.name)
+        os.rename(path, going)
+        _sync_folder(path.parent)
+        _remove(going)
+        return True
+
+
+def _part_of(name: str, service: str | None) -> str | None:
+    """The lock's prefix of a leftover of ``service``; None where it is another's."""
+    words = name[len(PARTIAL) :].split(".")
+    given = words[:-1]
+    return ".".join(given) + "." if given and (given[:-1] == ([service] if service else [])) else None
+
+
+def _abandoned(destination: Path, prefix: str, leftover: Path, *, check_mode: bool) -> bool:
+    try:
+        with _alone(destination, prefix):
+            if not check_mode:
+                _remove(leftover)
+            return True
+    except SnapshotError:
+        return False  # a run is at work there
+
+
+class _StoppedError(BaseException):
+    """Not an Exception: nothing on the way takes it for an error of its own and goes on."""
+
+
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """End what is inside when the time ends, or when this process is told to end, so that nothing is left of it.
+
+    Raises SnapshotError.
+    """
+
+    def stop(number: int, _frame: Any) -> None:
+        for one in _ENDINGS:
+            signal.signal(one, signal.SIG_IGN)
+        raise _StoppedError(number)
+
+    before = {one: signal.signal(one, stop) for one in _ENDINGS}
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except _StoppedError as stopped:
+        [number] = stopped.args
+        what = f"did not end within {seconds:.0f} s" if number == signal.SIGALRM else "was told to end by a signal"
+        raise SnapshotError(f"this {what}. Nothing was kept, and what was there is as it was. Run again") from stopped
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def hash_tree(path: Path, base: Path, *, sync: bool = False) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file at ``path``, by its path from ``base``; an artifact's own manifest left out.
+
+    With ``sync`` all of it is brought to the disk. Raises SnapshotError for what is neither file nor folder.
+    """
+    names = list(_walk(path, base))
+    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+        hashed = list(pool.map(lambda name: _hash(base / name, sync=sync), names))
+    if sync:
+        for folder in {base, *((base / name).parent for name in names)}:
+            _sync_folder(folder)
+    return dict(zip(names, hashed))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {name: os.lstat(folder / name).st_size for name in _walk(folder, folder)}
+
+
+def _walk(path: Path, base: Path) -> Iterator[str]:
+    """Every file at ``path``, by its path from ``base``; the artifact's own manifest left out."""
+    kind = os.lstat(path).st_mode
+    if stat.S_ISREG(kind):
+        name = str(path.relative_to(base))
+        if name != MANIFEST:
+            yield name
+        return
+    if not stat.S_ISDIR(kind):
+        raise SnapshotError(f"{path} is neither a file nor a folder; nothing else belongs there")
+    for one in sorted(os.listdir(path)):
+        yield from _walk(path / one, base)
+
+
+def _hash(path: Path, *, sync: bool) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        while chunk := os.read(descriptor, _CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _check_place(destination: Path) -> None:
+    """Refuse a folder in which somebody else could plant something. Raises InputError or SnapshotError."""
+    if not destination.is_absolute() or ".." in destination.parts or "\0" in str(destination):
+        raise InputError(f"destination is {str(destination)!r}; an absolute path without '..' is needed")
+    with _naming(destination):
+        if destination.is_symlink():
+            raise SnapshotError(f"{destination} is a link to {os.readlink(destination)!r}. Name what it leads to")
+        place = Path(os.path.realpath(destination))
+        for one in (place, *place.parents):
+            if not os.path.lexists(one):
+                continue
+            about = os.lstat(one)
+            if not stat.S_ISDIR(about.st_mode):
+                raise SnapshotError(f"{one} is not a folder")
+            # Whoever may write to a folder can replace what is in it; where its sticky bit is set, only what is his.
+            open_to = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and (
+                one == place or not about.st_mode & stat.S_ISVTX
+            )
+            if about.st_uid not in (0, os.geteuid()) or open_to:
+                raise SnapshotError(
+                    f"{one} is owned by uid {about.st_uid} with mode {stat.S_IMODE(about.st_mode):04o}: others could "
+                    "put their own files into snapshots. Take a folder that only this user and root can write to, "
+                    "and that lies in such folders"
+                )
+
+
+def _make_place(destination: Path) -> None:
+    with _naming(destination):
+        for folder in reversed([destination, *destination.parents]):
+            if not os.path.lexists(folder):
+                folder.mkdir(0o700)
+                _sync_folder(folder.parent)
+    _check_place(destination)
+
+
+@contextlib.contextmanager
+def _alone(destination: Path, prefix: str) -> Iterator[None]:
+    """Be the only one that takes this part's snapshots. Raises SnapshotError, which says who else is."""
+    path = destination / f".{prefix}lock"
+    with _naming(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                who = os.read(descriptor, 200).decode("utf-8", "replace").strip()
+                raise SnapshotError(
+                    f"another snapshot of {prefix[:-1]} is taken at the same time ({who or 'by a process unknown'}). "
+                    "Wait for its end, and run again"
+                ) from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()}, since {artifact.moment(time.time())}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """A folder of ours or what somebody planted in its place; what a link leads to is never touched."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_ADVICE = {
+    errno.ENOSPC: "Free some space there and run again",
+    errno.EDQUOT: "Free some space there and run again",
+    errno.EACCES: "Run as root (become: true)",
+    errno.EPERM: "Run as root (become: true)",
+    errno.EROFS: "Choose a destination that is writable",
+    errno.ELOOP: "Somebody has put a link there: see who, and remove it",
+}
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` into a ``SnapshotError`` that says where and what to do; tell of a disk that is full."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        advice = _ADVICE.get(error.errno or 0, "Look at that path on this host and run again")
+        raise SnapshotError(f"{where}: {error.strerror}. {advice}", {"errno": error.errno}) from error
+    except SnapshotError as error:
+        free = _free(path)
+        if free is None or free >= _LEAST_FREE or "free" in error.evidence:
+            raise
+        raise SnapshotError(
+            f"{error.message}. {path} has {free >> 20} MiB free: free some space there and run again",
+            {**error.evidence, "free": free},
+        ) from error
+
+
+def _free(path: Path) -> int | None:
+    """Bytes that are free where ``path`` is or will be."""
+    for one in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            about = os.statvfs(one)
+            return about.f_bavail * about.f_frsize
+    return None

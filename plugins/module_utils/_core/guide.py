@@ -1,0 +1,128 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person needs in writing: how to go back, made before traffic moves, and what a restore has cost."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import moment
+
+
+def rollback_guide(
+    plan: Mapping[str, Any], migration: str, artifacts: Mapping[str, Mapping[str, Any]], how: Mapping[str, Any]
+) -> str:
+    """How the migration is taken back, as Markdown with the names, paths and sizes that it really has.
+
+    ``artifacts`` are by part, as a journal has them. ``how`` has ``inventory``, a list of paths, and ``playbooks``,
+    the folder of the playbooks.
+    """
+    inventory = [word for path in how["inventory"] for word in ("-i", str(path))]
+    back = ["ansible-playbook", *inventory, f"{how['playbooks']}/rollback.yml"]
+    identity = " -e rollback_identity_file=/path/of/the/private/key"
+    key = identity if any(one["encrypted"] for one in artifacts.values()) else ""
+    old, service = plan["from"], plan["service"]
+    units = ", ".join(f"{plan['colours'][colour]['unit']}" for colour in ("blue", "green"))
+    journal = f"{plan['state_dir']}/{service} on {plan['hosts']['router']}"
+    lines = [
+        f"# Taking {service} back to {old}",
+        "",
+        f"For the migration {migration} from {old} to {plan['to']}. Its journal is in {journal}.",
+        "Commands are for the machine that the migration was run from.",
+        "",
+        "## The traffic alone",
+        "",
+        f"Starts {old}, sends it the traffic, verifies it. Data stays as it is.",
+        "",
+        f"    {shlex.join(back)}",
+        "",
+        "## The traffic and the data",
+        "",
+        "First see in numbers what would be lost; nothing is restored then, and only the traffic goes back:",
+        "",
+        f"    {shlex.join(back)} -e rollback_restore=true{key}",
+        "",
+        "Then, if that may be lost:",
+        "",
+        f"    {shlex.join(back)} -e rollback_restore=true -e rollback_accept_data_loss=true{key}",
+        "",
+        "It takes these steps:",
+        "",
+        f"1. Stop user traffic: {units} are stopped on {', '.join(plan['hosts']['app'])}.",
+        *(f"{number}. {line}" for number, line in enumerate(_restores(plan, artifacts), 2)),
+    ]
+    number = len(plan["state"]) + 2
+    lines += [
+        f"{number}. Restart: {plan['colours'][old]['unit']}, and {plan['front']} goes to {old}.",
+        f"{number + 1}. Verify: {plan['health']['ready']} of each instance"
+        + "".join(f", {probe['path']} at {plan['front']}" for probe in plan["verify"])
+        + ".",
+        "",
+        "## The snapshots",
+        "",
+        "| part | host | folder | bytes | taken | proven | kept until |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {one['host']} | `{one['path']}` | {one['bytes']} | {moment(one['consistent_at'])} "
+        f"| {'yes' if one['verified'] else 'NO'} | {moment(one['expires'])} |"
+        for name, one in artifacts.items()
+    ]
+    lines += ["", "## One part by hand", "", "With nobody writing to it:", ""]
+    for part in plan["restore_order"]:
+        one = artifacts.get(part["name"])
+        if one is not None:
+            given = {"path": one["path"], "accept_data_loss": True, part["engine"]: part["options"]}
+            if one["encrypted"]:
+                given["identity_file"] = "/path/of/the/private/key"
+            module = "bluegreen.cutover.snapshot_restore"
+            lines.append(
+                f"    {shlex.join(['ansible', part['host'], *inventory, '-b', '-m', module, '-a', json.dumps(given)])}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _restores(plan: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    told = []
+    for part in plan["restore_order"]:
+        one = artifacts.get(part["name"])
+        what = (
+            f"of {moment(one['consistent_at'])}, from {one['path']}" if one else "is impossible: no snapshot was taken"
+        )
+        told.append(f"Restore {part['name']} ({part['engine']} on {part['host']}) {what}.")
+    return told
+
+
+def audit(service: str, migration: str, events: Sequence[Mapping[str, Any]]) -> str:
+    """What the restores of a migration have cost, as Markdown; ``events`` are the journal's of that migration."""
+    lines = [f"# What the restore of {service} has cost", "", f"Migration {migration}.", ""]
+    for event in events:
+        if event["kind"] != "data_restored":
+            continue
+        one = event["artifact"]
+        lines += [
+            f"## {event['part']}",
+            "",
+            f"It is as it was at {moment(one['consistent_at'])} (`{one['path']}` on {one['host']}).",
+            f"What was written from then until {moment(event['at'])} is lost:",
+            "",
+            *(f"- {each['name']}: {each['count']} {each['what']}" for each in event["written"]),
+            *([] if event["written"] else ["- nothing: it was the same"]),
+            "",
+            "What was not the same, before it was restored:",
+            "",
+            *(f"- {each}" for each in event.get("differences") or ["nothing"]),
+            "",
+        ]
+    lines += [
+        "## To do",
+        "",
+        "- Find who wrote in that time, from the logs of the service and of its clients, and what they were told.",
+        "- What left the service in that time (mails, payments, events, queues) is not taken back by this.",
+    ]
+    return "\n".join(lines) + "\n"

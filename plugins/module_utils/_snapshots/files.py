@@ -1,0 +1,286 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""File trees, by GNU tar and zstd: owners, modes, links, ACLs and extended attributes included.
+
+tar writes the names of a tree sorted and with nothing that differs from one reading to the next. So the SHA-256 of its
+stream is the digest of the tree: taken while the archive is written, of just what is in it, and again of what was
+extracted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, pipeline, run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+
+OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
+
+_QUICK = 30.0
+_TICK = 0.01
+"""Seconds by which the time of a file may lag behind: what the kernel stamps files with ticks this often at least."""
+
+# Times of reading and of the last change of an inode cannot be restored, and the fraction of a second is left out as in
+# the usual format. The headers' own names have tar's process number in them otherwise.
+_PACK = (
+    "tar",
+    "--create",
+    "--file=-",
+    "--format=posix",
+    "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime,delete=mtime",
+    "--sort=name",
+    "--numeric-owner",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--acls",
+)
+_UNPACK = (
+    "tar",
+    "--extract",
+    "--file=-",
+    "--numeric-owner",
+    "--preserve-permissions",
+    "--same-owner",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--acls",
+    "--delay-directory-restore",
+)
+
+
+class Files:
+    """Trees or single files, each at an absolute path; see ``Engine``."""
+
+    name = "files"
+
+    def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
+        self._paths = [_checked(str(path)) for path in options["paths"]]
+        self._progress = progress
+        for path in self._paths:
+            inside = [other for other in self._paths if other is not path and path in (other, *other.parents)]
+            if inside:
+                raise InputError(f"files.paths has {path} and {inside[0]}; what is inside of another is packed with it")
+
+    def check(self) -> None:
+        for tool in ("tar", "zstd"):
+            if shutil.which(tool) is None:
+                raise SnapshotError(f"{tool} is not installed on this host. Install the package {tool}")
+        if "GNU tar" not in _version("tar"):
+            raise SnapshotError("tar is not GNU tar, which alone keeps extended attributes. Install it")
+        for path in self._paths:
+            self._check_path(path)
+
+    @staticmethod
+    def _check_path(path: Path) -> None:
+        try:
+            link = path.is_symlink()
+            path.lstat()
+        except OSError as error:
+            raise SnapshotError(f"{path} cannot be read: {error.strerror}. Correct files.paths") from error
+        if link:
+            raise SnapshotError(f"{path} is a link to {os.readlink(path)!r}. Name what it leads to in files.paths")
+        if os.path.ismount(path):
+            raise SnapshotError(
+                f"{path} is a mount point, which a restore could not replace. Name what is in it in files.paths"
+            )
+
+    def take(self, folder: Path) -> Taken:
+        contents = {}
+        began = _now(folder)
+        # What is written from here on has a later time than that.
+        time.sleep(_TICK)
+        for index, path in enumerate(self._paths):
+            archive = folder / f"{index}.tar.zst"
+            sink = os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            try:
+                contents[str(path)] = self._read(path, sink=sink)
+            finally:
+                os.close(sink)
+        changed = {path: _changed_since(path, began) for path in self._paths}
+        for path, (count, example) in changed.items():
+            if count:
+                raise SnapshotError(
+                    f"{path} was written to while it was packed: {count} of its files and folders changed, such as "
+                    f"{example!r}. Stop what writes there, or name only what is at rest in files.paths"
+                )
+        return Taken(
+            source={"paths": [str(path) for path in self._paths]},
+            versions={"tar": _version("tar"), "zstd": _version("zstd")},
+            consistent_at=began / 1e9,
+            point_in_time=True,
+            contents=contents,
+            mark={"changed_ns": began},
+        )
+
+    @contextlib.contextmanager
+    def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
+        with _beside(folder, ".scratch-") as place:
+            found = {}
+            for index, name in enumerate(taken.source["paths"]):
+                into = place / str(index)
+                into.mkdir(0o700)
+                found[name] = self._read(self._extract(folder, index, Path(name), into))
+            yield found
+
+    def restore(self, folder: Path, taken: Taken) -> None:
+        if taken.source["paths"] != [str(path) for path in self._paths]:
+            raise SnapshotError(f"the snapshot is of {', '.join(taken.source['paths'])}; name these in files.paths")
+        with contextlib.ExitStack() as stack:
+            swaps = []
+            for index, path in enumerate(self._paths):
+                # On the same file system, so that a rename is all that is left to do.
+                place = stack.enter_context(_beside(path, ".restore-"))
+                swaps.append((self._extract(folder, index, path, place), path, place / "replaced"))
+            os.sync()
+            _swap(swaps)
+            self._progress("what was there before is removed")
+
+    def contents(self) -> Mapping[str, Content]:
+        for path in self._paths:
+            self._check_path(path)
+        return {str(path): self._read(path) for path in self._paths}
+
+    def written_since(self, taken: Taken) -> list[Written]:
+        since = int(taken.mark["changed_ns"])
+        counts = {path: _changed_since(path, since)[0] for path in self._paths}
+        return [Written(str(path), "files and folders changed", count) for path, count in counts.items() if count]
+
+    def _read(self, path: Path, sink: int | None = None) -> Content:
+        """The digest of what is at ``path``, packed into ``sink`` where there is one."""
+        digest, total, began = hashlib.sha256(), 0, time.monotonic()
+
+        def tap(chunk: bytes) -> None:
+            nonlocal total
+            digest.update(chunk)
+            total += len(chunk)
+
+        def tick() -> None:
+            self._progress(f"{path}: {total >> 20} MiB read in {time.monotonic() - began:.0f} s")
+
+        # A folder of its own for the list, which nobody else can write to.
+        with tempfile.TemporaryDirectory() as listing:
+            names = Path(listing, "names")
+            pack = [*_PACK, f"--index-file={names}", "--verbose", f"--directory={path.parent}", "--", path.name]
+            commands = [pack] if sink is None else [pack, ["zstd", "--threads=0", "--quiet", "-3"]]
+            _ended_well(path, pipeline(commands, sink=sink, tap=tap, tick=tick))
+            with open(names, "rb") as lines:
+                count = sum(1 for _line in lines)
+        return Content(count, digest.hexdigest())
+
+    def _extract(self, folder: Path, index: int, path: Path, into: Path) -> Path:
+        """Unpack what was at ``path`` into a folder; return where it is now."""
+        began = time.monotonic()
+        archive = os.open(folder / f"{index}.tar.zst", os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            ended = pipeline(
+                [["zstd", "--decompress", "--quiet", "--stdout"], [*_UNPACK, f"--directory={into}"]],
+                source=archive,
+                tick=lambda: self._progress(f"{path}: unpacked for {time.monotonic() - began:.0f} s"),
+            )
+        finally:
+            os.close(archive)
+        _ended_well(path, ended)
+        return into / path.name
+
+
+def _checked(text: str) -> Path:
+    path = Path(os.path.normpath(text))
+    if not text.startswith("/") or ".." in Path(text).parts or str(path) in ("/", "//") or "\0" in text:
+        raise InputError(f"files.paths has {text!r}; absolute paths without '..' are needed, and not the root")
+    return path
+
+
+def _version(tool: str) -> str:
+    _status, out, _err = run([tool, "--version"], _QUICK)
+    return out.partition("\n")[0].strip("* ")
+
+
+def _ended_well(path: Path, ended: list[Ended]) -> None:
+    # Of two, the second says what matters: when it has gone, the first one only says that nobody reads.
+    for one in reversed(ended):
+        if one.status:
+            raise SnapshotError(
+                f"{path}: {one.argv[0]} ended with status {one.status}: {one.said or 'it said nothing'}",
+                {"command": list(one.argv), "status": one.status},
+            )
+
+
+def _now(folder: Path) -> int:
+    """The time that the kernel stamps files with, in nanoseconds; it is behind that of the clock."""
+    descriptor, name = tempfile.mkstemp(dir=folder)
+    try:
+        return os.fstat(descriptor).st_ctime_ns
+    finally:
+        os.close(descriptor)
+        os.unlink(name)
+
+
+def _changed_since(path: Path, since: int) -> tuple[int, str]:
+    """How many files and folders at ``path`` have changed after ``since``, and one of them. What was removed or renamed
+    has changed the folder that it was in.
+    """
+    count, example = 0, ""
+    waiting = [str(path)]
+    while waiting:
+        one = waiting.pop()
+        try:
+            if os.lstat(one).st_ctime_ns > since:
+                count, example = count + 1, example or one
+            with os.scandir(one) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.stat(follow_symlinks=False).st_ctime_ns > since:
+                        count, example = count + 1, example or entry.path
+        except NotADirectoryError:
+            continue
+        except FileNotFoundError:
+            # It went while this was looking.
+            count, example = count + 1, example or one
+    return count, example
+
+
+@contextlib.contextmanager
+def _beside(path: Path, prefix: str) -> Iterator[Path]:
+    """A private folder in the one that ``path`` is in, removed whatever happens."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f"{prefix}{path.name[:40]}-", dir=path.parent))
+    except OSError as error:
+        raise SnapshotError(f"{path.parent}: {error.strerror}; nothing was restored") from error
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _swap(swaps: list[tuple[Path, Path, Path]]) -> None:
+    """Put each ``new`` in the place of ``old``, which goes ``aside``; all of them, or none."""
+    with contextlib.ExitStack() as undo:
+        for new, old, aside in swaps:
+            try:
+                if os.path.lexists(old):
+                    os.rename(old, aside)
+                    undo.callback(os.rename, aside, old)
+                os.rename(new, old)
+                undo.callback(os.rename, old, new)
+            except OSError as error:
+                raise SnapshotError(f"{old} could not be replaced: {error.strerror}; all is as it was") from error
+        undo.pop_all()
+    for parent in {old.parent for _new, old, _aside in swaps}:
+        descriptor = os.open(parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

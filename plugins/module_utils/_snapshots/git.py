@@ -1,0 +1,224 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The code of a service in a git working tree: annotated tags on its commit, pushed, and a bundle of that commit.
+
+The tags are for people and for other clones. The bundle is what a restore can rely on: whatever becomes of the tags,
+the clone or the remote, the commit with all of its history is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, pipeline
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+
+OPTIONS: dict[str, Any] = {
+    "repository": {"type": "path", "required": True},
+    "tags": {
+        "type": "list",
+        "elements": "str",
+        "default": ["migration-start-point", "migration-rollback-point"],
+    },
+    "remote": {"type": "str", "default": "origin"},
+}
+
+BUNDLE = "repository.bundle"
+_REF = "refs/cutover/snapshot"
+"""The bundle's own name for its commit."""
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+_SETTINGS = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    # Who has no name here tags all the same.
+    "GIT_COMMITTER_NAME": "bluegreen.cutover",
+    "GIT_COMMITTER_EMAIL": "bluegreen.cutover@localhost",
+}
+
+
+class Git:
+    """A working tree; see ``Engine``."""
+
+    name = "git"
+
+    def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
+        self._repository = Path(options["repository"])
+        self._tags = [str(tag) for tag in options["tags"]]
+        self._remote = str(options["remote"])
+        self._progress = progress
+        if not self._repository.is_absolute():
+            raise InputError(f"git.repository is {str(self._repository)!r}; an absolute path is needed")
+        wrong = [one for one in (*self._tags, self._remote) if not _TAG.fullmatch(one) or ".." in one]
+        if wrong:
+            raise InputError(f"{wrong[0]!r} in git.tags or git.remote is not a name that git takes")
+
+    def check(self) -> None:
+        if shutil.which("git") is None:
+            raise SnapshotError("git is not installed on this host. Install the package git")
+        commit = self._commit()
+        changed = self._changed()
+        if changed:
+            raise SnapshotError(
+                f"{self._repository} has {len(changed)} tracked files that are changed and not committed, such as "
+                f"{changed[0]!r}, which no tag would have. Commit them, or take them back"
+            )
+        for tag in self._tags:
+            there = self._try("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+            if there and there != commit:
+                raise SnapshotError(
+                    f"the tag {tag} of {self._repository} is at {there[:12]} already, and HEAD at {commit[:12]}. Give "
+                    "this snapshot other names in git.tags, or remove the old tag where nobody needs it"
+                )
+
+    def take(self, folder: Path) -> Taken:
+        commit = self._commit()
+        made: list[str] = []
+        try:
+            for tag in self._tags:
+                if not self._try("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
+                    self._git("tag", "--annotate", "--message=Before a migration", tag, commit)
+                    made.append(tag)
+            pushed = self._push()
+            self._bundle(folder / BUNDLE, commit)
+        except BaseException:
+            # What others may have fetched already stays.
+            for tag in made:
+                self._try("tag", "--delete", tag)
+            raise
+        return Taken(
+            source={
+                "repository": str(self._repository),
+                "commit": commit,
+                "branch": self._try("symbolic-ref", "--quiet", "--short", "HEAD"),
+                "tags": self._tags,
+                "pushed_to": pushed,
+            },
+            versions={"git": self._git("version").replace("git version ", "")},
+            consistent_at=time.time(),
+            point_in_time=True,
+            contents={str(self._repository): self._content(self._repository, commit)},
+            mark={"commit": commit},
+        )
+
+    @contextlib.contextmanager
+    def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
+        with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder.parent) as place:
+            self._git("init", "--quiet", "--bare", place, at=Path(place))
+            # It takes every object apart: what was damaged is found.
+            self._git("-c", "fetch.fsckObjects=true", "fetch", "--quiet", str(folder / BUNDLE), _REF, at=Path(place))
+            yield {taken.source["repository"]: self._content(Path(place), "FETCH_HEAD")}
+
+    def restore(self, folder: Path, taken: Taken) -> None:
+        commit = taken.source["commit"]
+        self._git("fetch", "--quiet", str(folder / BUNDLE), _REF)
+        branch = self._try("symbolic-ref", "--quiet", "--short", "HEAD")
+        # What was committed since is still found by this name; what was not is what is lost.
+        if self._commit() != commit:
+            self._git("branch", "--force", f"before-restore-{int(time.time())}", "HEAD")
+        if branch and branch == taken.source["branch"]:
+            self._git("reset", "--quiet", "--hard", commit)
+        else:
+            self._git("checkout", "--quiet", "--force", taken.source["branch"] or commit)
+            self._git("reset", "--quiet", "--hard", commit)
+
+    def contents(self) -> Mapping[str, Content]:
+        one = self._content(self._repository, "HEAD")
+        if not self._changed():
+            return {str(self._repository): one}
+        # As long as something is changed, the tree is none that has a name.
+        digest = hashlib.sha256((one.digest or "").encode())
+        self._run(["diff", "--binary", "--no-ext-diff", "HEAD", "--"], self._repository, digest.update)
+        return {str(self._repository): Content(one.count, digest.hexdigest())}
+
+    def written_since(self, taken: Taken) -> list[Written]:
+        name = str(self._repository)
+        commits = int(self._git("rev-list", "--count", f"{taken.mark['commit']}..HEAD"))
+        told = [(commits, "commits"), (len(self._changed()), "tracked files changed and not committed")]
+        return [Written(name, what, count) for count, what in told if count]
+
+    def _commit(self) -> str:
+        return self._git("rev-parse", "--verify", "HEAD^{commit}")
+
+    def _changed(self) -> list[str]:
+        said = self._git("status", "--porcelain", "-z", "--untracked-files=no", strip=False)
+        return [one[3:] for one in said.split("\0") if len(one) > 3]
+
+    def _content(self, repository: Path, commit: str) -> Content:
+        """The tree of a commit: git's own digest of it, and its files."""
+        tree = self._git("rev-parse", "--verify", f"{commit}^{{tree}}", at=repository)
+        count = 0
+
+        def tap(chunk: bytes) -> None:
+            nonlocal count
+            count += chunk.count(b"\0")
+
+        self._run(["ls-tree", "-r", "-z", "--name-only", tree], repository, tap)
+        return Content(count, tree)
+
+    def _push(self) -> str | None:
+        """Push the tags where there is such a remote, and see that it has them. Its name, or None."""
+        if self._remote not in self._git("remote").split():
+            return None
+        refs = [f"refs/tags/{tag}" for tag in self._tags]
+        if refs:
+            self._progress(f"the tags are pushed to {self._remote}")
+            self._git("push", "--quiet", "--atomic", "--no-verify", self._remote, *refs)
+            there = self._git("ls-remote", "--refs", self._remote, *refs).splitlines()
+            expected = {self._git("rev-parse", ref) for ref in refs}
+            if {line.split()[0] for line in there} != expected:
+                raise SnapshotError(f"the tags were pushed to {self._remote}, and are not what it has. Look there")
+        return self._remote
+
+    def _bundle(self, path: Path, commit: str) -> None:
+        # A bundle needs a name for what it holds, and the tags may be moved at any time.
+        self._git("update-ref", _REF, commit)
+        try:
+            self._git("bundle", "create", "--quiet", str(path), _REF)
+        finally:
+            self._try("update-ref", "-d", _REF)
+        path.chmod(0o600)
+
+    def _try(self, *arguments: str) -> str | None:
+        """What it says; None where it fails."""
+        with contextlib.suppress(SnapshotError):
+            return self._git(*arguments) or None
+        return None
+
+    def _git(self, *arguments: str, at: Path | None = None, strip: bool = True) -> str:
+        said = bytearray()
+        self._run(list(arguments), at or self._repository, said.extend)
+        text = said.decode("utf-8", "replace")
+        return text.strip() if strip else text
+
+    def _run(self, arguments: list[str], at: Path, tap: Any) -> None:
+        """Run git there, with no hook of the repository's."""
+        argv = ["git", "-C", str(at), "-c", "core.hooksPath=/dev/null", *arguments]
+        began = time.monotonic()
+        try:
+            [ended] = pipeline(
+                [argv],
+                tap=tap,
+                tick=lambda: self._progress(f"git {arguments[0]} has run for {time.monotonic() - began:.0f} s"),
+                variables={**_SETTINGS, "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")},
+            )
+        except OSError as error:
+            raise SnapshotError(f"git cannot be run: {error}") from error
+        _ended_well(ended, at)
+
+
+def _ended_well(ended: Ended, at: Path) -> None:
+    if ended.status:
+        advice = ". Run this part as the user who owns it (become_user)" if "dubious ownership" in ended.said else ""
+        raise SnapshotError(f"git in {at} ended with status {ended.status}: {ended.said or 'it said nothing'}{advice}")
