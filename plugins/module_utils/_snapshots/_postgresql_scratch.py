@@ -129,12 +129,8 @@ def _wait_until_up(tool: Tool, server: Server) -> None:
             connect(server, "postgres").close()
             return
         except SnapshotError as error:
-            if tool.ended(0.05):
-                raise SnapshotError(f"The scratch server did not start: {tool.said()}") from error
-            if time.monotonic() > end:
-                raise SnapshotError(
-                    f"The scratch server did not answer within {START_SECONDS:.0f} s: {tool.said()}"
-                ) from error
+            if tool.ended(0.05) or time.monotonic() > end:
+                raise SnapshotError(f"The scratch server does not answer: {tool.said()} {error.message}") from error
 
 
 @contextmanager

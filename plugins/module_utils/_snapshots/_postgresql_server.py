@@ -140,9 +140,8 @@ def explained(doing: str) -> Iterator[None]:
     try:
         yield
     except DriverError as error:
-        text = " ".join(str(error).split())
-        lost = "" if getattr(error, "pgcode", None) else " Is the server up, and is its port right?"
-        raise SnapshotError(f"{doing} failed: {text or type(error).__name__}.{lost}") from error
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise SnapshotError(f"{doing} failed: {text.rstrip('.')}.") from error
 
 
 def connect(server: Server, database: str) -> Any:
@@ -342,11 +341,14 @@ class Tool:
             self._process.wait()
 
     def ended(self, seconds: float) -> bool:
-        """Wait for its end, for at most ``seconds``."""
+        """Wait for its end for at most ``seconds``; raise SnapshotError when it did not end well."""
         try:
-            self._process.wait(seconds)
+            status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
+        if status:
+            ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
+            raise SnapshotError(f"{self.name} {ended}: {self.said() or 'it said nothing'}", {"command": self.command})
         return True
 
     def said(self) -> str:
@@ -356,18 +358,10 @@ class Tool:
         text = os.pread(self._said.fileno(), 4000, max(0, size - 4000)).decode(errors="replace")
         return text.strip()
 
-    def require(self) -> None:
-        """Raise SnapshotError unless it has ended well."""
-        status = self._process.returncode
-        if status:
-            ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
-            raise SnapshotError(f"{self.name} {ended}: {self.said() or 'it said nothing'}", {"command": self.command})
-
     def wait(self, look: Callable[[], None]) -> None:
-        """Wait for its end, with a ``look`` every few seconds; raise SnapshotError unless it ended well."""
+        """Wait until it has ended well, with a ``look`` every few seconds."""
         while not self.ended(SILENCE):
             look()
-        self.require()
 
 
 def _secret(text: str) -> IO[bytes]:

@@ -147,7 +147,6 @@ class PostgreSQL:
                 )
 
     def take(self, folder: Path) -> Taken:
-        start = time.monotonic()
         with ExitStack() as stack:
             session = stack.enter_context(closing(connect(self._server, self._database)))
             stack.enter_context(explained(f"Reading {self._database!r}"))
@@ -156,12 +155,9 @@ class PostgreSQL:
             mark = read_mark(session)
             describe(session, folder / PROPERTIES)
             self._dump_roles(tools, session, folder / ROLES)
-            view = stack.enter_context(View(self._server, self._database, 1 + self._jobs))
+            view = stack.enter_context(View(self._server, self._database, 1 + max(1, self._jobs // 2)))
             contents = {**view.sequences(), **view.definitions()}
-            self._dump(tools, folder / DUMP, view.id)
-            with view.digesting() as digests:
-                while not digests.ended(SILENCE):
-                    self._progress(f"reading {self._database}: {digests.said()}, {since(start)}")
+            contents |= self._dump(tools, folder / DUMP, view)
             return Taken(
                 source={
                     "host": self._server.host or "local socket",
@@ -171,7 +167,7 @@ class PostgreSQL:
                 versions={"server": _version(session), "pg_dump": tools.version("pg_dump")},
                 consistent_at=view.at,
                 point_in_time=True,
-                contents={**contents, **digests.contents()},
+                contents=contents,
                 mark=mark,
             )
 
@@ -249,14 +245,22 @@ class PostgreSQL:
             raise SnapshotError(f"{self._server.name} is PostgreSQL {version}; {OLDEST} or newer is needed.")
         return Tools(major_of(version), self._tools_folder)
 
-    def _dump(self, tools: Tools, folder: Path, view: str) -> None:
+    def _dump(self, tools: Tools, folder: Path, view: View) -> dict[str, Content]:
+        """Dump what ``view`` shows, and digest it meanwhile: that takes half as many sessions, and is done first."""
         start = time.monotonic()
         folder.mkdir(mode=0o700)
         argv = [tools.path("pg_dump"), "--format=directory", f"--jobs={self._jobs}", "--compress=1"]
-        argv += [f"--snapshot={view}", f"--lock-wait-timeout={LOCK_WAIT}", f"--file={FOLDER}"]
+        argv += [f"--snapshot={view.id}", f"--lock-wait-timeout={LOCK_WAIT}", f"--file={FOLDER}"]
         argv += [f"--dbname={conninfo(self._database)}"]
-        with lent(folder, self._server.account), Tool(argv, self._server, folder) as tool:
-            tool.wait(lambda: self._progress(f"dumping {self._database}: {_mib(folder)} written, {since(start)}"))
+        with ExitStack() as stack:
+            stack.enter_context(lent(folder, self._server.account))
+            tool = stack.enter_context(Tool(argv, self._server, folder))
+            digests = stack.enter_context(view.digesting())
+            # Both are asked each time: one that failed ends the other.
+            while not all([tool.ended(SILENCE / 2), digests.ended(SILENCE / 2)]):
+                size = size_of(folder) / 2**20
+                self._progress(f"dumping {self._database}: {size:.0f} MiB, {digests.said()}, {since(start)}")
+            return digests.contents()
 
     def _dump_roles(self, tools: Tools, session: Any, path: Path) -> None:
         argv = [tools.path("pg_dumpall"), "--globals-only", "--no-tablespaces", f"--dbname={conninfo(self._database)}"]
@@ -300,10 +304,6 @@ class PostgreSQL:
 
 def _version(session: Any) -> str:
     return version_of(session.info.parameter_status("server_version"))
-
-
-def _mib(folder: Path) -> str:
-    return f"{size_of(folder) / 2**20:.0f} MiB"
 
 
 def _some(names: Sequence[object]) -> str:
