@@ -13,16 +13,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Union
+from typing import Any, Union
 
 PIECE = 1 << 18
 """Bytes of a value that are held at once."""
 
 Argument = Union[bytes, str, int]
-Reply = Union[bytes, str, int, None, "RefusedError", "list[Reply]"]
+#: bytes, int, str for a status, None, or a list of these, in which a RefusedError may be, too.
+Reply = Any
 
 
 class RefusedError(Exception):
@@ -91,9 +92,8 @@ class Connection:
             parts += (b"$%d\r\n" % len(raw), raw, b"\r\n")
         self._out.write(b"".join(parts))
 
-    def send_around(self, before: Iterable[bytes], size: int, pieces: Iterable[bytes], after: Iterable[bytes]) -> None:
+    def send_around(self, before: Sequence[bytes], size: int, pieces: Iterable[bytes], after: Sequence[bytes]) -> None:
         """Send a command one argument of which, of ``size`` bytes, comes in pieces."""
-        before, after = list(before), list(after)
         parts = [b"*%d\r\n" % (len(before) + 1 + len(after))]
         parts += (b"$%d\r\n%b\r\n" % (len(raw), raw) for raw in before)
         parts.append(b"$%d\r\n" % size)
@@ -172,7 +172,7 @@ class Connection:
             return refused
 
     def _exactly(self, length: int) -> bytes:
-        raw = self._in.read(length)
+        raw: bytes = self._in.read(length)
         if len(raw) < length:
             raise ConnectionResetError("the server ended the connection in the middle of an answer")
         return raw

@@ -106,8 +106,8 @@ def read_record(raw: bytes) -> Record | int:
     return int(keys) if mark == _END_MARK else Record(*RECORD.unpack(raw))
 
 
-def hashing() -> Any:
-    """The hash that stands for a part of a value which is not held whole; it has ``update`` and ``digest``."""
+def hashing() -> blake2b:
+    """The hash that stands for a part of a value which is not held whole."""
     return blake2b()
 
 
@@ -124,7 +124,7 @@ def _whole(part: bytes) -> bytes:
         return part
     state = hashing()
     state.update(part)
-    return bytes(state.digest())
+    return state.digest()
 
 
 def element(parts: Iterable[bytes]) -> bytes:

@@ -12,7 +12,11 @@ from typing import IO
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.keyspace import Tally
-from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import PIECE, Connection, RefusedError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import (
+    PIECE,
+    Connection,
+    RefusedError,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redis_tools import Alive
 
 STAGED = b"\x00bluegreen.cutover restore\x00"
@@ -87,13 +91,13 @@ end
 return {cursor, left, large, items}
 """
 #: What tells a value of each type whole: a command, and what follows the key.
-_VALUES = {
-    keyspace.STRING: ("GET",),
-    keyspace.LIST: ("LRANGE", 0, -1),
-    keyspace.SET: ("SMEMBERS",),
-    keyspace.ZSET: ("ZRANGE", 0, -1, "WITHSCORES"),
-    keyspace.HASH: ("HGETALL",),
-    keyspace.STREAM: ("XINFO STREAM", "FULL", "COUNT", 0),
+_VALUES: dict[int, tuple[list[str], list[str]]] = {
+    keyspace.STRING: (["GET"], []),
+    keyspace.LIST: (["LRANGE"], ["0", "-1"]),
+    keyspace.SET: (["SMEMBERS"], []),
+    keyspace.ZSET: (["ZRANGE"], ["0", "-1", "WITHSCORES"]),
+    keyspace.HASH: (["HGETALL"], []),
+    keyspace.STREAM: (["XINFO", "STREAM"], ["FULL", "COUNT", "0"]),
 }
 
 # All that follow take the same arguments: cursor, pattern, count, prefix, staged, later.
@@ -254,9 +258,10 @@ class Keys:
     def _take_large(self, key: bytes, kind: int, tally: Tally, out: IO[bytes] | None, later_ms: int) -> None:
         """Read a key piece by piece; between ``MULTI`` and ``EXEC``, so that all of it is from one moment."""
         connection = self._connection
-        command, *options = _VALUES[kind]
-        dump = [("DUMP", key)] if out else []
-        commands = [("TYPE", key), ("PEXPIRETIME", key), *dump, (*command.split(" "), key, *options)]
+        command, options = _VALUES[kind]
+        commands: list[tuple[str | bytes, ...]] = [("TYPE", key), ("PEXPIRETIME", key), (*command, key, *options)]
+        if out:
+            commands.insert(2, ("DUMP", key))
         for one in (("MULTI",), *commands, ("EXEC",)):
             connection.send(*one)
         connection.flush()

@@ -76,11 +76,11 @@ def packed(path: Path) -> Iterator[IO[bytes]]:
             # By the other side of something else, unless zstd has ended: then it says why.
             if zstd.poll() is None:
                 raise
-            raise _failed(f"{path} cannot be written", zstd, said) from error
+            raise _failed(f"{path} cannot be written", "zstd", zstd, said) from error
         finally:
             end(zstd)
         if status:
-            raise _failed(f"{path} cannot be written", zstd, said)
+            raise _failed(f"{path} cannot be written", "zstd", zstd, said)
 
 
 @contextlib.contextmanager
@@ -95,12 +95,12 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
                     whole = not stream.read(1)
                 except SnapshotError as error:
                     if zstd.wait(_SILENCE):
-                        raise _failed(f"{path} is damaged", zstd, said) from error
+                        raise _failed(f"{path} is damaged", "zstd", zstd, said) from error
                     raise
             if not whole:
                 raise SnapshotError(f"{path} goes on behind its end")
             if zstd.wait(_SILENCE):
-                raise _failed(f"{path} is damaged", zstd, said)
+                raise _failed(f"{path} is damaged", "zstd", zstd, said)
         finally:
             end(zstd)
 
@@ -124,7 +124,7 @@ def dump_rdb(address: Address, path: Path, alive: Alive) -> None:
         try:
             _copy(client, out, alive)
             if client.wait(_SILENCE):
-                raise _failed(f"the RDB file of {address} was not sent whole", client, said)
+                raise _failed(f"the RDB file of {address} was not sent whole", "redis-cli", client, said)
         finally:
             end(client)
 
@@ -220,11 +220,11 @@ def _opened(path: Path, flags: int) -> IO[bytes]:
         raise SnapshotError(f"{path} cannot be opened: {error}") from error
 
 
-def _failed(what: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> SnapshotError:
+def _failed(what: str, name: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> SnapshotError:
     process.wait()
     said.seek(max(0, said.seek(0, os.SEEK_END) - _SAID))
     text = " ".join(said.read().decode("utf-8", "replace").split())
-    return SnapshotError(f"{what}: {Path(process.args[0]).name} ended with status {process.returncode}: {text}")  # type: ignore[index]
+    return SnapshotError(f"{what}: {name} ended with status {process.returncode}: {text}")
 
 
 def _read_log(path: Path) -> str:
