@@ -52,6 +52,8 @@ _RULES: dict[str, _Rule] = {
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
     "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
     "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),
+    "queues_drained": _Rule(_OPEN, ("depths", "waited")),
+    "thawed": _Rule(_OPEN, ("held", "told")),
     "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
     "rehearsed": _Rule(frozenset({MOVING})),
