@@ -45,6 +45,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 SLOW_SECONDS = 3.0
 CHECK_TIMEOUT = 0.5
 """Seconds a store has to answer a readiness check."""
+QUERY_TIMEOUT = 2.0
+"""Seconds a query may take."""
+POOLED_CHECK_TIMEOUT, POOLED_QUERY_TIMEOUT = 4.0, 30.0
+"""The same behind a pooler: it may be paused, and then all queries wait."""
 CHECK_VALID = 1.0
 """Seconds a readiness verdict is reused, so that health checks do not hammer the stores."""
 ACCEPTED_GRACE = 0.3
@@ -168,7 +172,7 @@ class RealStore:
                     min_size=0,
                     max_size=8,
                     timeout=1,
-                    command_timeout=2,
+                    command_timeout=POOLED_QUERY_TIMEOUT if self._pooled else QUERY_TIMEOUT,
                     statement_cache_size=0 if self._pooled else 100,
                 )
         return self._opened
@@ -379,7 +383,8 @@ class Service:
             when, problem = self._verdict
             if time.monotonic() - when >= CHECK_VALID:
                 try:
-                    await asyncio.wait_for(self.store.check(), CHECK_TIMEOUT)
+                    pooled = self.settings.pooled
+                    await asyncio.wait_for(self.store.check(), POOLED_CHECK_TIMEOUT if pooled else CHECK_TIMEOUT)
                     problem = ""
                 except STORE_ERRORS as error:
                     problem = f"store: {type(error).__name__}"
