@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -39,11 +40,10 @@ def processes(name: str) -> list[int]:
     """Ids of all processes of the group."""
     found: set[int] = set()
     for root in hierarchies():
-        for procs in (root / name).rglob("cgroup.procs"):
-            try:
-                found.update(int(line) for line in procs.read_text().split())
-            except OSError:  # the group went away while we looked
-                continue
+        # Path.rglob fails where a group goes away while it looks; os.walk goes on.
+        for folder, _folders, _files in os.walk(root / name):
+            with contextlib.suppress(OSError):
+                found.update(int(line) for line in Path(folder, "cgroup.procs").read_text().split())
     return sorted(found)
 
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's service: small, real, stateful, and able to misbehave on request.
 
-Environment: COLOUR, VERSION, PORT, DSN (PostgreSQL), REDIS_URL, REDIS_PREFIX;
+Environment: COLOUR, VERSION, PORT, DSN (PostgreSQL), REDIS_URL, REDIS_PREFIX, POOLED=1 where DSN leads to a pooler in
+transaction mode;
 faults from the start on: START_DELAY (seconds before it listens), NEVER_READY=1, NOT_LIVE=1,
 ERROR_RATIO (0 to 1 of API requests answer 500), LATENCY_MS (added to API requests).
 As a front, with UPSTREAM (the other version's address): it sends V2_TRAFFIC_PERCENTAGE (default 0) of its API requests
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import os
 import random
 import signal
@@ -43,6 +45,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 SLOW_SECONDS = 3.0
 CHECK_TIMEOUT = 0.5
 """Seconds a store has to answer a readiness check."""
+QUERY_TIMEOUT = 2.0
+"""Seconds a query may take."""
+POOLED_CHECK_TIMEOUT, POOLED_QUERY_TIMEOUT = 4.0, 30.0
+"""The same behind a pooler: it may be paused, and then all queries wait."""
 CHECK_VALID = 1.0
 """Seconds a readiness verdict is reused, so that health checks do not hammer the stores."""
 ACCEPTED_GRACE = 0.3
@@ -50,6 +56,11 @@ ACCEPTED_GRACE = 0.3
 STOP_TIMEOUT = 25.0
 """Seconds for requests in flight at a stop; below the unit's TimeoutStopSec."""
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 5)
+
+NEWEST = """
+SELECT coalesce(json_agg(newest), '[]')
+  FROM (SELECT id, name, colour FROM items ORDER BY id DESC LIMIT 10) AS newest
+"""
 
 UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=1)
 UPSTREAM_IDLE = 1.0
@@ -106,6 +117,7 @@ class Settings:
     dsn: str
     redis_url: str
     redis_prefix: str
+    pooled: bool
     start_delay: float
     faults: Faults
     upstream: str = ""
@@ -122,6 +134,7 @@ class Settings:
             dsn=environment["DSN"],
             redis_url=environment["REDIS_URL"],
             redis_prefix=environment.get("REDIS_PREFIX", ""),
+            pooled=environment.get("POOLED", "") == "1",
             start_delay=float(environment.get("START_DELAY", 0)),
             faults=Faults.from_environment(environment),
             upstream=environment.get("UPSTREAM", ""),
@@ -145,6 +158,7 @@ class RealStore:
 
     def __init__(self, settings: Settings) -> None:
         self._dsn = settings.dsn
+        self._pooled = settings.pooled
         self._key = f"{settings.redis_prefix}additions"
         self._redis = redis.asyncio.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
         self._opened: asyncpg.Pool | None = None
@@ -154,22 +168,32 @@ class RealStore:
         async with self._opening:
             if self._opened is None:
                 self._opened = await asyncpg.create_pool(
-                    self._dsn, min_size=0, max_size=8, timeout=1, command_timeout=2
+                    self._dsn,
+                    min_size=0,
+                    max_size=8,
+                    timeout=1,
+                    command_timeout=POOLED_QUERY_TIMEOUT if self._pooled else QUERY_TIMEOUT,
+                    statement_cache_size=0 if self._pooled else 100,
                 )
         return self._opened
 
+    async def _value(self, query: str, *arguments: object) -> Any:
+        async with (await self._pool()).acquire() as connection:
+            if not self._pooled:
+                return await connection.fetchval(query, *arguments)
+            # A query is prepared and then run: a pooler keeps it with one server only for a transaction.
+            async with connection.transaction():
+                return await connection.fetchval(query, *arguments)
+
     async def check(self) -> None:
-        pool = await self._pool()
-        await asyncio.gather(pool.fetchval("SELECT 1"), self._redis.ping())
+        await asyncio.gather(self._value("SELECT 1"), self._redis.ping())
 
     async def items(self) -> list[dict[str, Any]]:
-        pool = await self._pool()
-        rows = await pool.fetch("SELECT id, name, colour FROM items ORDER BY id DESC LIMIT 10")
-        return [dict(row) for row in rows]
+        items: list[dict[str, Any]] = json.loads(await self._value(NEWEST))
+        return items
 
     async def add(self, name: str, colour: str) -> int:
-        pool = await self._pool()
-        number: int = await pool.fetchval("INSERT INTO items (name, colour) VALUES ($1, $2) RETURNING id", name, colour)
+        number: int = await self._value("INSERT INTO items (name, colour) VALUES ($1, $2) RETURNING id", name, colour)
         await self._redis.incr(self._key)
         return number
 
@@ -359,7 +383,8 @@ class Service:
             when, problem = self._verdict
             if time.monotonic() - when >= CHECK_VALID:
                 try:
-                    await asyncio.wait_for(self.store.check(), CHECK_TIMEOUT)
+                    pooled = self.settings.pooled
+                    await asyncio.wait_for(self.store.check(), POOLED_CHECK_TIMEOUT if pooled else CHECK_TIMEOUT)
                     problem = ""
                 except STORE_ERRORS as error:
                     problem = f"store: {type(error).__name__}"

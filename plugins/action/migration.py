@@ -20,7 +20,7 @@ from ansible.utils.display import Display
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import checkpoints, identity
 
 MODULE = "bluegreen.cutover.migration"
-OPENING = ("awaited", "begun", "advancing", "rehearsing", "rolling_back")
+OPENING = ("awaited", "begun", "advancing", "rehearsing", "rolling_back", "frozen")
 RUN = ("decision", "id", "from", "to", "weight", "token", "artifacts")
 POLL = 2.0
 """Seconds between two questions whether the lease is free."""

@@ -12,7 +12,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import QueueError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._draining import INTERVAL
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues import INTERVAL
 
 MODULE = "bluegreen.cutover.queue_drain"
 SLICE = 6.0

@@ -28,8 +28,6 @@ PROVIDERS: dict[str, Callable[[Mapping[str, Any]], Queue]] = {
     "celery": celery.Celery,
     "rabbitmq": rabbitmq.RabbitMQ,
 }
-INTERVAL = 1.0
-"""Seconds between two looks."""
 
 
 def make_queues(given: Sequence[Mapping[str, Any]]) -> dict[str, Queue]:
@@ -80,9 +78,9 @@ class Drain:
         end = self._clock.monotonic() + seconds
         while not self.look():
             left = end - self._clock.monotonic()
-            if left < INTERVAL:
+            if left < queues.INTERVAL:
                 return False
-            self._clock.sleep(INTERVAL)
+            self._clock.sleep(queues.INTERVAL)
         return True
 
     def describe(self) -> str:

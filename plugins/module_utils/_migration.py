@@ -211,6 +211,29 @@ class Migration:
                 {"artifacts": dict(state.artifacts)},
             )
 
+    def freeze(self, owner: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep everybody else from migrating this service for the plan's ``freeze.time``, or for as long again.
+
+        Raises ``LeaseHeldError`` where somebody else acts, or has frozen it.
+        """
+        with self._locked():
+            held = self.store.read_lease()
+            highest = max(self.store.read_fence(), journal.fold(self.store.read_journal()).token)
+            seconds = self.plan["freeze"]["time"]
+            taken = self._acquire(held, lease.FREEZE, self.plan["reason"], owner, None, highest, seconds)
+            if not self.check_mode:
+                self.store.write_lease(taken)
+        return {"changed": True, "lease": taken}
+
+    def thaw(self) -> dict[str, Any]:
+        """End a freeze, whoever began it; the lease that was released, None where it was none of a freeze."""
+        with self._locked():
+            held = self.store.read_lease()
+            frozen = held if held is not None and held["kind"] == lease.FREEZE else None
+            if frozen is not None and not self.check_mode:
+                self.store.write_lease(None)
+        return {"changed": frozen is not None, "lease": frozen}
+
     def record(self, token: int | None, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """Append one event of the run that holds ``token``, and renew its lease."""
         self._write(token, kind, **data)
@@ -406,6 +429,7 @@ class Migration:
         owner: Mapping[str, Any],
         takeover: int | None,
         highest: int,
+        ttl: float | None = None,
     ) -> lease.Lease:
         return lease.acquire(
             self.plan["service"],
@@ -414,7 +438,7 @@ class Migration:
             kind=kind,
             reason=_one_line(reason),
             now=self.clock.time(),
-            ttl=self.plan["lease"]["ttl"],
+            ttl=self.plan["lease"]["ttl"] if ttl is None else ttl,
             last_token=max(highest, held["token"] if held else 0),
             holder_dead=held is not None and held["token"] == takeover,
         )

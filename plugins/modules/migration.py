@@ -49,6 +49,9 @@ options:
       - V(finished) closes a migration whose candidate serves alone.
       - V(rolling_back) begins the way back, from any state; it takes the lease away from a cutover.
       - V(rolled_back) closes a migration whose old colour serves alone again.
+      - V(frozen) keeps everybody else from migrating the service for C(cutover_freeze.time), without a migration of
+        its own. Who froze it may migrate it, which ends the freeze; a rollback and the guard always may.
+      - V(thawed) ends that, whoever began it.
       - V(failed) records O(data) and releases the lease; the migration stays open for the next run.
       - V(guided) writes beside the journal how the migration is taken back. O(data) has C(inventory), a list of paths,
         and C(playbooks), their folder.
@@ -70,17 +73,28 @@ options:
       - failed
       - guided
       - audited
+      - frozen
+      - thawed
   token:
     description:
       - The token that V(begun) or V(rolling_back) returned.
-      - Every other state but V(awaited), V(guided) and V(audited) needs it, except in check mode.
+      - Every other state but V(awaited), V(guided), V(audited), V(frozen) and V(thawed) needs it, except in check mode.
       - With O(state=rolling_back) it is the token of the cutover that failed, which does not go back when another run
         has come since. Without it a rollback takes the lease from any cutover.
     type: int
   event:
     description: What happened.
     type: str
-    choices: [started, rehearsed, drained, hook_called, snapshot_taken, data_restored, data_left]
+    choices:
+      - started
+      - rehearsed
+      - drained
+      - hook_called
+      - snapshot_taken
+      - data_restored
+      - data_left
+      - queues_drained
+      - thawed
   data:
     description:
       - What the event tells, such as C(colour); with O(state=finished) what is recorded of the whole.
@@ -248,6 +262,10 @@ hold:
     action: null
     accepted: null
     sentence: 56.9 minutes of its hold are left
+lease:
+  description: The lease that is held now with O(state=frozen), and that was released with O(state=thawed).
+  returned: when O(state) is V(frozen) or V(thawed)
+  type: dict
 rehearsal:
   description:
     - What a rehearsal came to, with its C(way), C(switch) and C(back), how many seconds each took, C(passed), when it
@@ -310,7 +328,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration, open_plan
 
-EVENTS = ("started", "rehearsed", "drained", "hook_called", "snapshot_taken", "data_restored", "data_left")
+EVENTS = (
+    "started",
+    "rehearsed",
+    "drained",
+    "hook_called",
+    "snapshot_taken",
+    "data_restored",
+    "data_left",
+    "queues_drained",
+    "thawed",
+)
 
 
 def main() -> None:
@@ -334,6 +362,8 @@ def main() -> None:
                     "failed",
                     "guided",
                     "audited",
+                    "frozen",
+                    "thawed",
                 ],
             },
             "plan": {"type": "dict", "required": True},
@@ -387,6 +417,8 @@ def main() -> None:
             "failed": lambda: migration.fail(given["token"], given["data"]),
             "guided": lambda: migration.guide(given["data"]),
             "audited": migration.audit,
+            "frozen": lambda: migration.freeze(given["owner"]),
+            "thawed": migration.thaw,
         }
         result = states[given["state"]]()
     except CutoverError as error:

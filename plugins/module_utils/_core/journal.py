@@ -55,6 +55,8 @@ _RULES: dict[str, _Rule] = {
     "data_restored": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact", "written")),
     "data_left": _Rule(frozenset({ROLLING_BACK}), ("message", "written")),
     "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),
+    "queues_drained": _Rule(_OPEN, ("depths", "waited")),
+    "thawed": _Rule(_OPEN, ("held", "told")),
     "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
     "rehearsed": _Rule(frozenset({MOVING})),

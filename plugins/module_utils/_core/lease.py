@@ -4,9 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lease: who may act on a service now. Times are unix seconds of the router host; nothing here reads a clock.
 
-A lease is ``{"owner": {...}, "kind": "cutover" | "rollback" | "guard", "reason", "since", "expires", "ttl", "token"}``.
-While it is kept, it has a ``Clock`` as well: when the host's clock is set, neither does a lease end, nor does one of a
-dead run last for longer.
+A lease is ``{"owner": {...}, "kind": "cutover" | "rollback" | "guard" | "freeze", "reason", "since", "expires", "ttl",
+"token"}``. While it is kept, it has a ``Clock`` as well: when the host's clock is set, neither does a lease end, nor
+does one of a dead run last for longer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ class Clock:
     booted: float
 
 
-_GIVES_WAY = {"cutover": ("rollback", "guard"), "rollback": ("guard",), "guard": ("rollback", "guard")}
+FREEZE = "freeze"
+"""Nobody migrates the service for a while but who froze it; no process has to live as long."""
+
+_GIVES_WAY = {
+    "cutover": ("rollback", "guard"),
+    "rollback": ("guard",),
+    "guard": ("rollback", "guard"),
+    FREEZE: ("rollback", "guard"),
+}
 """To which kinds a live lease gives way. A guard fires only when its time is over, that of a rollback, too."""
 _DOING = {"cutover": "migrated", "rollback": "rolled back", "guard": "taken back by its guard"}
 
@@ -52,10 +60,15 @@ def acquire(
     """A new lease, with a token higher than any before, or ``LeaseHeldError`` saying by whom it is held.
 
     ``last_token`` is the highest token that lease, fence or journal know. A live cutover gives way to a rollback, and
-    both to a guard. ``holder_dead`` is true when the holder's process is known to be gone.
+    both to a guard. A freeze gives way to whoever froze. ``holder_dead`` is true when the holder's process is known to
+    be gone; that of a freeze need not be there.
     """
-    alive = current is not None and now < current["expires"] and not holder_dead
-    if current is not None and alive and kind not in _GIVES_WAY.get(current["kind"], ()):
+    frozen = current is not None and current["kind"] == FREEZE
+    alive = current is not None and now < current["expires"] and (frozen or not holder_dead)
+    passes = current is not None and (
+        kind in _GIVES_WAY.get(current["kind"], ()) or (frozen and _same_person(current["owner"], owner))
+    )
+    if current is not None and alive and not passes:
         raise LeaseHeldError(_held(service, current, now), {"lease": dict(current), "now": now})
     return {
         "owner": dict(owner),
@@ -133,11 +146,21 @@ def describe(owner: Mapping[str, Any]) -> str:
     return f"{owner.get('user', 'somebody')}@{owner.get('host', 'unknown')} (pid {owner.get('pid', 'unknown')})"
 
 
+def _same_person(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one.get(name) is not None and one.get(name) == other.get(name) for name in ("user", "host"))
+
+
 def _evidence(current: Mapping[str, Any] | None, highest: int, token: int, now: float) -> dict[str, Any]:
     return {"token": token, "highest": highest, "lease": dict(current) if current else None, "now": now}
 
 
 def _held(service: str, current: Mapping[str, Any], now: float) -> str:
+    if current["kind"] == FREEZE:
+        return (
+            f"{service} is frozen by {describe(current['owner'])} since {_clock(current['since'])}, because "
+            f"'{current['reason']}', for {current['expires'] - now:.0f} s more. Wait, end that with thaw.yml, or go "
+            "back with rollback.yml"
+        )
     doing = _DOING.get(current["kind"], "changed")
     back = "" if current["kind"] == "rollback" else ", or go back with rollback.yml"
     return (

@@ -139,6 +139,61 @@ _STICKY = _keys(
     },
 )
 
+
+def _server(port: int, user: str, what: str) -> dict[str, Spec]:
+    """Where a server of PostgreSQL's kind is, and as whom it is asked."""
+    return {
+        "database": _text("The database, by its name there.", r"[^\0]+", "a database's name", required=True),
+        "host": _text("Where it is, or the folder of its socket.", r"\S+", "a host name or a path", default=LOCAL),
+        "port": _whole("Its port.", 1, 65535, default=port),
+        "user": _text(what, r"[^\0]+", "a user's name", default=user),
+        "password_file": _file_path("A file on cutover_freeze.host that holds the password."),
+    }
+
+
+_REDIS = {
+    "name": _text("The key.", r"(?s).+", "a text", required=True),
+    "host": _text("Where Redis is.", r"\S+", "a host name or an address", default=LOCAL),
+    "port": _whole("Its port.", 1, 65535, default=6379),
+    "db": _whole("The number of its database.", 0, 65535, default=0),
+    "user": _text("As whom it is asked.", r"[^\0]+", "a user's name"),
+    "password_file": _file_path("A file on cutover_queues.host that holds the password."),
+}
+
+QUEUES: dict[str, dict[str, Spec]] = {
+    "redis_list": {
+        **_REDIS,
+        "processing": _list(
+            "The keys with what workers are at; [] where they leave no trace of it. It has to be given.",
+            _text("A key.", r"(?s).+", "a text"),
+        ),
+    },
+    "redis_stream": {
+        **_REDIS,
+        "groups": _list("The consumer groups that count; all by default.", _text("One.", r"(?s).+", "a text")),
+    },
+    "celery": {
+        **_REDIS,
+        "priorities": _list("The broker's priority_steps.", _whole("A priority.", 0, 255), default=[3, 6, 9]),
+        "prefix": _text("The broker's global_keyprefix.", r"(?s).*", "a text", default=""),
+        "ask_workers": _flag(
+            "Whether workers are asked what they do; false where every task is acknowledged late.", default=True
+        ),
+    },
+    "rabbitmq": {
+        "name": _text("The queue.", r"(?s).+", "a text", required=True),
+        "url": Spec(
+            "url", "Its management API.", "an address like http://127.0.0.1:15672", default="http://127.0.0.1:15672"
+        ),
+        "vhost": _text("The virtual host.", r"(?s).+", "a text", default="/"),
+        "user": _text("As whom it is asked.", r"[^\0]+", "a user's name", default="guest"),
+        "password_file": _file_path("A file on cutover_queues.host that holds the password."),
+        "ca_path": _file_path("A file on cutover_queues.host with the certificates that are trusted."),
+    },
+}
+
+_HOST = r"[A-Za-z0-9_.:-]+"
+
 _NGINX_SOCKET = _file_path(
     "Where its workers tell the weight they apply.", default="/run/bluegreen-cutover-nginx/{service}.sock"
 )
@@ -457,6 +512,52 @@ SCHEMA: dict[str, Spec] = {
                     ),
                 },
             ),
+        },
+        default={},
+    ),
+    "cutover_queues": _keys(
+        "What has to be empty, with nothing in flight, before writers are held and snapshots taken.",
+        {
+            "host": _text("The host that asks; the router's by default.", _HOST, "a host of the inventory"),
+            "timeout": _duration("How long that may take.", default=300),
+            "queues": _list(
+                "The queues, which have to be empty at the same time.",
+                Spec(
+                    "provider",
+                    "One.",
+                    "a mapping with 'provider' (" + ", ".join(QUEUES) + ") and its options",
+                    keys=QUEUES,
+                ),
+                required=True,
+            ),
+        },
+    ),
+    "cutover_freeze": _keys(
+        "Which writers are held while snapshots are taken; without pgbouncer and read_only none.",
+        {
+            "host": _text("The host that holds them; the router's by default.", _HOST, "a host of the inventory"),
+            "until": _choice(
+                "What ends it: the snapshots are taken, or all of the traffic has moved.",
+                "snapshot",
+                "switch",
+                default="snapshot",
+            ),
+            "limit": _whole(
+                "Seconds that they are held at most; then a timer on that host lets them go, and the run fails.",
+                1,
+                86_400,
+                default=30,
+            ),
+            "wait": _whole("Seconds that open transactions get to end.", 1, 60, default=5),
+            "pgbouncer": _keys(
+                "Clients behind PgBouncer wait, and none fails. Not in session mode.",
+                _server(6432, "pgbouncer", "One of its admin_users."),
+            ),
+            "read_only": _keys(
+                "Who connects from now on is read-only by default. Who may write all the same is listed.",
+                _server(5432, "postgres", "The database's owner, or a superuser."),
+            ),
+            "time": _duration("How long freeze.yml keeps others from migrating the service.", default=3600),
         },
         default={},
     ),
@@ -952,6 +1053,22 @@ def _check_looks(values: Mapping[str, Any], problems: _Problems) -> None:
         )
 
 
+def _check_freeze(values: Mapping[str, Any], problems: _Problems) -> None:
+    freeze = values.get("cutover_freeze") or {}
+    held = [step["hold"] for step in values.get("cutover_steps") or [] if step and step["hold"]]
+    if freeze.get("until") == "switch" and held and _writers(freeze):
+        problems.append(
+            f"cutover_freeze.until is switch, and a step of cutover_steps is held for {held[0]} s: writers would be "
+            "held as long; until: snapshot, or steps without a hold, is needed"
+        )
+    for index, queue in enumerate((values.get("cutover_queues") or {}).get("queues") or []):
+        if queue and queue["provider"] == "redis_list" and "processing" not in queue:
+            problems.append(
+                f"cutover_queues.queues[{index}].processing is missing; the keys with what workers are at are needed, "
+                "or [] where they leave no trace of it"
+            )
+
+
 def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
     for name, hook in (values.get("cutover_hooks") or {}).items():
         if hook and (hook["tasks"] is None) == (hook["url"] is None):
@@ -975,6 +1092,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_gate,
     _check_metrics,
     _check_looks,
+    _check_freeze,
     _check_hooks,
 )
 
@@ -1070,6 +1188,8 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "back": values["cutover_back"],
         "back_steps": values["cutover_back_steps"],
         "rehearsal": values["cutover_rehearsal"],
+        "freeze": _freeze(values["cutover_freeze"], router),
+        "queues": {"host": router, **_given(values["cutover_queues"])} if values["cutover_queues"] else None,
         "metrics": _metrics(values["cutover_metrics"], service),
         "performance": values["cutover_performance"],
         "success": values["cutover_success"],
@@ -1122,6 +1242,14 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _freeze(given: Mapping[str, Any], router: str) -> dict[str, Any]:
+    return {"host": router, **_given(given), "writers": _writers(given)}
+
+
+def _writers(freeze: Mapping[str, Any]) -> list[str]:
+    return [name for name in ("pgbouncer", "read_only") if freeze.get(name)]
+
+
 def _metrics(given: Mapping[str, Any] | None, service: str) -> dict[str, Any] | None:
     """The selectors of each colour's series, the name of its alert rules, and the dashboard's title."""
     if given is None:
@@ -1168,9 +1296,11 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
     What is done on each of the ``hosts`` is done in so many ``batches``, one after the other.
     """
     backup = values["cutover_backup"]
+    queues, freeze = values["cutover_queues"], values["cutover_freeze"]
     stretches: list[int] = [
         # Each part is recorded.
         max((part["timeout"] for part in values["cutover_state"]), default=0),
+        (math.ceil(queues["timeout"]) if queues else 0) + (freeze["wait"] if _writers(freeze) else 0),
         # Packed, compared and brought to the disk.
         batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
         batches * sum(test["timeout"] for test in values["cutover_tests"])

@@ -12,6 +12,8 @@ from typing import Any
 
 ZEROS = 3
 """Looks in a row that have to find nothing: on its way to a worker a job may be nowhere for a moment."""
+INTERVAL = 1.0
+"""Seconds between two looks."""
 
 
 @dataclass(frozen=True)
