@@ -38,4 +38,61 @@ options:
         description: Where the tags are pushed to; where there is no such remote they are not.
         type: str
         default: origin
+  postgresql:
+    description:
+      - One PostgreSQL database, by the server's own C(pg_dump), with large objects, sequences, and all else in it.
+        Roles are written, too, and are not restored.
+      - A restore makes a new database, compares it with what was dumped, and then gives it the name of the one in use,
+        which is kept under another name. Who is connected is sent away at that moment.
+      - Needs C(psycopg2) on the host, and the tools of the server's major version. Version 13 is the oldest.
+    type: dict
+    suboptions:
+      database:
+        description: The name of the database.
+        type: str
+        required: true
+      host:
+        description:
+          - The server's name or address, or the folder of its socket. Without it the usual socket is used.
+          - The server itself, not a pooler before it.
+        type: str
+      port:
+        description: The server's port.
+        type: int
+        default: 5432
+      user:
+        description:
+          - The role to connect as. It must be able to read all of the database and, for a restore, to make databases.
+          - Over a socket and without a password, root connects by the account of this name.
+        type: str
+        default: postgres
+      password:
+        description: The role's password, where C(.pgpass) does not have it.
+        type: str
+      ssl_mode:
+        description: How the connection is encrypted, as libpq has it.
+        type: str
+        choices: [disable, allow, prefer, require, verify-ca, verify-full]
+      ca_cert:
+        description: The file with the certificates that the server's is checked against.
+        type: path
+      jobs:
+        description:
+          - How many sessions dump and restore at once; half as many digest meanwhile.
+          - By default two, on a host with one processor one.
+        type: int
+      tools:
+        description: The folder of C(pg_dump) and its like, where they are neither in the usual place nor in C(PATH).
+        type: path
+      scratch:
+        description:
+          - Where a snapshot is proven. V(server) is one of our own on this host, with a socket only and the lowest
+            priority; V(database) is another database of the same server, which then writes as much WAL as a restore.
+          - By default V(server) where the host has the server's programs, otherwise V(database).
+        type: str
+        choices: [server, database]
+      scratch_directory:
+        description: Where a server of our own has its files; it needs as much space as the database and a fifth more.
+        type: path
+        default: /var/tmp
 """

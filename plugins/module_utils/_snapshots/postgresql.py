@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import _postgresql_scratch as scratching
@@ -136,13 +136,13 @@ class PostgreSQL:
             closed = [name for (name,) in rows(session, _UNREADABLE)]
             if closed:
                 raise SnapshotError(
-                    f"{self._server.user!r} may not read all of {self._database!r}: {_some(closed)}. Grant it, or name "
+                    f"{self._server.user!r} may not read all of {self._database!r}: {some(closed)}. Grant it, or name "
                     "a superuser in the option user."
                 )
             hidden = [name for (name,) in rows(session, _ROW_SECURITY)]
             if hidden:
                 raise SnapshotError(
-                    f"Row-level security hides rows of {_some(hidden)} from {self._server.user!r}: the snapshot would "
+                    f"Row-level security hides rows of {some(hidden)} from {self._server.user!r}: the snapshot would "
                     "not be whole. Give the role BYPASSRLS, or name a superuser in the option user."
                 )
 
@@ -164,7 +164,7 @@ class PostgreSQL:
                     "port": self._server.port,
                     "database": self._database,
                 },
-                versions={"server": _version(session), "pg_dump": tools.version("pg_dump")},
+                versions={"PostgreSQL": _version(session), "pg_dump": tools.version("pg_dump")},
                 consistent_at=view.at,
                 point_in_time=True,
                 contents=contents,
@@ -212,7 +212,7 @@ class PostgreSQL:
             found = restored.contents()
             if differing := differences(taken.contents, found):
                 raise SnapshotError(
-                    f"What was restored of {self._database!r} is not what the snapshot had: {_some(differing)}. It was "
+                    f"What was restored of {self._database!r} is not what the snapshot had: {some(differing)}. It was "
                     "removed again, and the database is as it was.",
                     {"differences": differing},
                 )
@@ -284,16 +284,16 @@ class PostgreSQL:
         if missing := sorted(set(properties["roles"]) - there):
             raise SnapshotError(
                 f"These roles have something in the snapshot, and {self._server.name} does not have them any more: "
-                f"{_some(missing)}. Create them, as {ROLES} in the artifact's folder has them, and try again."
+                f"{some(missing)}. Create them, as {ROLES} in the artifact's folder has them, and try again."
             )
         there = {name for (name,) in rows(session, "SELECT name FROM pg_available_extensions")}
         if missing := sorted(set(properties["extensions"]) - there):
-            raise SnapshotError(f"{self._server.name} does not have these extensions any more: {_some(missing)}.")
+            raise SnapshotError(f"{self._server.name} does not have these extensions any more: {some(missing)}.")
         prepared = rows(session, "SELECT gid FROM pg_prepared_xacts WHERE database = %s", [self._database])
         if prepared:
             raise SnapshotError(
                 f"{self._database!r} has prepared transactions, and cannot be replaced before they end: "
-                f"{_some([gid for (gid,) in prepared])}. COMMIT PREPARED or ROLLBACK PREPARED them."
+                f"{some([gid for (gid,) in prepared])}. COMMIT PREPARED or ROLLBACK PREPARED them."
             )
         [(directory,)] = rows(session, "SELECT setting FROM pg_settings WHERE name = 'data_directory'") or [(None,)]
         if self._server.is_here and directory and Path(directory).is_dir():
@@ -304,8 +304,3 @@ class PostgreSQL:
 
 def _version(session: Any) -> str:
     return version_of(session.info.parameter_status("server_version"))
-
-
-def _some(names: Sequence[object]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(map(str, names[:10])) + more

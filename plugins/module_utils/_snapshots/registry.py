@@ -10,13 +10,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine, Progress, files, git
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Engine,
+    Progress,
+    files,
+    git,
+    postgresql,
+)
 
 #: By name: the class, constructed with its options and a Progress, and its options as an argument spec.
 #: Imported by name above, because only so does Ansible send it to the host.
 ENGINES: dict[str, tuple[Callable[[Mapping[str, Any], Progress], Engine], dict[str, Any]]] = {
     "files": (files.Files, files.OPTIONS),
     "git": (git.Git, git.OPTIONS),
+    "postgresql": (postgresql.PostgreSQL, postgresql.OPTIONS),
 }
 
 
