@@ -499,7 +499,8 @@ class Api:
             else:
                 patched = patching.strategic_patch(before, patch, kind.merge_key)
         except patching.PatchError as error:
-            raise ApiError(422, f"the server rejected our request due to an error in our request: {error}") from error
+            # The real one does not say more either.
+            raise ApiError(422, "the server rejected our request due to an error in our request") from error
         return dict(patched)
 
     def _apply(self, target: _Target, config: Mapping[str, Any], request: Request) -> Answer:

@@ -3,8 +3,8 @@
 """Which API server the tests have: somebody's, the binaries of envtest, or the one in this folder.
 
 ``KUBECONFIG`` names a cluster; everything is done in namespaces of its own, and the pods want a node that is not
-there, so it should be a cluster for tests. Without it, envtest's ``etcd`` and ``kube-apiserver`` are looked for where its
-users put them: in ``KUBEBUILDER_ASSETS``, then in setup-envtest's own folder. ``kube-controller-manager`` and
+there, so it should be a cluster for tests. Without it, envtest's ``etcd`` and ``kube-apiserver`` are looked for where
+its users put them: in ``KUBEBUILDER_ASSETS``, then in setup-envtest's own folder. ``kube-controller-manager`` and
 ``kube-scheduler`` are started too where they lie beside them.
 """
 
