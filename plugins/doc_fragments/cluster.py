@@ -21,6 +21,4 @@ options:
     type: str
 requirements:
   - kubernetes (the Python package), on the host that runs the module
-notes:
-  - To be run where the cluster's API can be reached, mostly on the control node with C(delegate_to=localhost).
 """

@@ -15,13 +15,13 @@ import contextlib
 import importlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
-from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError
 
 JSON = "application/json"
@@ -129,7 +129,11 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ClusterError(missing_required_lib("kubernetes"), {"error": str(error)}) from error
+        raise ClusterError(
+            f"the Python package kubernetes cannot be imported by {sys.executable} ({error}). Install it there: "
+            "pip install kubernetes",
+            {"error": str(error)},
+        ) from error
 
 
 class Cluster:

@@ -18,6 +18,7 @@ description:
     read again and everything is decided again.
   - Waits until the EndpointSlices hold only ready pods of that colour, and tells how long that took.
   - In check mode the API server itself judges the patch, by a dry run.
+  - Runs on the control node, whichever host the play is for; no host is connected to.
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
@@ -84,8 +85,7 @@ options:
         the selector, and a Service that has a higher one is refused.
     type: int
 seealso:
-  - module: kubernetes.core.k8s
-  - module: kubernetes.core.k8s_json_patch
+  - module: bluegreen.cutover.router_weight
 """
 
 EXAMPLES = r"""
@@ -97,7 +97,6 @@ EXAMPLES = r"""
       blue: {app: web, version: v1}
       green: {app: web, version: v2}
     to: green
-  delegate_to: localhost
 
 - name: Go back at once, to whatever of blue is ready
   bluegreen.cutover.k8s_selector_patch:
@@ -109,7 +108,6 @@ EXAMPLES = r"""
     to: blue
     min_ready: 1
     accept_rollout: true
-  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -166,51 +164,3 @@ evidence:
   type: dict
   returned: failure
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import CLUSTER_ARGUMENTS, connect
-from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import READY_WAIT, SETTLE, Target, switch
-
-
-def main() -> None:
-    labels = {"type": "dict", "required": True}
-    module = AnsibleModule(
-        argument_spec={
-            **CLUSTER_ARGUMENTS,
-            "namespace": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "selectors": {"type": "dict", "required": True, "options": {"blue": labels, "green": labels}},
-            "to": {"type": "str", "choices": ["blue", "green"], "required": True},
-            "min_ready": {"type": "int"},
-            "accept_rollout": {"type": "bool", "default": False},
-            "ready_wait": {"type": "float", "default": READY_WAIT},
-            "settle": {"type": "float", "default": SETTLE},
-            "token": {"type": "int", "no_log": False},
-        },
-        supports_check_mode=True,
-    )
-    given = module.params
-    try:
-        if given["min_ready"] is not None and given["min_ready"] < 1:
-            raise InputError(
-                f"min_ready is {given['min_ready']}; at least 1 is needed, or the switch would be an outage"
-            )
-        result = switch(
-            connect(given["kubeconfig"], given["context"]),
-            Target(given["namespace"], given["name"], given["selectors"]),
-            given["to"],
-            min_ready=given["min_ready"],
-            accept_rollout=given["accept_rollout"],
-            ready_wait=given["ready_wait"],
-            settle=given["settle"],
-            token=given["token"],
-            check_mode=module.check_mode,
-        )
-    except CutoverError as error:
-        module.fail_json(**error.as_result())
-    module.exit_json(diff={"before": result["before"], "after": result["after"]}, **result)
-
-
-if __name__ == "__main__":
-    main()
