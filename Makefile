@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-STAGES := lint sanity unit simulation integration molecule
+STAGES := lint sanity unit simulation kubernetes integration molecule
 
 # Ansible finds this collection under collections/, whatever the directory of the checkout is called.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
@@ -46,6 +46,10 @@ unit: setup ## unit tests, with the coverage they must reach
 .PHONY: simulation
 simulation: setup ## that the gate's error is what it says, by thousands of simulated gates
 	$(BIN)/python -m pytest tests/simulation --junit-xml=.build/results/simulation.xml
+
+.PHONY: kubernetes
+kubernetes: setup ## against a Kubernetes API server: KUBECONFIG's, envtest's, or that of the tests; the end says which
+	$(BIN)/python -m pytest tests/kubernetes --verbose --durations=10 --junit-xml=.build/results/kubernetes.xml
 
 # Labs of their own: the tests leave alone the one that somebody looks at.
 .PHONY: integration

@@ -77,6 +77,46 @@ class RouterError(CutoverError):
     reason = "router"
 
 
+class ClusterError(RouterError, StoreError):
+    """A cluster's API could not be reached, refused, or does not have what it must: router and journal may be there.
+
+    ``status`` is that of HTTP, 0 where there was no answer. ``unknown``: what was asked for may have been done.
+    """
+
+    reason = "cluster"
+
+    def __init__(
+        self, message: str, evidence: Mapping[str, Any] | None = None, *, status: int = 0, unknown: bool = False
+    ) -> None:
+        super().__init__(message, evidence)
+        self.status = status
+        self.unknown = unknown
+
+
+class EmptySelectorError(RouterError):
+    """A selector without labels: it would take all endpoints away."""
+
+    reason = "empty_selector"
+
+
+class AmbiguousSelectorError(RouterError):
+    """A selector that may match pods of both colours."""
+
+    reason = "ambiguous_selector"
+
+
+class NoSelectorError(RouterError):
+    """A Service that selects no pods: its endpoints come from elsewhere, and a selector would not move them."""
+
+    reason = "no_selector"
+
+
+class NotSettledError(RouterError):
+    """The switch was made, and what serves has not followed in time."""
+
+    reason = "not_settled"
+
+
 class NotReadyError(CutoverError):
     """The colour that should get traffic has not enough ready instances."""
 
