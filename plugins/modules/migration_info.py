@@ -87,7 +87,7 @@ rehearsal:
   returned: success
   type: dict
 artifacts:
-  description: The snapshots of the last migration, as M(bluegreen.cutover.snapshot) tells them under RV(ignore:summary).
+  description: The snapshots of the last migration, each as M(bluegreen.cutover.snapshot) sums it up.
   type: list
   elements: dict
   returned: success

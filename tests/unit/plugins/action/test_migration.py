@@ -23,6 +23,7 @@ OPENED = {
     "from": "blue",
     "to": "green",
     "token": 7,
+    "artifacts": {},
     "weight": 0,
 }
 

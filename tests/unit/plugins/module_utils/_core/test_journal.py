@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError, StoreError
 
 OWNER = {"user": "alice"}
 BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": OWNER, "reason": "r", "weight": 0}
@@ -103,7 +103,7 @@ def test_only_so_many_closed_migrations_are_kept_whole(monkeypatch: pytest.Monke
     [
         ([], ("started", {"colour": "green"}), "the last migration is in the phase 'none'"),
         (MOVED, ("probed", {"colour": "green"}), "the last migration is in the phase 'finished'"),
-        ([], ("exploded", {}), "there is no such kind; known are began, drained,"),
+        ([], ("exploded", {}), "there is no such kind; known are began, data_left,"),
         ([], ("began", {"from": "blue"}), "it lacks to, subject, owner, reason, weight"),
         (
             [("began", BEGAN)],
@@ -193,3 +193,50 @@ def test_a_look_that_has_something_to_tell_stays() -> None:
     look = [("began", {**BEGAN, "weight": 50}), ("gate_seen", SEEN), ("held", {"message": "n"})]
     kinds = [event["kind"] for event in write(*opened, *look)["migrations"][0]["events"]]
     assert kinds[-4:] == ["held", "began", "gate_seen", "held"]
+
+
+PROVEN = {"path": "/b/db", "host": "data", "verified": True, "expires": 1e9}
+WITH_DATA: Event = ("began", {**BEGAN, "parts": ["db", "files"]})
+INTENDED: Event = ("weight_intended", {"before": 0, "weight": 10})
+
+
+def taken(part: str, **changed: Any) -> Event:
+    return ("snapshot_taken", {"part": part, "artifact": {**PROVEN, **changed}})
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([WITH_DATA], "there is no snapshot of db in this migration; there is no snapshot of files"),
+        ([WITH_DATA, taken("db")], "there is no snapshot of files"),
+        ([WITH_DATA, taken("db"), taken("files", verified=False)], "the snapshot of files, /b/db on data, is not pro"),
+        ([WITH_DATA, taken("db", expires=102.0), taken("files")], "the snapshot of db, /b/db on data, has expired"),
+        ([WITH_DATA, taken("db"), taken("files"), taken("files", verified=False)], "the snapshot of files"),
+    ],
+)
+def test_no_traffic_moves_without_a_proven_snapshot_of_each_part(events: list[Event], told: str) -> None:
+    with pytest.raises(SnapshotError, match=f"^shop may not move: {told}"):
+        write(*events, INTENDED)
+
+
+def test_traffic_moves_with_them_or_with_a_reason_to_do_without() -> None:
+    state = journal.fold(write(WITH_DATA, taken("db"), taken("files"), INTENDED))
+    assert list(state.artifacts) == ["db", "files"]
+    write(("began", {**BEGAN, "parts": ["db"], "unverified": "it is a copy"}), INTENDED)
+    # A run that is resumed has to be told again.
+    document = write(("began", {**BEGAN, "parts": ["db"], "unverified": "it is a copy"}), ("began", {**BEGAN}))
+    with pytest.raises(SnapshotError, match="may not move"):
+        write(INTENDED, document=document)
+
+
+def test_traffic_goes_back_without_any() -> None:
+    back: Event = ("weight_intended", {"before": 50, "weight": 0})
+    write(WITH_DATA, back)
+    write(WITH_DATA, ("rollback_began", BACK), ("weight_intended", {"before": 100, "weight": 50}))
+
+
+def test_snapshots_are_those_of_one_migration() -> None:
+    document = write(("began", BEGAN), taken("db"), *switch(0, 100), ("finished", {"weight": 100}))
+    assert list(journal.fold(document).artifacts) == ["db"]
+    document = write(("began", {**BEGAN, "from": "green", "to": "blue", "weight": 100}), document=document, token=9)
+    assert journal.fold(document).artifacts == {}
