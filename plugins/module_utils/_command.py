@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -68,6 +69,14 @@ class Ended:
     argv: tuple[str, ...]
     status: int
     said: str
+
+
+def failure(ended: Sequence[Ended]) -> str:
+    """Which of the commands failed, and what they said; empty where none has."""
+    failed = [one for one in ended if one.status]
+    # Who is ended because nobody reads any more says nothing that the reader does not.
+    told = [one for one in failed if one.status != -signal.SIGPIPE] or failed
+    return "; ".join(f"{one.argv[0]} ended with status {one.status}: {one.said or 'it said nothing'}" for one in told)
 
 
 def pipeline(

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, pipeline, run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline, run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Progress
 
@@ -124,8 +124,6 @@ def _installed(tool: str) -> None:
 
 
 def _ended_well(ended: list[Ended]) -> None:
-    failed = [one for one in ended if one.status]
-    if failed:
-        # Of two, who has gone first leaves the other one with a broken pipe, and says why.
-        told = "; ".join(f"{one.argv[0]} ended with status {one.status}: {one.said}" for one in reversed(failed))
+    told = failure(ended)
+    if told:
         raise SnapshotError(told)

@@ -91,10 +91,11 @@ def _restores(plan: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]
     told = []
     for part in plan["restore_order"]:
         one = artifacts.get(part["name"])
-        what = (
-            f"of {moment(one['consistent_at'])}, from {one['path']}" if one else "is impossible: no snapshot was taken"
-        )
-        told.append(f"Restore {part['name']} ({part['engine']} on {part['host']}) {what}.")
+        what = f"{part['name']} ({part['engine']} on {part['host']})"
+        if one is None:
+            told.append(f"{what} cannot be restored: no snapshot was taken.")
+        else:
+            told.append(f"Restore {what} as of {moment(one['consistent_at'])}, from {one['path']}.")
     return told
 
 

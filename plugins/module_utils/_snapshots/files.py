@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, pipeline, run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline, run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 
@@ -207,13 +207,9 @@ def _version(tool: str) -> str:
 
 
 def _ended_well(path: Path, ended: list[Ended]) -> None:
-    # Of two, the second says what matters: when it has gone, the first one only says that nobody reads.
-    for one in reversed(ended):
-        if one.status:
-            raise SnapshotError(
-                f"{path}: {one.argv[0]} ended with status {one.status}: {one.said or 'it said nothing'}",
-                {"command": list(one.argv), "status": one.status},
-            )
+    told = failure(ended)
+    if told:
+        raise SnapshotError(f"{path}: {told}", {"commands": [list(one.argv) for one in ended]})
 
 
 def _now(folder: Path) -> int:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, pipeline
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 
@@ -219,6 +219,7 @@ class Git:
 
 
 def _ended_well(ended: Ended, at: Path) -> None:
-    if ended.status:
-        advice = ". Run this part as the user who owns it (become_user)" if "dubious ownership" in ended.said else ""
-        raise SnapshotError(f"git in {at} ended with status {ended.status}: {ended.said or 'it said nothing'}{advice}")
+    told = failure([ended])
+    if told:
+        advice = ". Run this part as the user who owns it (become_user)" if "dubious ownership" in told else ""
+        raise SnapshotError(f"in {at} {told}{advice}")

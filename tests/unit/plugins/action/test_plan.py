@@ -88,3 +88,22 @@ def test_a_hook_that_is_not_there_is_told_before_anything_is_touched(tmp_path: P
     assert refused["msg"] == f"cutover_hooks.notify.tasks: there is no file {tasks} on this machine"
     tasks.write_text("[]")
     assert run(cutover_hooks={"notify": {"tasks": str(tasks)}})["plan"]["hooks"]["notify"]["tasks"] == str(tasks)
+
+
+def test_a_part_that_no_engine_would_take_stops_before_the_first_connection() -> None:
+    groups = {**VARIABLES["groups"], "all": ["router", "app1", "data"]}
+    part = {"name": "db", "host": "data", "engine": "files", "options": {"paths": ["/srv"]}}
+    assert run(groups=groups, cutover_state=[part])["plan"]["state"][0]["host"] == "data"
+    wrong = [
+        {**part, "host": "nowhere"},
+        {**part, "name": "tape", "engine": "tape"},
+        {**part, "name": "none", "options": {}},
+        {**part, "name": "more", "options": {"paths": ["/srv"], "pathz": 1}},
+    ]
+    result = run(groups=groups, cutover_state=wrong)
+    assert (result["failed"], result["reason"]) == (True, "input")
+    told = result["evidence"]["problems"]
+    assert told[0] == "cutover_state: db is on nowhere, which is no host of the inventory"
+    assert "cutover_state: tape has the engine 'tape'; one of files, git" in told[1]
+    assert "cutover_state: none, options of files: missing required arguments: paths" in told[2]
+    assert "pathz" in told[3]

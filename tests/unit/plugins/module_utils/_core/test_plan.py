@@ -439,3 +439,23 @@ def test_the_lease_outlives_what_is_asked_before_any_traffic() -> None:
     without = plan(cutover_tests=tests)["lease"]["ttl"]
     given = {"cutover_performance": {"path": "/x"}, "cutover_metrics": {}, "cutover_prometheus": {"url": "http://r:1"}}
     assert plan(cutover_tests=tests, **given)["lease"]["ttl"] == without + 60 + 5 * 15 + 5
+
+
+PART: dict[str, Any] = {"name": "db", "host": "app1", "engine": "files", "options": {"paths": ["/srv"]}}
+
+
+def test_parts_of_the_state_have_names_of_their_own_and_snapshots_that_last() -> None:
+    made = plan(cutover_state=[PART, {**PART, "name": "code", "engine": "git"}, {**PART, "name": "pg", "engine": "x"}])
+    assert [part["name"] for part in made["state"]] == ["db", "code", "pg"]
+    assert [part["name"] for part in made["restore_order"]] == ["pg", "code", "db"]
+    assert made["artifacts"] == {"destination": "/var/backups/bluegreen-cutover", "keep": 72 * 3600}
+    assert made["lease"]["ttl"] == 3600 + MARGIN
+    assert problems(cutover_state=[PART, PART]) == ["cutover_state has db 2 times; each part needs a name of its own"]
+    held = {"cutover_steps": [{"share": 10, "hold": "48h"}, {"share": 100, "hold": "24h"}]}
+    assert "would expire on the way; more is needed" in problems(cutover_state=[PART], **held)[0]
+    assert plan(**held)["state"] == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a\n", "A", "'"])
+def test_a_hostile_name_of_a_part_is_refused(name: str) -> None:
+    assert "a name of 1…40" in problems(cutover_state=[{**PART, "name": name}])[0]

@@ -1,0 +1,474 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Artifacts of real files and a real repository, on this machine: what they keep, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _artifacts
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    DataLossError,
+    InputError,
+    SnapshotError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.files import Files
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.git import Git
+
+ROOT = Path(__file__).resolve().parents[2]
+ODD = ("it's", 'a "name"', "new\nline", "-rf", "*", "$(reboot)", "ü", "back\\slash", " ")
+TAKE = """
+import sys
+from pathlib import Path
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted, bounded, take
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.files import Files
+paths, destination = sys.argv[1], Path(sys.argv[2])
+with bounded(60):
+    print(take(Wanted("tree", destination, 3600), Files({"paths": [paths]}, Log()), Log())["artifact"])
+"""
+
+
+def python(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    """Run it in a process of its own, with the collection at hand."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+@pytest.fixture
+def tree(home: Path) -> Path:
+    """Files with odd names, links of both kinds, owners, modes, extended attributes, an ACL, a hole, a pipe."""
+    top = home / "srv" / "tree"
+    (top / "sub" / "empty").mkdir(parents=True)
+    for number, name in enumerate(ODD):
+        (top / name).write_text(f"{number}\n" * 100)
+    Path(os.fsdecode(bytes(top) + b"/not-\xff-utf8")).write_text("x")
+    os.link(top / "*", top / "sub" / "hard")
+    (top / "sub" / "dangling").symlink_to("../nowhere/at/all")
+    (top / "sub" / "big").write_bytes(os.urandom(3 << 20))
+    os.mkfifo(top / "pipe")
+    os.chown(top / "ü", 12345, 54321)
+    (top / "ü").chmod(0o4751)
+    os.setxattr(top / "ü", "user.colour", b"green\0and blue")
+    with open(top / "hole", "wb") as hole:
+        hole.truncate(1 << 20)
+    (top / "sub").chmod(0o2711)
+    os.utime(top / "sub" / "big", (1_000_000_000, 1_000_000_000))
+    os.utime(top / "sub", (1_100_000_000, 1_100_000_000))
+    return top
+
+
+def look(top: Path) -> dict[str, Any]:
+    """All that a snapshot is to keep, read without tar."""
+    found = {}
+    for path in [top, *sorted(top.rglob("*"))]:
+        about = path.lstat()
+        regular = path.is_file() and not path.is_symlink()
+        found[os.fsencode(path.relative_to(top))] = (
+            (about.st_mode, about.st_uid, about.st_gid, about.st_nlink, int(about.st_mtime)),
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if regular else None,
+            sorted((name, os.getxattr(path, name)) for name in os.listxattr(path)) if regular else None,
+        )
+    return found
+
+
+def files(*paths: Path) -> Files:
+    return Files({"paths": [str(path) for path in paths]}, Log())
+
+
+def take(home: Path, engine: Engine, **changed: Any) -> Path:
+    wanted = Wanted(**{"part": "tree", "destination": home / "kept", "keep": 3600.0, **changed})
+    return Path(_artifacts.take(wanted, engine, Log())["artifact"])
+
+
+def names(home: Path) -> list[str]:
+    return sorted(one.name for one in (home / "kept").iterdir() if one.suffix != ".lock")
+
+
+def test_a_tree_is_kept_and_brought_back_with_everything_it_has(home: Path, tree: Path) -> None:
+    before = look(tree)
+    engine = files(tree)
+    path = take(home, engine)
+    manifest = _artifacts.read_manifest(path)
+    assert manifest["verified"]
+    assert manifest["point_in_time"]
+    assert manifest["contents"][str(tree)]["count"] == len(before)
+    assert not _artifacts.restore(path, engine, Log())["changed"]
+    assert look(tree) == before
+
+    shutil.rmtree(tree / "sub")
+    (tree / "it's").write_text("green was here")
+    (tree / "more").write_text("")
+    with pytest.raises(DataLossError, match=r"4 files and folders changed \(.*/srv/tree\)"):
+        _artifacts.restore(path, engine, Log())
+    assert (tree / "more").exists()
+    result = _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    assert result["changed"]
+    assert look(tree) == before
+    assert os.listdir(tree.parent) == ["tree"]
+    assert not _artifacts.restore(path, engine, Log(), accept_data_loss=True)["changed"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: (tree / "ü").chmod(0o751),
+        lambda tree: os.chown(tree / "ü", 12345, 0),
+        lambda tree: os.setxattr(tree / "ü", "user.colour", b"blue"),
+        lambda tree: (tree / "sub" / "hard").unlink(),
+        lambda tree: os.utime(tree / "sub" / "big", (5, 5)),
+        lambda tree: (tree / "sub" / "empty").rmdir(),
+        lambda tree: os.pwrite(os.open(tree / "sub" / "big", os.O_WRONLY), b"!", 1 << 20),
+    ],
+)
+def test_any_change_of_a_tree_changes_its_digest(tree: Path, change: Callable[[Path], Any]) -> None:
+    before = files(tree).contents()
+    assert files(tree).contents() == before
+    change(tree)
+    assert files(tree).contents() != before
+
+
+def test_what_is_gone_is_brought_back_too(home: Path, tree: Path) -> None:
+    before = look(tree)
+    path = take(home, files(tree))
+    shutil.rmtree(tree)
+    with pytest.raises(DataLossError, match="1 files and folders changed"):
+        _artifacts.restore(path, files(tree), Log())
+    _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    assert look(tree) == before
+
+
+def test_several_paths_are_replaced_together_or_not_at_all(home: Path, tree: Path) -> None:
+    single = home / "conf"
+    single.write_text("one")
+    engine = files(tree, single)
+    path = take(home, engine)
+    shutil.rmtree(tree / "sub")
+    single.write_text("two")
+    spoiled = _artifacts.open_whole(path).path / "data" / "1.tar.zst"
+    # As if the disk went bad between the check and the reading.
+    taken = _artifacts._taken(_artifacts.read_manifest(path))
+    spoiled.write_bytes(b"no archive")
+    with pytest.raises(SnapshotError, match="zstd ended with status 1: .*unsupported format"):
+        engine.restore(path / "data", taken)
+    assert not (tree / "sub").exists()
+    assert single.read_text() == "two"
+    assert sorted(os.listdir(home)) == ["conf", "kept", "srv"]
+
+
+def test_a_tree_that_is_written_to_meanwhile_is_refused(home: Path, tree: Path) -> None:
+    engine = files(tree)
+    inner = engine._read
+
+    def read(path: Path, sink: int | None = None) -> Any:
+        content = inner(path, sink)
+        (tree / "it's").write_text("later")
+        return content
+
+    engine._read = read  # type: ignore[method-assign]
+    with pytest.raises(SnapshotError, match=r"was written to while it was packed: 1 of .*it's"):
+        take(home, engine)
+    assert names(home) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("relative", "absolute paths without"),
+        ("/srv/../etc", "absolute paths without"),
+        ("/", "not the root"),
+        ("//", "not the root"),
+        ("/srv\0", "absolute paths without"),
+    ],
+)
+def test_a_hostile_path_is_refused(path: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Files({"paths": [path]}, Log())
+
+
+def test_a_path_that_could_not_be_restored_is_refused(home: Path, tree: Path) -> None:
+    link = home / "link"
+    link.symlink_to(tree)
+    for engine, told in (
+        (files(link), "is a link to"),
+        (files(Path("/proc")), "is a mount point"),
+        (files(home / "nothing"), "cannot be read: No such file"),
+    ):
+        with pytest.raises(SnapshotError, match=told):
+            take(home, engine)
+    with pytest.raises(InputError, match="is packed with it"):
+        files(tree, tree / "sub")
+
+
+@pytest.fixture
+def small(home: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    place = home / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("megabytes", [9, 3])
+def test_a_disk_that_is_full_in_the_middle_leaves_nothing(home: Path, small: Path, megabytes: int) -> None:
+    """While the archive is written; while it is unpacked to prove it."""
+    top = home / "tree"
+    top.mkdir()
+    (top / "big").write_bytes(os.urandom(megabytes << 20))
+    with pytest.raises(SnapshotError, match=r"has \d MiB free: free some space there and run again"):
+        _artifacts.take(Wanted("tree", small / "kept", 3600.0), files(top), Log())
+    assert [one.name for one in (small / "kept").iterdir()] == [".tree.lock"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_in_the_middle_leaves_no_artifact(home: Path, number: signal.Signals) -> None:
+    top = home / "tree"
+    top.mkdir()
+    (top / "big").write_bytes(os.urandom(1 << 20))
+    with open(top / "big", "r+b") as big:
+        big.truncate(20 << 30)  # zeros, which take tar a while and no space
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    running = subprocess.Popen(
+        [sys.executable, "-c", TAKE, str(top), str(home / "kept")], env=environment, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 20
+    while not list((home / "kept").glob(".partial-*/data/*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(number)
+    said = running.communicate(timeout=20)[1].decode()
+    assert running.returncode != 0
+    left = list((home / "kept").glob(".partial-*"))
+    if number == signal.SIGTERM:
+        assert "was told to end by a signal. Nothing was kept" in said
+        assert left == []
+    assert _artifacts.find(home / "kept") == []
+    (top / "big").write_bytes(b"small")
+    path = take(home, files(top))
+    assert names(home) == [path.name]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest", "link"])
+def test_a_damaged_artifact_is_found_and_never_restored(home: Path, tree: Path, damage: str) -> None:
+    engine = files(tree)
+    path = take(home, engine)
+    (tree / "it's").write_text("green was here")
+    archive = path / "data" / "0.tar.zst"
+    raw = bytearray(archive.read_bytes())
+    if damage == "flip":
+        raw[len(raw) // 2] ^= 1
+        archive.write_bytes(raw)
+    elif damage == "truncate":
+        os.truncate(archive, len(raw) - 1)
+    elif damage == "remove":
+        archive.unlink()
+    elif damage == "link":
+        archive.rename(home / "elsewhere")
+        archive.symlink_to(home / "elsewhere")
+    else:
+        manifest = path / "manifest.json"
+        manifest.write_bytes(manifest.read_bytes().replace(b'"count": ', b'"count":  ', 1))
+    with pytest.raises(SnapshotError):
+        _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    [told] = _artifacts.describe(home / "kept", {}, sums=True)["artifacts"]
+    assert told["problems"]
+    assert (tree / "it's").read_text() == "green was here"
+
+
+def test_without_permission_it_is_said_what_cannot_be_read() -> None:
+    # Below /tmp itself: pytest's own folders are for root alone.
+    with tempfile.TemporaryDirectory(prefix="cutover-nobody-") as name:
+        home = Path(name)
+        (home / "tree").mkdir()
+        (home / "tree" / "secret").write_text("x")
+        (home / "tree" / "secret").chmod(0o600)
+        for path in (home, home / "tree"):
+            os.chown(path, 65534, 65534)
+        become = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+        code = TAKE.replace("paths, destination", f"{become}\npaths, destination", 1)
+        done = python(code, home / "tree", home / "kept")
+        assert "secret: Cannot open: Permission denied" in done.stderr
+        assert [one.name for one in (home / "kept").iterdir()] == [".tree.lock"]
+
+
+@pytest.fixture
+def keys(home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A public and a private key of gpg, as files."""
+    # A short path: that of the agent's socket may not be long.
+    ring = Path(tempfile.mkdtemp(prefix="ring-"))
+    monkeypatch.setenv("GNUPGHOME", str(ring))
+
+    def gpg(*arguments: str) -> bytes:
+        return subprocess.run(["gpg", "--batch", *arguments], capture_output=True, check=True).stdout
+
+    gpg("--passphrase", "", "--quick-generate-key", "shop@localhost", "default", "default", "never")
+    public, private = home / "public", home / "private"
+    public.write_bytes(gpg("--export"))
+    private.write_bytes(gpg("--export-secret-keys"))
+    subprocess.run(["gpgconf", "--kill", "all"], check=True)
+    shutil.rmtree(ring)
+    monkeypatch.delenv("GNUPGHOME")
+    return public, private
+
+
+def test_gpg_encrypts_to_a_recipient_and_a_restore_needs_the_private_key(
+    home: Path, tree: Path, keys: tuple[Path, Path]
+) -> None:
+    public, private = keys
+    before = look(tree)
+    path = take(home, files(tree), encryption=Encryption("gpg", str(public)))
+    assert sorted(one.name for one in path.iterdir()) == ["data.tar.gpg", "manifest.json"]
+    manifest = _artifacts.read_manifest(path)
+    assert manifest["verified"]
+    assert manifest["needs"][-1] == f"the private key of {public}"
+    shutil.rmtree(tree / "sub")
+    with pytest.raises(SnapshotError, match="Give the file of its private key as identity_file"):
+        _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    with pytest.raises(SnapshotError, match="gpg ended with status 2"):
+        _artifacts.restore(path, files(tree), Log(), identity=public, accept_data_loss=True)
+    assert not (tree / "sub").exists()
+    _artifacts.restore(path, files(tree), Log(), identity=private, accept_data_loss=True)
+    assert look(tree) == before
+    assert names(home) == [path.name]
+    assert not list(Path(tempfile.gettempdir()).glob("bluegreen-gpg-*"))
+
+
+def test_a_recipient_that_is_none_is_told_before_anything_is_read(home: Path, tree: Path) -> None:
+    with pytest.raises(SnapshotError, match="gpg cannot encrypt to nobody@nowhere"):
+        take(home, files(tree), encryption=Encryption("gpg", "nobody@nowhere"))
+    with pytest.raises(InputError, match="is not one line of a public key"):
+        take(home, files(tree), encryption=Encryption("gpg", "--output=/etc/passwd"))
+    assert not (home / "kept").exists()
+
+
+class Repository:
+    def __init__(self, home: Path) -> None:
+        self.path, self.origin = home / "code", home / "origin.git"
+        self.path.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main")
+        for name, value in (("user.name", "x"), ("user.email", "x@localhost")):
+            self.git("config", name, value)
+        self.commit("one")
+        self.engine = Git({"repository": str(self.path), "tags": ["start", "back"], "remote": "origin"}, Log())
+
+    def git(self, *arguments: str, at: Path | None = None) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(at or self.path), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, text: str) -> None:
+        (self.path / "code.py").write_text(text)
+        self.git("add", "code.py")
+        self.git("commit", "--quiet", "--message", text)
+
+    def with_origin(self) -> None:
+        self.git("init", "--quiet", "--bare", str(self.origin))
+        self.git("remote", "add", "origin", str(self.origin))
+
+
+@pytest.fixture
+def repository(home: Path) -> Repository:
+    return Repository(home)
+
+
+def test_code_is_tagged_pushed_and_brought_back(home: Path, repository: Repository) -> None:
+    repository.with_origin()
+    commit = repository.git("rev-parse", "HEAD")
+    path = take(home, repository.engine)
+    source = _artifacts.read_manifest(path)["source"]
+    assert (source["commit"], source["branch"], source["pushed_to"]) == (commit, "main", "origin")
+    for tag in ("start", "back"):
+        assert repository.git("cat-file", "-t", f"refs/tags/{tag}") == "tag"
+        assert repository.git("rev-parse", f"{tag}^{{commit}}", at=repository.origin) == commit
+    repository.commit("two")
+    (repository.path / "code.py").write_text("three")
+    with pytest.raises(DataLossError, match=r"1 commits .* 1 tracked files changed and not committed"):
+        _artifacts.restore(path, repository.engine, Log())
+    two = repository.git("rev-parse", "HEAD")
+    _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
+    assert (repository.path / "code.py").read_text() == "one"
+    assert (repository.git("rev-parse", "HEAD"), repository.git("symbolic-ref", "--short", "HEAD")) == (commit, "main")
+    # What was committed since is still there, under a name of its own.
+    assert two in repository.git("for-each-ref", "--format=%(objectname)", "refs/heads/before-restore-*")
+
+
+def test_the_commit_is_brought_back_into_a_clone_that_has_lost_it(home: Path, repository: Repository) -> None:
+    path = take(home, repository.engine)
+    shutil.rmtree(repository.path / ".git")
+    (repository.path / "code.py").unlink()
+    repository.git("init", "--quiet", "--initial-branch=main")
+    repository.git("config", "user.name", "x")
+    repository.git("config", "user.email", "x@localhost")
+    repository.commit("another history")
+    _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
+    assert (repository.path / "code.py").read_text() == "one"
+
+
+def test_a_remote_that_refuses_leaves_no_tag(home: Path, repository: Repository) -> None:
+    repository.with_origin()
+    hook = repository.origin / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(SnapshotError, match="pre-receive hook declined"):
+        take(home, repository.engine)
+    assert repository.git("tag", "--list") == ""
+    assert names(home) == []
+
+
+def test_what_no_tag_would_have_and_tags_of_another_commit_are_refused(home: Path, repository: Repository) -> None:
+    (repository.path / "code.py").write_text("not committed")
+    with pytest.raises(SnapshotError, match=r"1 tracked files that are changed and not committed, such as 'code.py'"):
+        take(home, repository.engine)
+    repository.commit("two")
+    repository.git("tag", "start", "HEAD~1")
+    with pytest.raises(SnapshotError, match="the tag start of .* is at .* already, and HEAD at"):
+        take(home, repository.engine)
+
+
+@pytest.mark.parametrize("tag", ["-d", "a..b", "a b", "a\nb", ""])
+def test_a_hostile_tag_is_refused(home: Path, tag: str) -> None:
+    with pytest.raises(InputError, match="is not a name that git takes"):
+        Git({"repository": str(home), "tags": [tag], "remote": "origin"}, Log())
+
+
+def test_a_hook_of_the_repository_is_not_run(home: Path, repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {home}/ran\n")
+    hook.chmod(0o755)
+    path = take(home, repository.engine)
+    repository.commit("two")
+    _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
+    assert not (home / "ran").exists()
+
+
+def test_memory_stays_small_whatever_the_size(home: Path) -> None:
+    top = home / "tree"
+    top.mkdir()
+    (top / "big").write_bytes(os.urandom(200 << 20))
+    done = python(f"{TAKE}\nprint(Path('/proc/self/status').read_text())", top, home / "kept")
+    [peak] = [line for line in done.stdout.splitlines() if line.startswith("VmHWM")]
+    assert int(peak.split()[1]) < 100 << 10

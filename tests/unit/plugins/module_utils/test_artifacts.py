@@ -1,0 +1,376 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Artifacts on a disk: whole or not there, found when they are damaged, never where others could plant something."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _artifacts
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    DataLossError,
+    InputError,
+    SnapshotError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Taken, Written
+
+
+class Shelf:
+    """An engine whose part is a text."""
+
+    name = "shelf"
+
+    def __init__(self, text: str = "hello") -> None:
+        self.text = text
+        self.written: list[Written] = [Written("text", "letters", 3)]
+        self.hook: Callable[[Path], None] = lambda _folder: None
+        self.spoils = ""
+        self.takes = 0
+        self.problem = ""
+
+    def check(self) -> None:
+        if self.problem:
+            raise SnapshotError(self.problem)
+
+    def take(self, folder: Path) -> Taken:
+        self.takes += 1
+        (folder / "sub").mkdir()
+        (folder / "sub" / "text").write_text(self.text)
+        self.hook(folder)
+        return Taken({"shelf": 1}, {"shelf": "1.0"}, 5.0, True, self.contents(), {"m": 1})
+
+    @contextlib.contextmanager
+    def scratch(self, folder: Path, _taken: Taken) -> Iterator[Mapping[str, Content]]:
+        yield {"text": Content(1, (folder / "sub" / "text").read_text() + self.spoils)}
+
+    def restore(self, folder: Path, _taken: Taken) -> None:
+        self.text = (folder / "sub" / "text").read_text() + self.spoils
+
+    def contents(self) -> dict[str, Content]:
+        if self.problem:
+            raise SnapshotError(self.problem)
+        return {"text": Content(1, self.text)}
+
+    def written_since(self, _taken: Taken) -> list[Written]:
+        return self.written
+
+
+class Clock:
+    """Each look at it is a second later."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    one = Clock()
+    monkeypatch.setattr(_artifacts.time, "time", one)
+    return one
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path / "snapshots"
+
+
+def wanted(place: Path, **changed: Any) -> Wanted:
+    given: dict[str, Any] = {"part": "text", "destination": place, "keep": 3600.0, "service": "shop"}
+    return Wanted(**{**given, **changed})
+
+
+def taken(place: Path, engine: Shelf | None = None, **changed: Any) -> Path:
+    return Path(_artifacts.take(wanted(place, **changed), engine or Shelf(), Log())["artifact"])
+
+
+def visible(place: Path) -> list[str]:
+    return sorted(one.name for one in place.iterdir() if not one.name.endswith(".lock")) if place.exists() else []
+
+
+def test_an_artifact_is_whole_private_and_proven(place: Path) -> None:
+    result = _artifacts.take(wanted(place, migration="m1"), Shelf(), Log())
+    path = Path(result["artifact"])
+    assert result["changed"]
+    assert visible(place) == [path.name]
+    assert path.name.startswith("shop.text.2")
+    assert {oct(one.stat().st_mode & 0o777) for one in (place, path, path / "data", path / "manifest.json")} == {
+        "0o700",
+        "0o600",
+    }
+    manifest = _artifacts.read_manifest(path)
+    assert manifest == result["manifest"]
+    assert manifest["verified"]["at"] <= manifest["completed"]
+    assert manifest["expires"] == manifest["completed"] + 3600
+    assert list(manifest["files"]) == ["data/sub/text"]
+    assert _artifacts.open_whole(path).problems == []
+
+
+def test_a_second_run_of_the_same_migration_finds_it(place: Path) -> None:
+    engine = Shelf()
+    first = taken(place, engine, migration="m1")
+    again = _artifacts.take(wanted(place, migration="m1"), engine, Log())
+    assert (again["changed"], again["artifact"], engine.takes) == (False, str(first), 1)
+
+
+@pytest.mark.parametrize("changed", [{"migration": "m2"}, {"part": "other"}, {"service": None}])
+def test_another_migration_part_or_service_gets_its_own(place: Path, changed: dict[str, Any]) -> None:
+    taken(place, migration="m1")
+    engine = Shelf()
+    taken(place, engine, **{"migration": "m1", **changed})
+    assert engine.takes == 1
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "more", "manifest", "expired", "unverified"])
+def test_a_run_that_is_resumed_takes_another_where_the_first_is_no_use(place: Path, damage: str, clock: Clock) -> None:
+    path = taken(place, migration="m1", verify=damage != "unverified")
+    file = path / "data" / "sub" / "text"
+    spoil: dict[str, Callable[[], Any]] = {
+        "flipped": lambda: file.write_text("hellp"),
+        "truncated": lambda: os.truncate(file, 3),
+        "missing": file.unlink,
+        "more": lambda: (path / "data" / "more").write_text(""),
+        "manifest": lambda: (path / "manifest.json").write_text("{}"),
+        "expired": lambda: setattr(clock, "now", clock.now + 4000),
+        "unverified": lambda: None,
+    }
+    spoil[damage]()
+    assert _artifacts.take(wanted(place, migration="m1"), Shelf(), Log())["changed"]
+
+
+def test_what_is_not_the_same_after_a_restore_is_not_kept(place: Path) -> None:
+    engine = Shelf()
+    engine.spoils = "!"
+    with pytest.raises(SnapshotError, match="not proven: .* text has 1 as before, with another content. It was not"):
+        taken(place, engine)
+    assert visible(place) == []
+
+
+def test_what_is_not_to_be_proven_says_so(place: Path) -> None:
+    assert _artifacts.read_manifest(taken(place, verify=False))["verified"] is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "/x: No space left on device. Free some space"),
+        (SnapshotError("the server has gone"), "the server has gone"),
+    ],
+)
+def test_what_fails_in_the_middle_leaves_nothing(place: Path, error: Exception, told: str) -> None:
+    engine = Shelf()
+
+    def fail(_folder: Path) -> None:
+        raise error
+
+    engine.hook = fail
+    with pytest.raises(SnapshotError, match=told):
+        taken(place, engine)
+    assert visible(place) == []
+
+
+def test_an_engine_that_writes_nothing_or_a_link_has_failed(place: Path) -> None:
+    engine = Shelf()
+    engine.hook = lambda folder: (folder / "sub" / "text").unlink()
+    with pytest.raises(SnapshotError, match="wrote nothing"):
+        taken(place, engine)
+    engine.hook = lambda folder: (folder / "link").symlink_to("/etc/passwd")
+    with pytest.raises(SnapshotError, match="neither a file nor a folder"):
+        taken(place, engine)
+    assert visible(place) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM])
+def test_who_is_told_to_end_leaves_nothing(place: Path, number: signal.Signals) -> None:
+    engine = Shelf()
+    engine.hook = lambda _folder: signal.raise_signal(number)
+    with pytest.raises(SnapshotError, match="this did not end within 9 s|this was told to end"), _artifacts.bounded(9):
+        taken(place, engine)
+    assert visible(place) == []
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(place: Path) -> None:
+    taken(place)
+    left = place / ".partial-shop.text.20200101T000000Z"
+    (left / "data").mkdir(parents=True)
+    other = place / ".partial-shop.other.20200101T000000Z"
+    other.mkdir()
+    assert _artifacts.describe(place, {}, sums=False)["leftovers"] == [str(other), str(left)]
+    taken(place)
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_two_at_once_are_refused_and_the_second_is_told_who_is_first(place: Path) -> None:
+    engine = Shelf()
+
+    def again(_folder: Path) -> None:
+        with pytest.raises(SnapshotError, match=f"another snapshot of shop.text is taken .*process {os.getpid()}"):
+            taken(place, Shelf())
+        taken(place, Shelf(), part="other")
+
+    engine.hook = again
+    taken(place, engine)
+    assert len(visible(place)) == 2
+
+
+def test_check_mode_takes_nothing_and_finds_what_would_fail(place: Path) -> None:
+    engine = Shelf()
+    result = _artifacts.take(wanted(place), engine, Log(), check_mode=True)
+    assert (result["changed"], result["artifact"], engine.takes, place.exists()) == (True, None, 0, False)
+    engine.problem = "it cannot be reached"
+    with pytest.raises(SnapshotError, match="it cannot be reached"):
+        _artifacts.take(wanted(place), engine, Log(), check_mode=True)
+
+
+def test_a_destination_that_others_can_write_to_is_refused(place: Path, tmp_path: Path) -> None:
+    place.mkdir()
+    place.chmod(0o770)
+    with pytest.raises(SnapshotError, match=f"{place} is owned by uid .* mode 0770"):
+        taken(place)
+    place.chmod(0o700)
+    tmp_path.chmod(0o777)
+    with pytest.raises(SnapshotError, match=f"{tmp_path} is owned by uid .* mode 0777"):
+        taken(place)
+
+
+def test_planted_links_are_not_followed(place: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("kept")
+    place.symlink_to(elsewhere)
+    with pytest.raises(SnapshotError, match="is a link to"):
+        taken(place)
+    place.unlink()
+    place.mkdir(0o700)
+    (place / ".partial-shop.text.x").symlink_to(elsewhere)
+    (place / ".shop.text.lock").symlink_to(elsewhere / "lock")
+    with pytest.raises(SnapshotError, match="put a link there"):
+        taken(place)
+    (place / ".shop.text.lock").unlink()
+    path = taken(place)
+    assert [one.name for one in elsewhere.iterdir()] == ["kept"]
+    (path / "data" / "sub" / "text").unlink()
+    (path / "data" / "sub" / "text").symlink_to(elsewhere / "kept")
+    with pytest.raises(SnapshotError, match="neither a file nor a folder"):
+        _artifacts.open_whole(path)
+
+
+@pytest.mark.parametrize("name", ["relative", "/a/../b"])
+def test_a_path_that_does_not_say_where_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="an absolute path without"):
+        taken(Path(name))
+
+
+def test_what_is_restored_is_what_was_taken(place: Path) -> None:
+    engine = Shelf("first")
+    path = taken(place, engine)
+    assert not _artifacts.restore(path, engine, Log())["changed"]
+    engine.text = "second"
+    with pytest.raises(DataLossError, match=r"would lose .* 1970-01-01 00:00:05 UTC: 3 letters \(text\). Nothing was"):
+        _artifacts.restore(path, engine, Log())
+    assert engine.text == "second"
+    result = _artifacts.restore(path, engine, Log(), accept_data_loss=True, check_mode=True)
+    assert (result["changed"], engine.text) == (True, "second")
+    result = _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    assert (result["changed"], engine.text) == (True, "first")
+    assert result["written"] == [{"name": "text", "what": "letters", "count": 3}]
+    assert result["differences"] == ["text has 1 as before, with another content"]
+
+
+def test_a_restore_that_does_not_bring_back_what_was_there_fails(place: Path) -> None:
+    engine = Shelf("first")
+    path = taken(place, engine)
+    engine.text, engine.spoils = "second", "!"
+    with pytest.raises(SnapshotError, match="was restored from .*, and is not what it was"):
+        _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+
+
+def test_data_that_cannot_be_read_or_counted_is_not_lost_silently(place: Path) -> None:
+    engine = Shelf("first")
+    path = taken(place, engine)
+    engine.problem, engine.written = "the database is gone", []
+    with pytest.raises(DataLossError, match=r"1 changes that cannot be counted \(the database is gone\)"):
+        _artifacts.restore(path, engine, Log())
+
+
+def test_a_damaged_or_expired_artifact_is_not_restored(place: Path, clock: Clock) -> None:
+    engine = Shelf("first")
+    path = taken(place, engine)
+    engine.text = "second"
+    clock.now += 3 * 3600
+    with pytest.raises(SnapshotError, match="expired 2.0 h ago"):
+        _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    clock.now -= 3 * 3600
+    (path / "data" / "sub" / "text").write_text("fIrst")
+    with pytest.raises(SnapshotError, match="is damaged: data/sub/text was changed after it was written. Nothing was"):
+        _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    assert engine.text == "second"
+
+
+def test_an_artifact_is_restored_by_the_engine_that_made_it(place: Path) -> None:
+    path = taken(place)
+    engine = Shelf()
+    engine.name = "another"
+    with pytest.raises(InputError, match="was made by the engine shelf, not by another"):
+        _artifacts.restore(path, engine, Log())
+
+
+def test_an_artifact_that_was_renamed_is_told(place: Path) -> None:
+    path = taken(place)
+    moved = path.rename(path.with_name("shop.text.new"))
+    [told] = _artifacts.describe(place, {}, sums=False)["artifacts"]
+    assert (told["manifest"], told["path"]) == (None, str(moved))
+    assert "is the manifest of shop.text.2" in told["problems"][0]
+
+
+def test_only_what_is_past_its_time_ours_and_not_in_use_is_removed(place: Path, clock: Clock) -> None:
+    path = taken(place, migration="m1")
+    foreign = place / "foreign"
+    foreign.mkdir()
+    (place / "damaged").mkdir()
+    (place / "damaged" / "manifest.json").write_text("{}")
+    assert not _artifacts.expire(place, "shop", [])["changed"]
+    clock.now += 4000
+    assert not _artifacts.expire(place, "shop", ["m1"])["changed"]
+    assert not _artifacts.expire(place, None, [])["changed"]
+    assert _artifacts.expire(place, "shop", [], check_mode=True)["changed"]
+    with _artifacts.in_use(path):
+        told = _artifacts.expire(place, "shop", [])
+        assert told["kept"] == [{"path": str(path), "why": "in use"}]
+        assert path.exists()
+    told = _artifacts.expire(place, "shop", [])
+    assert [one["path"] for one in told["removed"]] == [str(path)]
+    assert "damaged" in told["problems"][0]
+    assert visible(place) == ["damaged", "foreign"]
+
+
+def test_leftovers_go_unless_their_run_is_at_work(place: Path) -> None:
+    taken(place)
+    left = place / ".partial-shop.text.20200101T000000Z"
+    left.mkdir()
+    with open(place / ".shop.text.lock", "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not _artifacts.expire(place, "shop", [])["changed"]
+    assert not _artifacts.expire(place, "other", [])["changed"]
+    assert _artifacts.expire(place, "shop", [])["changed"]
+    assert not left.exists()
+
+
+def test_a_folder_that_is_not_there_has_nothing_to_expire(place: Path) -> None:
+    assert not _artifacts.expire(place, "shop", [])["changed"]
