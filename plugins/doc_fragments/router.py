@@ -25,6 +25,11 @@ options:
         and set."
       - "C(provider: nftables) needs C(port), the service's own port, and C(file), the ruleset that the boot loads.
         It moves a service on one host."
+      - "In a cluster (with C(kubeconfig) and C(context), or those of the environment) each needs C(namespace):
+        C(provider: k8s_service) C(name) of a Service and C(selectors), its whole selector for each colour, all or
+        nothing; C(provider: k8s_httproute) C(name) of an HTTPRoute and C(services), that of each colour;
+        C(provider: k8s_ingress) C(stable) and C(canary), two Ingresses of ingress-nginx, and C(services);
+        C(provider: k8s_configmap) C(name), C(key) and C(services), and what C(admin_api) needs, but C(file)."
       - "C(sticky), what keeps a client on its side, is read only by the role that writes the router's configuration."
     type: dict
     required: true

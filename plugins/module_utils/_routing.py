@@ -23,6 +23,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Instance, Reading, Router, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.haproxy import HAProxy
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_configmap import K8sConfigMap
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_httproute import K8sHttpRoute
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_ingress import K8sIngress
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_service import K8sService
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nftables import Nftables
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import Nginx
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx_lua import NginxLua
@@ -34,6 +38,10 @@ PROVIDERS: dict[str, type] = {
     "nginx_lua": NginxLua,
     "nftables": Nftables,
     "admin_api": AdminApi,
+    "k8s_service": K8sService,
+    "k8s_httproute": K8sHttpRoute,
+    "k8s_ingress": K8sIngress,
+    "k8s_configmap": K8sConfigMap,
 }
 
 READY_WAIT = 4.0

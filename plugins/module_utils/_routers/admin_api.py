@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import RouterError
@@ -30,6 +31,15 @@ TAKEN = (200, 201, 202, 204)
 
 _EXCERPT = 400
 """Characters that are told of an answer which is wrong, at most."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the instances tell: the percentage on which all agree, or None and why; and what each one ``said``."""
+
+    weight: int | None
+    said: dict[str, Any]
+    unclear: str
 
 
 class AdminApi:
@@ -70,15 +80,24 @@ class AdminApi:
     def read(self) -> Reading:
         """Ask every instance for its percentage and its readiness, and read the file."""
         ready, said = count_ready(self.service)
-        self._token = self._read_token()
-        weights, problems = self._ask(self.endpoints)
-        agreed = set(weights.values()) if not problems else set()
+        told = self.tell()
         return Reading(
-            weight=agreed.pop() if len(agreed) == 1 else None,
+            weight=told.weight,
             persisted=read_weight(self.file),
             ready=ready,
             in_flight=dict.fromkeys(self.service.instances),
-            detail={"instances": said, "endpoints": {**weights, **problems}, "file": self.file},
+            detail={"instances": said, "endpoints": told.said, "file": self.file},
+            unclear=told.unclear,
+        )
+
+    def tell(self) -> Told:
+        """Ask every instance for its percentage alone."""
+        self._token = self._read_token()
+        weights, problems = self._ask(self.endpoints)
+        agreed = set(weights.values()) if not problems else set()
+        return Told(
+            weight=agreed.pop() if len(agreed) == 1 else None,
+            said={**weights, **problems},
             unclear=_told(problems) or _disagreement(weights),
         )
 

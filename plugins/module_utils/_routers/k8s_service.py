@@ -11,14 +11,14 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import selector
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import DriftError, RouterError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster, connect
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected
 from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import READY_WAIT, Target, switch
 
 _COLOURS = {0: "blue", 100: "green"}
 
 
-class K8sService:
+class K8sService(Connected):
     """The Service ``name`` in ``namespace``; ``selectors`` are its whole selector for each colour.
 
     ``kubeconfig`` and ``context`` say which cluster; without them it is that of the environment.
@@ -34,17 +34,10 @@ class K8sService:
         kubeconfig: str | None = None,
         context: str | None = None,
     ) -> None:
+        super().__init__(kubeconfig, context)
         selector.check(name, selectors)
         self.service = service
         self.target = Target(namespace, name, selectors)
-        self._given = (kubeconfig, context)
-        self._cluster: Cluster | None = None
-
-    @property
-    def cluster(self) -> Cluster:
-        if self._cluster is None:
-            self._cluster = connect(*self._given)
-        return self._cluster
 
     def read(self) -> Reading:
         """The Service, and whether its EndpointSlices agree; what etcd has taken is on disk."""

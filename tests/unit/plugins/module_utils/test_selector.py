@@ -17,7 +17,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     NotSettledError,
     RouterError,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Service, k8s_service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Service, _cluster
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_service import K8sService
 from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import Target, switch
 from cluster.inprocess import Answer
@@ -140,7 +140,7 @@ def test_a_higher_token_fences(shop: Any) -> None:
 
 @pytest.fixture
 def router(shop: Any, monkeypatch: pytest.MonkeyPatch) -> K8sService:
-    monkeypatch.setattr(k8s_service, "connect", lambda *_given: shop.cluster)
+    monkeypatch.setattr(_cluster, "connect", lambda *_given: shop.cluster)
     service = Service("shop", {"blue": (), "green": ()}, "/")
     return K8sService(service, namespace="shop", name="web", selectors=SELECTORS)
 

@@ -1,0 +1,114 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A key of a ConfigMap that the application follows; what it really does is asked of its admin API.
+
+Kubernetes brings a ConfigMap to the pods that mount it within a minute or so. Only the application knows when it has
+taken it, so that a weight counts when every endpoint tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import shares
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import RouterError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import PAUSES, path_of
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected, count_ready, swap
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
+
+SETTLE = 120.0
+"""Seconds for the application to take what is in the ConfigMap: the kubelet looks once a minute."""
+
+
+class K8sConfigMap(Connected):
+    """The ``key`` of the ConfigMap ``name`` in ``namespace``; ``services`` are those of the two colours.
+
+    ``endpoints``, ``path``, ``field``, ``token_header``, ``token_file``, ``ca_path`` and ``budget_ms`` are those of the
+    admin API that tells the percentage, as of the provider ``admin_api``. ``kubeconfig`` and ``context`` say which
+    cluster; without them it is that of the environment.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        namespace: str,
+        name: str,
+        key: str,
+        services: Mapping[str, str],
+        endpoints: Sequence[str],
+        path: str,
+        field: str,
+        token_header: str,
+        budget_ms: int,
+        token_file: str | None = None,
+        ca_path: str | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+    ) -> None:
+        super().__init__(kubeconfig, context)
+        self.service = service
+        self.namespace = namespace
+        self.key = key
+        self.services = dict(services)
+        self.path = path_of("v1", namespace, "configmaps", name)
+        self.api = AdminApi(
+            service,
+            endpoints=endpoints,
+            path=path,
+            field=field,
+            token_header=token_header,
+            budget_ms=budget_ms,
+            file="",
+            token_file=token_file,
+            ca_path=ca_path,
+        )
+        self._seen: int | None = None
+
+    def read(self) -> Reading:
+        """What every endpoint tells, what the ConfigMap holds, and the ready endpoints of both Services."""
+        self._seen = shares.of_config(self.cluster.call("GET", self.path), self.key)
+        told = self.api.tell()
+        ready, names = count_ready(self.cluster, self.namespace, self.services)
+        return Reading(
+            weight=told.weight,
+            persisted=self._seen,
+            ready=ready,
+            in_flight=dict.fromkeys(ready),
+            detail={"endpoints": names, "told": told.said},
+            unclear=told.unclear,
+        )
+
+    def apply(self, weight: int) -> list[str]:
+        """Swap the key, and wait until every endpoint tells the new percentage."""
+        swap(
+            self.cluster,
+            self.path,
+            lambda config: shares.of_config(config, self.key),
+            lambda config: shares.to_config(config, self.key, weight),
+            seen=self._seen,
+            weight=weight,
+        )
+        self._seen = weight
+        clock = self.cluster.clock
+        deadline = clock.monotonic() + SETTLE
+        while True:
+            told = self.api.tell()
+            if told.weight == weight:
+                return [f"patch {self.path} {self.key}={weight}"]
+            if clock.monotonic() >= deadline:
+                raise RouterError(
+                    f"{self.service.name}: {self.key} is {weight} in {self.path}, and after {SETTLE:.0f} s the "
+                    f"application does not do so: {told.unclear or f'it tells {told.weight} %'}. See whether it "
+                    "follows its ConfigMap",
+                    {"told": told.said},
+                )
+            clock.sleep(PAUSES[-1])
+
+    def persist(self, weight: int) -> list[str]:
+        """Nothing is left to do: what the API has taken outlives a reboot."""
+        del weight
+        return []
