@@ -66,9 +66,9 @@ options:
           - Over a socket and without a password, root connects by the account of this name.
         type: str
         default: postgres
-      password:
-        description: The role's password, where C(.pgpass) does not have it.
-        type: str
+      password_file:
+        description: A file on the host that holds the role's password. Without it libpq looks where it always does.
+        type: path
       ssl_mode:
         description: How the connection is encrypted, as libpq has it.
         type: str

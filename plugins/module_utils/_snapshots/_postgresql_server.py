@@ -62,6 +62,8 @@ _SETTINGS = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
     "lock_timeout": "30s",
+    # Who is killed leaves no query behind that nobody waits for.
+    "client_connection_check_interval": "1s",
     "client_min_messages": "error",
     # A policy that hides rows is an error, not a smaller table.
     "row_security": "off",

@@ -68,7 +68,7 @@ OPTIONS: dict[str, Any] = {
     "host": {"type": "str"},
     "port": {"type": "int", "default": 5432},
     "user": {"type": "str", "default": "postgres"},
-    "password": {"type": "str", "no_log": True},
+    "password_file": {"type": "path", "no_log": False},
     "ssl_mode": {"type": "str", "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]},
     "ca_cert": {"type": "path"},
     "jobs": {"type": "int"},
@@ -104,7 +104,7 @@ class PostgreSQL:
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         if not HAS_PSYCOPG2:
             raise SnapshotError(missing_required_lib("psycopg2"))
-        host, user, password = options.get("host"), str(options["user"]), options.get("password")
+        host, user, password = options.get("host"), str(options["user"]), _secret(options.get("password_file"))
         self._database = str(options["database"])
         if not self._database or "\0" in self._database:
             raise SnapshotError(f"{self._database!r} is not the name of a database.")
@@ -300,6 +300,16 @@ class PostgreSQL:
             need = int(properties["bytes"] * ROOM)
             purpose = f"Restoring {self._database!r} beside the one in use"
             scratching.require_space(Path(directory), need, purpose, "Free some.")
+
+
+def _secret(path: str | None) -> str | None:
+    """The password in a file, if there is one."""
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"The password cannot be read from {path}: {error}.") from error
 
 
 def _version(session: Any) -> str:

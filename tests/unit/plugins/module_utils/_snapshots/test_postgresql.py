@@ -342,3 +342,10 @@ def test_database_without_a_possible_name(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setattr(postgresql, "HAS_PSYCOPG2", True)
     with pytest.raises(SnapshotError, match="is not the name of a database"):
         postgresql.PostgreSQL({"database": name, "user": "postgres", "port": 5432}, print)
+
+
+def test_password_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "HAS_PSYCOPG2", True)
+    options = {"database": "shop", "user": "shop", "port": 5432, "password_file": "/nowhere/password"}
+    with pytest.raises(SnapshotError, match="The password cannot be read from /nowhere/password"):
+        postgresql.PostgreSQL(options, print)
