@@ -201,7 +201,8 @@ def test_who_refuses_a_long_body_is_heard(server: Server) -> None:
     assert (answer.status, answer.body, written) == (401, b"no", [])
 
 
-def test_what_cannot_be_written_is_raised(server: Server) -> None:
+@pytest.mark.usefixtures("server")
+def test_what_cannot_be_written_is_raised() -> None:
     def full(_piece: bytes) -> None:
         raise SnapshotError("no room")
 
