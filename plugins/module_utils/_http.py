@@ -15,14 +15,25 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import AT_ONCE, Answer, Target
 
 #: What is read of a body, in bytes.
 BODY_BYTES = 1 << 20
+#: What is held of a body that is not, in bytes.
+PIECE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request sends without holding it whole: ``size`` bytes, in pieces."""
+
+    size: int
+    pieces: Iterable[bytes]
 
 
 def _end(sock: socket.socket) -> None:
@@ -39,12 +50,24 @@ def _connection(target: Target, timeout: float) -> http.client.HTTPConnection:
     return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=tls)
 
 
+def _path(target: Target) -> str:
+    parts = urlsplit(target.url)
+    return (parts.path or "/") + ("?" + parts.query if parts.query else "")
+
+
+def _headers(target: Target) -> dict[str, str]:
+    return {"User-Agent": "bluegreen.cutover", "Connection": "close", **target.headers}
+
+
+def _told(caught: Exception) -> str:
+    return f"{type(caught).__name__}: {caught}" if str(caught) else type(caught).__name__
+
+
 def ask(target: Target) -> Answer:
     """Send one request and read its answer. It ends after twice the budget, so that a late answer has its number.
 
     Never raises for what the network or the other side does: that is an answer too.
     """
-    parts = urlsplit(target.url)
     limit = 2 * target.budget_ms / 1000
     began = time.monotonic()
     status = None
@@ -59,9 +82,7 @@ def ask(target: Target) -> Answer:
             timer.daemon = True
             timer.start()
             try:
-                path = (parts.path or "/") + ("?" + parts.query if parts.query else "")
-                headers = {"User-Agent": "bluegreen.cutover", "Connection": "close", **target.headers}
-                connection.request(target.method, path, body=target.body, headers=headers)
+                connection.request(target.method, _path(target), body=target.body, headers=_headers(target))
                 response = connection.getresponse()
                 status = response.status
                 location = response.getheader("Location")
@@ -73,11 +94,44 @@ def ask(target: Target) -> Answer:
         elif response.length:
             error = f"the body ends {response.length} bytes early"
     except (OSError, http.client.HTTPException, UnicodeError) as caught:
-        error = f"{type(caught).__name__}: {caught}" if str(caught) else type(caught).__name__
+        error = _told(caught)
     ms = (time.monotonic() - began) * 1000
     if error and ms >= limit * 1000:
         error = f"no whole answer in {ms:.0f} ms, the budget is {target.budget_ms} ms"
     return Answer(ms=ms, status=status, location=location, body=body, error=error)
+
+
+def transfer(
+    target: Target, silence: float, body: Body | None = None, write: Callable[[bytes], object] | None = None
+) -> Answer:
+    """Send one request, and read its answer, when one of the two is too large to be held.
+
+    It may take any time, and be silent for ``silence`` seconds. ``write`` gets the body of an answer with a status that
+    the target expects; any other one is in the Answer. An OSError of ``write`` or of the pieces is taken for one of the
+    network, whatever else they raise is raised.
+    """
+    began = time.monotonic()
+    status = None
+    said = b""
+    error = ""
+    headers = _headers(target) if body is None else {**_headers(target), "Content-Length": str(body.size)}
+    try:
+        with contextlib.closing(_connection(target, silence)) as connection:
+            # Who refuses a long body may answer and hang up before its end.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(target.method, _path(target), body=body.pieces if body else None, headers=headers)
+            response = connection.getresponse()
+            status = response.status
+            if write and status in target.status:
+                while piece := response.read(PIECE_BYTES):
+                    write(piece)
+                if response.length:
+                    error = f"the body ends {response.length} bytes early"
+            else:
+                said = response.read(BODY_BYTES)
+    except (OSError, http.client.HTTPException) as caught:
+        error = _told(caught)
+    return Answer(ms=(time.monotonic() - began) * 1000, status=status, body=said, error=error)
 
 
 def ask_all(targets: Sequence[Target]) -> list[Answer]:

@@ -170,31 +170,40 @@ def _hash(raw: bytes) -> int:
     return int.from_bytes(blake2b(raw, digest_size=_BYTES).digest(), "big")
 
 
+class Parts:
+    """1,024 parts of many things, by their names: what tells later how many of them differ, at least."""
+
+    def __init__(self) -> None:
+        self._sums = [0] * BUCKETS
+
+    def add(self, name: bytes, number: int) -> None:
+        """Add one thing, with the digest of what it holds."""
+        bucket = zlib.crc32(name) % BUCKETS
+        self._sums[bucket] = (self._sums[bucket] + number) & 0xFFFFFFFF
+
+    def text(self) -> str:
+        """What ``differing`` compares."""
+        return "".join(f"{number:08x}" for number in self._sums)
+
+
 class Tally:
     """Counts and digests of many keys, whatever their order: per type, those that expire apart from the others."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[int, bool], int] = {}
         self._sums: dict[tuple[int, bool], int] = {}
-        self._buckets = {False: [0] * BUCKETS, True: [0] * BUCKETS}
+        self._parts = {False: Parts(), True: Parts()}
 
     @property
     def count(self) -> int:
         return sum(self._counts.values())
-
-    @property
-    def expiring(self) -> int:
-        """How many of them have a time to live."""
-        return sum(count for (_kind, expires), count in self._counts.items() if expires)
 
     def add(self, kind: int, expires: bool, key: bytes, number: int) -> None:
         """Add a key with its digest."""
         slot = kind, expires
         self._counts[slot] = self._counts.get(slot, 0) + 1
         self._sums[slot] = self._sums.get(slot, 0) + number
-        buckets = self._buckets[expires]
-        bucket = zlib.crc32(key) % BUCKETS
-        buckets[bucket] = (buckets[bucket] + number) & 0xFFFFFFFF
+        self._parts[expires].add(key, number)
 
     def types(self) -> dict[str, tuple[int, str, bool]]:
         """By type, how many keys, their digest, and whether they expire: "string", "string, expiring"."""
@@ -208,17 +217,14 @@ class Tally:
         }
 
     def parts(self) -> dict[str, str]:
-        """What ``differing`` compares: the digests of 1,024 parts, of lasting keys and of those that expire."""
-        return {
-            name: "".join(f"{number:08x}" for number in self._buckets[expires])
-            for name, expires in (("lasting", False), ("expiring", True))
-        }
+        """What ``differing`` compares, of lasting keys and of those that expire."""
+        return {"lasting": self._parts[False].text(), "expiring": self._parts[True].text()}
 
 
 def differing(then: str | None, now: str | None) -> int:
-    """How many keys were added, changed or removed at least: parts of the keys that differ.
+    """How many things were added, changed or removed at least, by the ``text`` of their Parts; None for no thing.
 
-    One changed key makes one part differ; of many changed keys several share a part. None means that there is no key.
+    One changed thing makes one part differ; of many changed ones several share a part.
     """
     size = 8
     none = "0" * size * BUCKETS

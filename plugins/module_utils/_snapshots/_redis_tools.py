@@ -19,6 +19,7 @@ from typing import IO
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import PIECE, Address, Connection, RefusedError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
 
 #: Called again and again while something lasts, with what it is.
 Alive = Callable[[str], None]
@@ -66,7 +67,7 @@ def program(*names: str) -> str:
 @contextlib.contextmanager
 def packed(path: Path) -> Iterator[IO[bytes]]:
     """Write a new file through zstd; it is whole when the block has ended."""
-    with _new(path) as file, tempfile.TemporaryFile() as said:
+    with new_file(path) as file, tempfile.TemporaryFile() as said:
         zstd = subprocess.Popen([program("zstd"), "-q", "-3"], stdin=subprocess.PIPE, stdout=file, stderr=said)
         try:
             with zstd.stdin as out:  # type: ignore[union-attr]
@@ -86,7 +87,7 @@ def packed(path: Path) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
     """Read a file through zstd; what is damaged raises SnapshotError, at the latest when the block ends."""
-    with _opened(path, os.O_RDONLY) as file, tempfile.TemporaryFile() as said:
+    with old_file(path) as file, tempfile.TemporaryFile() as said:
         zstd = subprocess.Popen([program("zstd"), "-q", "-d", "-c"], stdin=file, stdout=subprocess.PIPE, stderr=said)
         try:
             with zstd.stdout as stream:  # type: ignore[union-attr]
@@ -158,7 +159,7 @@ def own_server(databases: int, alive: Alive, rdb: Path | None = None) -> Iterato
         (folder / "conf").write_text(_CONFIGURATION.format(folder=folder, databases=databases), encoding="utf-8")
         if rdb:
             alive("unpacking its RDB file")
-            with unpacked(rdb) as stream, _new(folder / "dump.rdb") as file:
+            with unpacked(rdb) as stream, new_file(folder / "dump.rdb") as file:
                 shutil.copyfileobj(stream, file, PIECE)
         keeper.stdin.write(b"start\n")  # type: ignore[union-attr]
         keeper.stdin.flush()  # type: ignore[union-attr]
@@ -203,21 +204,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     for stream in filter(None, (process.stdin, process.stdout)):
         with contextlib.suppress(OSError):
             stream.close()
-
-
-@contextlib.contextmanager
-def _new(path: Path) -> Iterator[IO[bytes]]:
-    """A new file for this user alone."""
-    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-        yield file
-
-
-def _opened(path: Path, flags: int) -> IO[bytes]:
-    """A file; no link that somebody has put there is followed."""
-    try:
-        return open(os.open(path, flags | os.O_NOFOLLOW, 0o600), "wb" if flags & os.O_WRONLY else "rb")
-    except OSError as error:
-        raise SnapshotError(f"{path} cannot be opened: {error}") from error
 
 
 def _failed(what: str, name: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> SnapshotError:

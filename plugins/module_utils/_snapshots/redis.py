@@ -76,7 +76,7 @@ _ADVICE = {
 }
 
 
-class RedisEngine:
+class Redis:
     """See ``Engine``. ``prefix`` means its keys in one ``database``; without one the whole instance is meant."""
 
     name = "redis"
@@ -296,8 +296,8 @@ def _to_address(options: Mapping[str, Any]) -> Address:
         except (OSError, UnicodeDecodeError) as error:
             raise SnapshotError(f"redis.password_file cannot be read: {error}") from error
     return Address(
-        host=options.get("host") or "127.0.0.1",
-        port=options.get("port") or 6379,
+        host=options["host"],
+        port=options["port"],
         socket=options.get("socket"),
         username=options.get("username"),
         password=password,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _http
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
 
 Serve = Callable[[socket.socket], None]
@@ -161,3 +162,49 @@ def test_its_certificates_are_those_that_are_trusted(monkeypatch: pytest.MonkeyP
     answer = ask(url="https://app1:8001/", ca_path="/etc/ca.pem")
     assert trusted == ["/etc/ca.pem"]
     assert answer.error.startswith("SSLCertVerificationError: ")
+
+
+def transfer(body: _http.Body | None = None, **changes: Any) -> tuple[Answer, list[bytes]]:
+    written: list[bytes] = []
+    return _http.transfer(Target(**{"url": "http://db1:6333/x", **changes}), 5, body, written.append), written
+
+
+def test_a_long_body_is_sent_and_read_in_pieces(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http, "PIECE_BYTES", 4)
+    server.serve = server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789")
+    answer, written = transfer(_http.Body(5, (b"ab", b"cde")), method="POST", headers={"api-key": "k"})
+    assert (answer.status, answer.error, answer.body) == (200, "", b"")
+    assert written == [b"0123", b"4567", b"89"]
+    assert {b"Content-Length: 5", b"api-key: k"} <= set(server.asked.split(b"\r\n"))
+
+
+def test_what_was_not_expected_is_not_written(server: Server) -> None:
+    server.serve = server.answer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
+    answer, written = transfer()
+    assert (answer.status, answer.body, written) == (404, b"no", [])
+
+
+def test_a_long_answer_that_ends_early_is_an_error(server: Server) -> None:
+    server.serve = server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", close=True)
+    answer, written = transfer()
+    assert (answer.error, b"".join(written)) == ("the body ends 7 bytes early", b"ok")
+
+
+def test_who_refuses_a_long_body_is_heard(server: Server) -> None:
+    server.serve = server.answer(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno", close=True)
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b"x" * 65536
+
+    answer, written = transfer(_http.Body(1 << 40, endless()))
+    assert (answer.status, answer.body, written) == (401, b"no", [])
+
+
+@pytest.mark.usefixtures("server")
+def test_what_cannot_be_written_is_raised() -> None:
+    def full(_piece: bytes) -> None:
+        raise SnapshotError("no room")
+
+    with pytest.raises(SnapshotError, match="no room"):
+        _http.transfer(Target("http://db1:6333/x"), 5, None, full)

@@ -1,0 +1,388 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A collection of Qdrant, by its REST API: its own snapshot, recovered into a new collection, to which an alias moves.
+
+Aliases are not in a collection's snapshot, and a recovery that fails can leave a collection that keeps the server from
+starting: so nothing is ever recovered into one that is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlsplit
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
+from ansible_collections.bluegreen.cutover.plugins.module_utils._http import PIECE_BYTES, Body, transfer
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
+
+OPTIONS: dict[str, Any] = {
+    "url": {"type": "str", "default": "http://127.0.0.1:6333"},
+    "collection": {"type": "str", "required": True},
+    "api_key_file": {"type": "path"},
+    "ca_path": {"type": "path"},
+}
+
+SNAPSHOT = "collection.snapshot"
+POINTS = "points"
+"""What a collection's points are called among its contents."""
+SCRATCH = "bluegreen-scratch"
+"""Ends the name of a collection in which a snapshot is proven."""
+RESTORED = "restored"
+"""Follows a collection's name in that of what was restored from its snapshot."""
+
+_QUICK = 30.0
+_LONG = 3600.0
+"""Seconds that the server may be silent while it makes or recovers a snapshot."""
+_TICK = 5.0
+_PAGE = 100
+"""Points that are read at once: of 1,536 numbers each, 2 MB."""
+_PAGE_BYTES = 64 << 20
+
+
+class Qdrant:
+    """See ``Engine``. ``collection`` is a collection's name or, so that it can be restored, that of an alias."""
+
+    name = "qdrant"
+
+    def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
+        parts = urlsplit(options["url"])
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise InputError(
+                f"qdrant.url must be like http://127.0.0.1:6333, with no user, password or query in it; it is for "
+                f"{parts.scheme}://{parts.hostname}."
+            )
+        self._url = options["url"].rstrip("/")
+        self._collection = options["collection"]
+        self._key_file = options.get("api_key_file")
+        self._ca_path = options.get("ca_path")
+        self._progress = progress
+        self._told_at = time.monotonic()
+
+    def check(self) -> None:
+        self._behind()
+        cluster = self._get("/cluster")
+        if len(cluster.get("peers") or {}) > 1:
+            raise SnapshotError(
+                f"{self._where} is one of {len(cluster['peers'])} peers, and a snapshot holds the shards of one. Only "
+                "a server by itself is supported"
+            )
+
+    def take(self, folder: Path) -> Taken:
+        began = time.time()
+        behind = self._behind()
+        made = self._ask("POST", f"{_path(behind)}/snapshots?wait=true", "making its snapshot")
+        there = f"{_path(behind)}/snapshots/{quote(made['name'], safe='')}"
+        try:
+            self._download(there, folder / SNAPSHOT, made)
+        except BaseException:
+            with contextlib.suppress(SnapshotError):
+                self._delete(there)
+            raise
+        # It would stay on the server's disk for ever.
+        self._delete(there)
+        content, parts = self._read(behind)
+        return Taken(
+            source={"url": self._url, "collection": self._collection, "behind": behind},
+            versions={"qdrant": self._version()},
+            consistent_at=began,
+            point_in_time=False,
+            contents={POINTS: content},
+            mark={"parts": parts, "aliases": sorted(name for name, of in self._aliases().items() if of == behind)},
+        )
+
+    @contextlib.contextmanager
+    def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
+        place = f"{taken.source['behind']}-{SCRATCH}"
+        # A run that was killed has left it.
+        self._remove(place)
+        try:
+            self._upload(place, folder / SNAPSHOT)
+            yield {POINTS: self._read(place)[0]}
+        finally:
+            self._remove(place)
+
+    def restore(self, folder: Path, taken: Taken) -> None:
+        if (taken.source["url"], taken.source["collection"]) != (self._url, self._collection):
+            raise SnapshotError(
+                f"the snapshot is of {taken.source['collection']!r} at {taken.source['url']}, and not of "
+                f"{self._where}. Nothing was changed"
+            )
+        aliases = self._aliases()
+        if self._collection not in aliases:
+            raise SnapshotError(
+                f"{self._where} is a collection and not an alias: nothing can take its place at once. Let applications "
+                f"use an alias, and name that in qdrant.collection. By hand: recover {folder / SNAPSHOT} into a new "
+                "collection. Nothing was changed"
+            )
+        self._check_version(taken)
+        base = taken.source["behind"].partition(f"-{RESTORED}-")[0]
+        place = f"{base}-{RESTORED}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+        try:
+            self._upload(place, folder / SNAPSHOT)
+            self._compare(self._read(place)[0], taken.contents[POINTS])
+            # One action takes the alias from where it is, and no reader sees it missing.
+            swap = {"create_alias": {"collection_name": place, "alias_name": self._collection}}
+            self._ask("POST", "/collections/aliases", "moving the alias", {"actions": [swap]})
+        except BaseException:
+            with contextlib.suppress(SnapshotError):
+                if self._aliases().get(self._collection) != place:
+                    self._remove(place)
+            raise
+        self._progress(
+            f"{self._where} is the collection {place} now; what it was before, {aliases[self._collection]}, is left. "
+            "Delete that when nobody needs it"
+        )
+
+    def contents(self) -> Mapping[str, Content]:
+        return {POINTS: self._read(self._behind())[0]}
+
+    def written_since(self, taken: Taken) -> list[Written]:
+        count = keyspace.differing(taken.mark["parts"], self._read(self._behind())[1])
+        return [Written(POINTS, "at least, added, changed or removed", count)] if count else []
+
+    def _compare(self, found: Content, expected: Content) -> None:
+        if found != expected:
+            raise SnapshotError(
+                f"{self._where} was recovered as {found.count:,} points, and the snapshot has {expected.count:,}, or "
+                "others. Applications still use what they used"
+            )
+
+    @property
+    def _where(self) -> str:
+        return f"{self._collection!r} of Qdrant at {self._url}"
+
+    def _behind(self) -> str:
+        """The collection that is meant. Raises where there is none that can be read."""
+        name = self._aliases().get(self._collection, self._collection)
+        state = self._get(_path(name))
+        if state.get("status") == "red":
+            raise SnapshotError(f"the collection {name!r} at {self._url} is damaged (status red). See the server's log")
+        return str(name)
+
+    def _aliases(self) -> dict[str, str]:
+        return {one["alias_name"]: one["collection_name"] for one in self._get("/aliases")["aliases"]}
+
+    def _version(self) -> str:
+        return str(self._get("/", envelope=False)["version"])
+
+    def _check_version(self, taken: Taken) -> None:
+        now, then = self._version(), taken.versions["qdrant"]
+        if _number(now) < _number(then):
+            raise SnapshotError(
+                f"Qdrant at {self._url} is version {now}, and the snapshot was taken from {then}: an older server does "
+                f"not understand what a newer one has written. Install {then} or later"
+            )
+
+    def _read(self, collection: str) -> tuple[Content, str]:
+        """All points, with payloads and vectors: their number and digest, and their parts."""
+        count, total, parts = 0, 0, keyspace.Parts()
+        asked: dict[str, Any] = {"limit": _PAGE, "with_payload": True, "with_vector": True}
+        while True:
+            page = self._ask("POST", f"{_path(collection)}/points/scroll", "reading its points", asked)
+            for point in page["points"]:
+                number = int.from_bytes(hashlib.blake2b(_canonical(point), digest_size=16).digest(), "big")
+                parts.add(json.dumps(point["id"]).encode(), number)
+                total += number
+                count += 1
+            self._alive(f"{count:,} points read")
+            asked["offset"] = page.get("next_page_offset")
+            if asked["offset"] is None:
+                return Content(count, f"{total % (1 << 128):032x}"), parts.text()
+
+    def _download(self, path: str, file: Path, made: Mapping[str, Any]) -> None:
+        digest, size = hashlib.sha256(), 0
+        with new_file(file) as out:
+
+            def write(piece: bytes) -> None:
+                nonlocal size
+                try:
+                    out.write(piece)
+                except OSError as error:
+                    raise SnapshotError(f"{file} cannot be written: {error}") from error
+                digest.update(piece)
+                size += len(piece)
+                self._alive(f"{size >> 20:,} of {made['size'] >> 20:,} MiB of its snapshot")
+
+            self._judge(transfer(self._target("GET", path), _QUICK, write=write), "sending its snapshot")
+        if size != made["size"] or made.get("checksum") not in (None, digest.hexdigest()):
+            raise SnapshotError(
+                f"the snapshot of {self._where} came as {size:,} bytes with SHA-256 {digest.hexdigest()}; the server "
+                f"had announced {made['size']:,} with {made.get('checksum')}"
+            )
+
+    def _upload(self, collection: str, file: Path) -> None:
+        """Recover a snapshot into a new collection."""
+        mark = secrets.token_hex(16)
+        disposition = 'form-data; name="snapshot"; filename="bluegreen.snapshot"'
+        head = f"--{mark}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
+        tail = f"\r\n--{mark}--\r\n".encode()
+        with old_file(file) as stream:
+            digest = hashlib.sha256()
+            for piece in _pieces(stream):
+                digest.update(piece)
+            size = stream.tell()
+            stream.seek(0)
+
+            def body() -> Iterator[bytes]:
+                yield head
+                yield from _pieces(stream)
+                yield tail
+
+            path = f"{_path(collection)}/snapshots/upload?wait=true&priority=snapshot&checksum={digest.hexdigest()}"
+            target = self._target("POST", path, {"Content-Type": f"multipart/form-data; boundary={mark}"})
+            doing = f"recovering {size >> 20:,} MiB into {collection}"
+            sent = Body(len(head) + size + len(tail), body())
+            self._judge(self._patiently(lambda: transfer(target, _LONG, sent), doing), doing)
+        self._remove_snapshots(collection)
+
+    def _remove(self, collection: str) -> None:
+        """Leave nothing of a collection of our own."""
+        if collection in self._aliases().values():
+            raise SnapshotError(f"an alias of Qdrant at {self._url} names {collection!r}, which must be nobody's")
+        if any(one["name"] == collection for one in self._get("/collections")["collections"]):
+            self._remove_snapshots(collection)
+            self._delete(_path(collection))
+
+    def _remove_snapshots(self, collection: str) -> None:
+        """What was uploaded stays on the server's disk otherwise."""
+        for one in self._get(f"{_path(collection)}/snapshots"):
+            self._delete(f"{_path(collection)}/snapshots/{quote(one['name'], safe='')}")
+
+    def _get(self, path: str, envelope: bool = True) -> Any:
+        return self._ask("GET", path, "looking at it", envelope=envelope)
+
+    def _delete(self, path: str) -> None:
+        self._ask("DELETE", path, "deleting what is not needed any more")
+
+    def _ask(self, method: str, path: str, doing: str, document: Any = None, envelope: bool = True) -> Any:
+        """The ``result`` of an answer, or without an envelope all of it."""
+        raw = b"" if document is None else json.dumps(document).encode()
+        target = self._target(method, path, {"Content-Type": "application/json"} if raw else {})
+        said = bytearray()
+
+        def write(piece: bytes) -> None:
+            said.extend(piece)
+            if len(said) > _PAGE_BYTES:
+                raise SnapshotError(f"{self._where} answers with more than {_PAGE_BYTES >> 20} MiB, while {doing}")
+
+        silence = _QUICK if method == "GET" else _LONG
+        body = Body(len(raw), (raw,)) if raw else None
+        self._judge(self._patiently(lambda: transfer(target, silence, body, write), doing), doing)
+        try:
+            answer = json.loads(bytes(said))
+            return answer["result"] if envelope else answer
+        except (ValueError, KeyError, TypeError) as error:
+            raise SnapshotError(
+                f"{self._url} does not answer like Qdrant, while {doing}: {bytes(said[:80])!r}"
+            ) from error
+
+    def _target(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Target:
+        key = self._key()
+        return Target(
+            url=self._url + path,
+            method=method,
+            headers={**(headers or {}), **({"api-key": key} if key else {})},
+            ca_path=self._ca_path,
+        )
+
+    def _key(self) -> str | None:
+        if not self._key_file:
+            return os.environ.get("QDRANT_API_KEY")
+        try:
+            return Path(self._key_file).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SnapshotError(f"qdrant.api_key_file cannot be read: {error}") from error
+
+    def _judge(self, answer: Answer, doing: str) -> None:
+        """Raise what is wrong with an answer."""
+        if answer.status is None or (answer.status == 200 and answer.error):
+            raise SnapshotError(
+                f"{self._where} cannot be talked to, while {doing}: {answer.error}. See whether it runs"
+            )
+        if answer.status != 200:
+            advice = _ADVICE.get(answer.status, "See the server's log")
+            raise SnapshotError(
+                f"{self._where} answered {answer.status}, while {doing}: {_error(answer.body)}. {advice}"
+            )
+
+    def _patiently(self, call: Callable[[], Answer], doing: str) -> Answer:
+        """Call it and show signs of life meanwhile; whoever is interrupted does not wait for it."""
+        outcome: list[Answer | Exception] = []
+
+        def run() -> None:
+            try:
+                outcome.append(call())
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                outcome.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(_TICK)
+        while thread.is_alive():
+            self._alive(doing)
+            thread.join(_TICK)
+        [result] = outcome
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _alive(self, what: str) -> None:
+        if time.monotonic() - self._told_at >= _TICK:
+            self._told_at = time.monotonic()
+            self._progress(f"{self._where}: {what}")
+
+
+_ADVICE = {
+    401: "Give qdrant.api_key_file",
+    403: "Give a key that may manage collections (qdrant.api_key_file)",
+    404: "See qdrant.collection",
+    507: "Make room on the server's disk",
+}
+
+
+def _path(collection: str) -> str:
+    return f"/collections/{quote(collection, safe='')}"
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _error(body: bytes) -> str:
+    """What an answer says went wrong."""
+    try:
+        return str(json.loads(body)["status"]["error"])
+    except (ValueError, KeyError, TypeError):
+        return repr(body[:200])
+
+
+def _canonical(point: Mapping[str, Any]) -> bytes:
+    """A point as its digest has it: its id, its payload and its vectors, of which a sparse one has no order."""
+    vectors = point.get("vector")
+    if isinstance(vectors, dict):
+        vectors = {name: _sorted(vector) for name, vector in vectors.items()}
+    kept = {"id": point["id"], "payload": point.get("payload"), "vector": vectors}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _sorted(vector: Any) -> Any:
+    return sorted(zip(vector["indices"], vector["values"])) if isinstance(vector, dict) else vector
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    while piece := stream.read(PIECE_BYTES):
+        yield piece

@@ -1,0 +1,102 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine of Redis refuses before it touches anything; tests/integration has what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Taken
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import redis as engine
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.redis import OPTIONS, Redis
+
+INFO = {
+    "redis_version": "7.0.15",
+    "redis_mode": "standalone",
+    "cluster_enabled": "0",
+    "role": "master",
+    "maxmemory": "0",
+    "used_memory": "1000000",
+    "used_memory_dataset": "800000",
+    "db0": "keys=300,expires=10,avg_ttl=5",
+    "db3": "keys=100,expires=0,avg_ttl=0",
+}
+
+
+def options(**given: Any) -> dict[str, Any]:
+    """As the module gives them."""
+    return {**{name: option.get("default") for name, option in OPTIONS.items()}, **given}
+
+
+def redis(**given: Any) -> Redis:
+    return Redis(options(**given), lambda _what: None)
+
+
+def taken(version: str = "7.0.15", memory_bytes: int = 0, **source: Any) -> Taken:
+    return Taken(source, {"redis": version}, 0.0, True, {}, {"memory_bytes": memory_bytes})
+
+
+def test_a_database_without_a_prefix_means_nothing() -> None:
+    with pytest.raises(InputError, match="redis.database goes with redis.prefix"):
+        redis(database=3)
+
+
+def test_a_password_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="redis.password_file cannot be read"):
+        redis(password_file=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"redis_version": "6.2.14"}, "is version 6.2.14, and 7.0 is the oldest"),
+        ({"redis_mode": "cluster", "cluster_enabled": "1"}, "a cluster's keys are on several servers"),
+        ({"redis_mode": "sentinel"}, "a sentinel has none"),
+        ({"role": "slave", "master_host": "db1", "master_port": "6379"}, "is a replica of db1:6379.*Name its primary"),
+    ],
+)
+def test_a_server_that_cannot_be_restored_is_refused(changed: dict[str, str], said: str) -> None:
+    with pytest.raises(SnapshotError, match=said):
+        engine._check_server({**INFO, **changed}, "Redis at db1:6379")
+
+
+def test_a_server_by_itself_is_fine() -> None:
+    engine._check_server(INFO, "Redis at db1:6379")
+
+
+def test_an_older_server_does_not_get_what_a_newer_one_has_written() -> None:
+    engine._check_versions(INFO, taken("7.0.1"), "the server")
+    with pytest.raises(SnapshotError, match="the server is version 7.0.15, .* taken from 7.2.4: .* Install 7.2.4"):
+        engine._check_versions(INFO, taken("7.2.4"), "the server")
+
+
+def test_valkey_tells_both_its_versions() -> None:
+    assert engine._versions({"redis_version": "7.2.4", "valkey_version": "8.0.1"}) == {
+        "redis": "7.2.4",
+        "valkey": "8.0.1",
+    }
+
+
+def test_memory_of_some_keys_is_their_share() -> None:
+    assert engine._memory(INFO, 100) == 200_000
+    assert engine._memory({"used_memory_dataset": "5"}, 0) == 0
+
+
+def test_a_server_without_room_for_what_is_restored_is_refused() -> None:
+    engine._check_room(INFO, taken(memory_bytes=10**12))
+    with pytest.raises(SnapshotError, match="has 2 MiB left below its maxmemory, and a restore needs about 3 MiB"):
+        engine._check_room({**INFO, "maxmemory": str(3 << 20)}, taken(memory_bytes=3 << 20))
+
+
+def test_a_host_without_room_for_a_server_of_its_own_is_refused() -> None:
+    with pytest.raises(SnapshotError, match="needs about 95,367,431 MiB"):
+        engine._check_room_here(taken(memory_bytes=10**14))
+
+
+def test_keys_are_only_put_back_where_they_came_from(tmp_path: Path) -> None:
+    source = {"host": "127.0.0.1", "port": 6379, "database": 0, "prefix": "nextstep:dev:"}
+    with pytest.raises(SnapshotError, match="'nextstep:dev:' in database 0, and not of .* 'nextstep:prod:'"):
+        redis(prefix="nextstep:prod:").restore(tmp_path, taken(**source))
