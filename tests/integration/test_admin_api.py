@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,6 +171,99 @@ def test_the_token_is_nowhere(story: Story) -> None:
         assert f"{SERVICE}.token" in out
         assert token not in out, name
     assert token not in lab.ssh("router", f"cat /var/lib/bluegreen-cutover/{SERVICE}/*; journalctl --no-pager")
+
+
+def sooner(trigger: dict[str, Any]) -> dict[str, Any]:
+    """One of the inventory's own, in seconds."""
+    return {**trigger, "query": trigger["query"].replace("[1m]", "[5s]"), "for": "3s"}
+
+
+SECRET = "lab-password"
+FILES = "/etc/prometheus"
+SECURED = {
+    **INVENTORY["cutover_prometheus"],
+    "url": "https://127.0.0.1:9090",
+    "username": "cutover",
+    "password_file": f"{FILES}/password",
+    "ca_path": f"{FILES}/cert.pem",
+    "client_cert": f"{FILES}/cert.pem",
+    "client_key": f"{FILES}/key.pem",
+}
+WEB = {
+    "tls_server_config": {
+        "cert_file": f"{FILES}/cert.pem",
+        "key_file": f"{FILES}/key.pem",
+        "client_ca_file": f"{FILES}/cert.pem",
+        "client_auth_type": "RequireAndVerifyClientCert",
+    },
+    # SECRET, by bcrypt.
+    "basic_auth_users": {"cutover": "$2b$04$dyadIouR.dwV6IUFCr515.lw9f/J/rpt8u2SHLvUQ3D5JRygqZBVW"},
+}
+CLOSE = f"""set -e; cd {FILES}; umask 077
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=lab \\
+    -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>/dev/null
+printf %s {SECRET} >password; echo '{json.dumps(WEB)}' >web.yml
+chown prometheus key.pem cert.pem web.yml
+echo 'ARGS="--web.config.file={FILES}/web.yml"' >/etc/default/prometheus; systemctl restart prometheus
+"""
+OPEN = "echo 'ARGS=\"\"' >/etc/default/prometheus; systemctl restart prometheus"
+WEEKS = {
+    "cutover_steps": [{"share": 50, "hold": "10m"}, {"share": 100}],
+    "cutover_run_limit": 0,
+    "cutover_gate": QUICK["cutover_gate"],
+    "cutover_guard": {"triggers": [sooner(one) for one in INVENTORY["cutover_guard"]["triggers"]]},
+    "cutover_prometheus": SECURED,
+}
+
+
+@pytest.fixture
+def secured(story: Story) -> Iterator[Lab]:
+    """The router's Prometheus wants a certificate, a user and a password."""
+    story.lab.ssh("router", CLOSE)
+    yield story.lab
+    story.lab.ssh("router", OPEN)
+
+
+def greens(lab: Lab, **faults: float) -> None:
+    for host in APPS:
+        lab.ssh(host, MISBEHAVE.replace("8101", "8102").format(json.dumps(faults)))
+
+
+def test_r_d8_performance_mode_is_asked_for_and_the_trigger_acts_while_no_run_is_there(
+    story: Story, secured: Lab
+) -> None:
+    """What the inventory is for, between two runs of advance.yml, with a Prometheus that lets nobody in."""
+    lab = secured
+    weight = f"systemctl show --value --property CPUWeight {SERVICE}-green"
+    target = f"http://{lab.address('app1')}:8101"
+    with lab.load(target, rate=150, idle=0, write_share=0.0, slow_share=0.0, duration=300) as running:
+        story.play("held", "cutover", extra_vars=WEEKS, arguments=["-vvv"]).ok()
+        assert story.events()[-1]["kind"] == "held"
+        greens(lab, latency_ms=300.0)
+        time.sleep(8)
+        story.play("slow", "advance", extra_vars=WEEKS).ok()
+        assert [event["hook"] for event in story.events() if event["kind"] == "hook_called"] == ["performance_mode"]
+        assert [lab.ssh(host, weight).strip() for host in APPS] == ["1000"] * 2
+        greens(lab, latency_ms=0.0, errors=0.5)
+        until = time.monotonic() + 40
+        while story.events()[-1]["kind"] != "failed" and time.monotonic() < until:
+            time.sleep(0.5)
+    fired = [event for event in story.events() if event["kind"] == "guard_fired"]
+    assert [event["cause"] for event in fired] == ["trigger"], story.events()[-3:]
+    assert "'more than 1 % errors for a minute' was" in fired[0]["reason"]
+    back = [event for event in story.events() if event["kind"] == "weight_set"][-1]
+    assert (back["weight"], back["commands"][:2]) == (0, [f"POST {one}/admin/rollback" for one in ENDPOINTS])
+    result = running.result()
+    assert result.outcomes() == {"ok": result.count}
+    refused = story.play("refused advance", "advance", extra_vars=WEEKS)
+    assert refused.rc != 0
+    assert "the guard has sent the traffic of supersmartmatch back to blue" in " ".join(refused.stdout.split())
+    greens(lab, errors=0.0)
+    story.play("back again", "rollback", extra_vars=WEEKS).ok()
+    told = lab.ssh("router", f"journalctl --quiet --no-pager -t {SERVICE}").splitlines()
+    assert told[-1].endswith(f"rolled_back: {SERVICE} is back on blue")
+    assert SECRET not in "".join(run.stdout for run in story.runs.values())
+    assert SECRET not in lab.ssh("router", f"cat /var/lib/bluegreen-cutover/{SERVICE}/*; journalctl --no-pager")
 
 
 def play(steps: tuple[Any, ...], report: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 PASSED = "passed"
@@ -62,14 +62,16 @@ def judge(
     gate the clock decides. ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at most.
 
     A gate that cannot tell for ``patience`` seconds, without a break, fails: what is not known for so long is no reason
-    to stay. Somebody may go on before, with ``accepted`` saying why, but not before the time of the hold is over.
+    to stay; and so does one with a criterion that has only asked for help, and is broken so long after the end.
+    Somebody may go on before, with ``accepted`` saying why, but not before the time of the hold is over.
 
     What the gate said to another run proves nothing any more: since then the candidate may have become bad.
 
     A broken criterion that lets the hold go on wants its action once, not again in each look, and does not keep the
     others from passing when the window is over.
     """
-    left = max(0.0, hold["since"] + hold["seconds"] - now)
+    late = now - hold["since"] - hold["seconds"]
+    left = max(0.0, -late)
     if gate is not None:
         left = max(0.0, gate.get("left") or 0.0)
     watch = max(0.0, min(slice_, run_left))
@@ -77,27 +79,40 @@ def judge(
     if behind:
         # Samples that are there are judged in this run, however long it may last.
         watch = slice_
-    verdict = gate["verdict"] if gate is not None else None
-    if gate is not None and verdict == "pass":
-        return Outcome(PASSED, 0.0, 0.0, "its hold is over, and the gate passed" + _unseen(hold, gate))
     if not gated and left <= 0:
         return Outcome(PASSED, 0.0, 0.0, "its hold is over")
-    over = now >= hold["since"] + hold["seconds"] and not behind
-    if gate is not None and verdict != "fail" and over and accepted:
+    if gate is None:
+        return Outcome(WAITING, left, watch if gated else min(watch, left), f"{span(left)} of its hold are left")
+    if gate["verdict"] == "pass":
+        return Outcome(PASSED, 0.0, 0.0, "its hold is over, and the gate passed" + _unseen(hold, gate))
+    if gate["verdict"] == "fail":
+        return _fails(hold, gate, Outcome(WAITING, left, watch, ""), behind, None if late < patience else late)
+    if accepted and late >= 0 and not behind:
         sentence = f"its hold is over, and is taken as passed without a proof: {accepted}; the gate said: {said(gate)}"
         return Outcome(PASSED, 0.0, 0.0, sentence, accepted=accepted)
-    if gate is None or verdict == "open":
-        why = f" ({gate['message']})" if gate and gate.get("message") else ""
-        return Outcome(WAITING, left, watch if gated else min(watch, left), f"{span(left)} of its hold are left{why}")
-    if verdict != "fail":
-        return _cannot_tell(gate, left, now - (now if hold["blind"] is None else hold["blind"]), patience)
+    if gate["verdict"] == "open":
+        why = f" ({gate['message']})" if gate.get("message") else ""
+        return Outcome(WAITING, left, watch, f"{span(left)} of its hold are left{why}")
+    return _cannot_tell(gate, left, now - (now if hold["blind"] is None else hold["blind"]), patience)
+
+
+def _fails(
+    hold: Mapping[str, Any], gate: Mapping[str, Any], waiting: Outcome, behind: bool, late: float | None
+) -> Outcome:
+    """What becomes of a gate that fails; ``waiting`` is where the hold is. ``late``: seconds since it was over, where
+    that is longer than anybody waits.
+    """
     sentence, wanted = f"the gate fails: {said(gate)}", gate.get("wanted") or "rollback"
     if wanted not in GOES_ON:
-        return Outcome(FAILED, left, 0.0, sentence, wanted)
-    if left <= 0 and not behind and _required_are_proven(gate["criteria"]):
-        return Outcome(PASSED, 0.0, 0.0, f"its hold is over; {sentence}")
-    again = (hold["verdict"], hold["wanted"]) == (verdict, wanted)
-    return Outcome(WAITING, left, watch, sentence, None if again else wanted)
+        return Outcome(FAILED, waiting.left, 0.0, sentence, wanted)
+    if waiting.left <= 0 and not behind:
+        if _required_are_proven(gate["criteria"]):
+            return Outcome(PASSED, 0.0, 0.0, f"its hold is over; {sentence}")
+        if late is not None:
+            sentence += f"; its hold was over {span(late)} ago, longer than cutover_gate.patience"
+            return Outcome(FAILED, 0.0, 0.0, sentence, "rollback")
+    again = (hold["verdict"], hold["wanted"]) == ("fail", wanted)
+    return replace(waiting, sentence=sentence, action=None if again else wanted)
 
 
 def _unseen(hold: Mapping[str, Any], gate: Mapping[str, Any]) -> str:

@@ -322,7 +322,8 @@ SCHEMA: dict[str, Spec] = {
             ),
             "no_data": _duration("How long nothing may be known before the gate is inconclusive.", default=120),
             "patience": _duration(
-                "How long the gate may be unable to tell, without a break, before the candidate goes back.",
+                "How long the gate may be unable to tell, without a break, before the candidate goes back; also how "
+                "long a criterion that has only asked for help may keep a hold that is over.",
                 default=7 * 86_400,
             ),
             "alpha": Spec(

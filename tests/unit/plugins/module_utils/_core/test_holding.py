@@ -86,6 +86,18 @@ def test_a_gate_that_cannot_tell_is_waited_for_so_long(
     assert says in outcome.sentence
 
 
+@pytest.mark.parametrize(("now", "kind"), [(1599.0, "waiting"), (1699.0, "waiting"), (1700.0, "failed")])
+def test_help_that_does_not_help_has_an_end_as_well(now: float, kind: str) -> None:
+    criteria = [{"required": True, "status": "breach"}]
+    broken = {"verdict": "fail", "wanted": "performance_mode", "message": "p95", "left": 0.0, "criteria": criteria}
+    outcome = judge(broken, now=now, patience=100.0)
+    assert outcome.kind == kind
+    assert outcome.action == ("rollback" if kind == "failed" else "performance_mode")
+    assert ("p95; its hold was over 100 seconds ago" in outcome.sentence) is (kind == "failed")
+    # Its window is not over, whatever the clock says: there was no data, or it is another gate.
+    assert judge({**broken, "left": 9.0}, now=9000.0, patience=100.0).kind == "waiting"
+
+
 @pytest.mark.parametrize(
     ("gate", "now", "kind", "accepted"),
     [
