@@ -90,10 +90,10 @@ class Celery:
             raise QueueError(f"the workers of {self.name!r} cannot be asked: {said}") from error
         finally:
             app.close()
-        silent = sorted(workers - set(told))
+        silent = ", ".join(sorted(workers - set(told)))
         why = (
-            f"the worker {silent[0]} does not say what it does (where it was killed and will not come back, remove its "
-            f"entry from the set {BOUND})"
+            f"{silent} does not say what it does (where it was killed and will not come back, remove its entry from "
+            f"the set {BOUND})"
         )
         return sum(len(tasks) for tasks in told.values()), why if silent else ""
 
