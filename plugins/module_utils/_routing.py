@@ -229,11 +229,16 @@ def gaining_colours(before: int | None, weight: int) -> list[str]:
 def lacking(service: Service, reading: Reading, gaining: Collection[str], min_ready: int) -> str:
     """Which gaining colour has not enough ready instances, in words; empty where all have."""
     return "; ".join(
-        f"{service.name}: {colour} has {reading.ready[colour]} of {len(service.instances[colour])} instances ready as "
-        f"the router sees them, {min_ready} needed"
+        f"{service.name}: {colour} has {reading.ready[colour]}{_of(service, colour)} instances ready as the router sees "
+        f"them, {min_ready} needed"
         for colour in gaining
         if reading.ready[colour] < min_ready
     )
+
+
+def _of(service: Service, colour: str) -> str:
+    # In a cluster nobody has counted them before.
+    return f" of {len(service.instances[colour])}" if service.instances[colour] else ""
 
 
 def _wait_ready(

@@ -269,7 +269,7 @@ def test_a_router_is_made_from_its_options() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "router.provider is None; one of admin_api, haproxy, "),
+        ({}, "router.provider is None; one of admin_api, haproxy, k8s_configmap, .*nginx_lua is needed"),
         ({**NFTABLES, "provider": "varnish"}, "router.provider is 'varnish'"),
         ({**NFTABLES, "map": "x"}, "router nftables needs the options port, file; it was given port, file, map"),
         ({"provider": "nftables"}, "it was given none"),
