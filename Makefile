@@ -71,6 +71,10 @@ bench: setup-lab ## benchmarks against peers; results with ratios in bench/resul
 detection: setup-lab ## how soon a green that begins to fail is left, beside the usual way; in bench/results
 	@$(BIN)/python bench/detection.py
 
+.PHONY: bench-state
+bench-state: setup-lab ## what snapshots and restores cost, beside the servers' own tools; in bench/results
+	@$(BIN)/python bench/state.py
+
 .PHONY: lab-up
 lab-up: setup-lab ## start the lab's hosts (LAB_NAME names another lab)
 	@$(BIN)/python lab/lab.py up

@@ -171,23 +171,25 @@ def judge(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every target with its figure, its limit, and whether it is met."""
     targets = []
     for name, router in document["routers"].items():
-        targets.append(_target(f"{name}: failed, reset or refused requests", router["failed"], 0))
+        targets.append(target(f"{name}: failed, reset or refused requests", router["failed"], 0))
         if name != "nginx":
             # Old workers close their idle connections when nginx reloads; nginx_lua is there to avoid that.
-            targets.append(_target(f"{name}: resets of idle connections", router["idle_resets"], 0))
-        targets.append(_target(f"{name}: p99 near a switch ÷ steady p99", router["p99_ratio"], 1.25))
-    targets.append(_target("haproxy: median time of a switch, ms", document["routers"]["haproxy"]["switch_ms"], 50))
+            targets.append(target(f"{name}: resets of idle connections", router["idle_resets"], 0))
+        targets.append(target(f"{name}: p99 near a switch ÷ steady p99", router["p99_ratio"], 1.25))
+    targets.append(target("haproxy: median time of a switch, ms", document["routers"]["haproxy"]["switch_ms"], 50))
     one_task = document["one_task"]
-    targets.append(_target("one task on one host: failed, reset or refused requests", one_task["failed"], 0))
+    targets.append(target("one task on one host: failed, reset or refused requests", one_task["failed"], 0))
     playbooks = document["playbooks"]
-    targets.append(_target("rollback.yml until 100 % blue ÷ one trivial task", playbooks["rollback_ratio"], 4))
-    targets.append(_target("cutover.yml, one step ÷ one trivial task", playbooks["cutover_ratio"], 20))
-    targets.append(_target("a second cutover.yml: changed", playbooks["changed_again"], 0))
+    targets.append(target("rollback.yml until 100 % blue ÷ one trivial task", playbooks["rollback_ratio"], 4))
+    targets.append(target("cutover.yml, one step ÷ one trivial task", playbooks["cutover_ratio"], 20))
+    targets.append(target("a second cutover.yml: changed", playbooks["changed_again"], 0))
     return targets
 
 
-def _target(what: str, figure: float, limit: float) -> dict[str, Any]:
-    return {"what": what, "figure": figure, "limit": limit, "met": figure <= limit}
+def target(what: str, figure: float, limit: float, *, at_least: bool = False) -> dict[str, Any]:
+    """A target with its figure, its limit, and whether it is met."""
+    met = figure >= limit if at_least else figure <= limit
+    return {"what": what, "figure": figure, "limit": f"≥ {limit}" if at_least else limit, "met": met}
 
 
 def departure(
@@ -232,6 +234,6 @@ def judge_detection(scrapes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
     targets = []
     for one in scrapes:
         where = f"scrape every {one['scrape']} s"
-        targets.append(_target(f"{where}: all traffic on blue, median, s", one["gate"]["back"], one["limit"]))
-        targets.append(_target(f"{where}: healthy greens rolled back", one["healthy"].get("rolled_back", 0), 0))
+        targets.append(target(f"{where}: all traffic on blue, median, s", one["gate"]["back"], one["limit"]))
+        targets.append(target(f"{where}: healthy greens rolled back", one["healthy"].get("rolled_back", 0), 0))
     return targets

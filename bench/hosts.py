@@ -85,10 +85,10 @@ def lab() -> Iterator[None]:
         subprocess.run([*_LAB, "down"], check=True)
 
 
-def ssh(host: str, command: str, stdin: str = "") -> str:
+def ssh(host: str, command: str, stdin: str = "", timeout: float = 60) -> str:
     """The standard output of a shell command on a host of the lab."""
     argv = ["ssh", "-F", str(STATE / "ssh_config"), host, command]
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode != 0:
         raise BenchError(f"on {host}: '{command}' ended with {done.returncode}: {done.stderr.strip()}")
     return done.stdout

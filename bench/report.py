@@ -54,17 +54,17 @@ def render(document: Mapping[str, Any]) -> str:
         _MACHINE.format(**{**machine, "hosts": ", ".join(machine["hosts"])}, minutes=document["minutes"], verb="bench"),
         _LOAD,
         "## Verdict",
-        _table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
+        table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
         "## Switches under load",
-        _table(("mechanism", *_COLUMNS.values()), [(name, *_cells(one)) for name, one in mechanisms.items()]),
+        table(("mechanism", *_COLUMNS.values()), [(name, *_cells(one)) for name, one in mechanisms.items()]),
         _LEGEND,
         "## Beside the ways without this collection",
-        _table(("time of a switch, divided by ours", *document["routers"]), baselines),
+        table(("time of a switch, divided by ours", *document["routers"]), baselines),
         "## One host, one task",
         _ONE_TASK.format(**document["one_task"]),
         "## Whole playbooks",
         _PLAYBOOKS,
-        _table(("playbook", "seconds", "÷ trivial"), played),
+        table(("playbook", "seconds", "÷ trivial"), played),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -107,10 +107,31 @@ def render_detection(document: Mapping[str, Any]) -> str:
         ),
         _DETECTION,
         "## Verdict",
-        _table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
+        table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
         "## Medians",
-        _table(("scrape", "way", *_DEPARTURE.values(), "each"), rows),
+        table(("scrape", "way", *_DEPARTURE.values(), "each"), rows),
         f"How the same cutover ended for a healthy green: {healthy}.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_STATE = """\
+Each part of the state is taken and brought back by the collection's modules, beside the best that the tools of its
+server do with the same promise, in one run."""
+
+
+def render_state(document: Mapping[str, Any], parts: Sequence[str]) -> str:
+    """The page of state.py, of the pages of its ``parts``; its every number was measured in this run."""
+    machine = document["machine"]
+    sections = [
+        "# What keeping the state safe costs",
+        _MACHINE.format(
+            **{**machine, "hosts": ", ".join(machine["hosts"])}, minutes=document["minutes"], verb="bench-state"
+        ),
+        _STATE,
+        "## Verdict",
+        table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
+        *parts,
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -146,6 +167,7 @@ def _ratios(name: str, base: Mapping[str, Any], routers: Mapping[str, Mapping[st
     return [name, *(f"{base['switch_ms'] / ms:.1f}" if ms else "no overlap" for ms in times)]
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table of Markdown."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

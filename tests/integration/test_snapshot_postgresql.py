@@ -22,12 +22,12 @@ KEPT = "/var/backups/state"
 HOSTILE = "we\"ird\n'; -- =x %s \\ ../é"
 ROLE = 'ro"le\n;'
 SECRET = "a secret of the application"
-MEBIBYTES = 160
-"""Of the database that is dumped for long enough to be disturbed."""
-LARGE = f"""
+ROWS = 81920
+"""In each table of the database whose 160 MiB are dumped for long enough to be disturbed."""
+LARGE = """
 CREATE TABLE one AS
     SELECT n, (SELECT string_agg(md5(n || ' ' || m), '') FROM generate_series(1, 32) AS m) AS t
-    FROM generate_series(1, {MEBIBYTES // 2} * 1024) AS n;
+    FROM generate_series(1, 81920) AS n;
 CREATE TABLE two AS SELECT * FROM one;
 ALTER TABLE one ADD PRIMARY KEY (n);
 """  # noqa: S608 - a number of ours
@@ -80,6 +80,7 @@ def _data(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Postgres:
     lab.command("up")
     one = Postgres(lab, tmp_path_factory.mktemp("postgresql"))
     one.furnish()
+    one.run(f"install -d -m 0700 {KEPT}")
     name, role = (text.replace('"', '""') for text in (HOSTILE, ROLE))
     one.sql(
         f"""CREATE ROLE "{role}" LOGIN; CREATE ROLE plain LOGIN PASSWORD 'plain';
@@ -226,7 +227,7 @@ def test_restore_that_is_killed_leaves_what_was_there(data: Postgres) -> None:
     process = data.start(data.restore(taken["artifact"], "large", accept_data_loss=True))
     data.run(f"kill -9 {data.wait_for('pg_restore')}")
     data.lab.finish(process)
-    assert data.sql("SELECT count(*) FROM two", "large") == str(MEBIBYTES // 2 * 1024 - 10)
+    assert data.sql("SELECT count(*) FROM two", "large") == str(ROWS - 10)
     [left] = [name for name in data.databases() if name.startswith("bluegreen_")]
 
     # Who is connected is sent away, and what the killed one left is removed.
@@ -234,7 +235,7 @@ def test_restore_that_is_killed_leaves_what_was_there(data: Postgres) -> None:
     [restored] = data.call(data.restore(taken["artifact"], "large", accept_data_loss=True))
     assert restored["changed"] is True, restored
     assert left not in data.databases()
-    assert data.sql("SELECT count(*) FROM two", "large") == str(MEBIBYTES // 2 * 1024)
+    assert data.sql("SELECT count(*) FROM two", "large") == str(ROWS)
     assert data.traces() == []
 
 
