@@ -95,4 +95,77 @@ options:
         description: Where a server of our own has its files; it needs as much space as the database and a fifth more.
         type: path
         default: /var/tmp
+  qdrant:
+    description:
+      - One collection of Qdrant, by its REST API. It is proven in another collection of the same server, which needs
+        the room for both meanwhile.
+      - A restore makes a new collection, compares it, and moves the alias to it; the one before is left.
+    type: dict
+    suboptions:
+      url:
+        description: Where the server is, with no user or password in it.
+        type: str
+        default: http://127.0.0.1:6333
+      collection:
+        description: The collection or, so that it can be restored, the alias that applications use.
+        type: str
+        required: true
+      api_key_file:
+        description: A file with the key; by default it is in the environment, as C(QDRANT_API_KEY), or there is none.
+        type: path
+      ca_path:
+        description: A file with the certificates that are trusted, instead of the system's.
+        type: path
+  redis:
+    description:
+      - The keys of one prefix in Redis or Valkey, or a whole instance, with types and the times at which they expire.
+        Version 7.0 is the oldest; a cluster, a sentinel and a replica are refused.
+      - A prefix is read key by key, so writers should be held meanwhile. An instance is of one moment, by
+        C(redis-cli --rdb).
+      - It is proven in a server of our own, with a socket only, for which the host needs C(redis-server) and the
+        memory.
+      - A restore puts the keys beside those that are there, and then in their place, which takes about a second per
+        million. Keys of the prefix that are not in the snapshot are removed; no key of another prefix is touched.
+    type: dict
+    suboptions:
+      host:
+        description: The server's name or address.
+        type: str
+        default: 127.0.0.1
+      port:
+        description: The server's port.
+        type: int
+        default: 6379
+      socket:
+        description: The path of the server's socket, instead of O(redis.host) and O(redis.port).
+        type: path
+      prefix:
+        description:
+          - What the keys begin with, ended by its separator, such as V(nextstep:prod:). Each character is itself.
+          - Without it the whole instance is meant.
+        type: str
+      database:
+        description: The number of the database that has the keys of the prefix.
+        type: int
+        default: 0
+      username:
+        description: The ACL user.
+        type: str
+      password_file:
+        description:
+          - A file with the password; by default it is in the environment, as C(REDISCLI_AUTH), or there is none.
+        type: path
+      tls:
+        description: Whether the connection is encrypted.
+        type: bool
+        default: false
+      tls_ca:
+        description: A file with the certificates that are trusted, instead of the system's.
+        type: path
+      tls_certificate:
+        description: A file with our own certificate, where the server asks for one.
+        type: path
+      tls_key:
+        description: The file with its key.
+        type: path
 """

@@ -182,7 +182,7 @@ def _prove(engine: Engine, data: Path, taken: Taken, progress: Progress) -> dict
     progress("it is restored into a place of its own and compared")
     began = time.monotonic()
     with engine.scratch(data, taken) as found:
-        wrong = artifact.differences(taken.contents, found)
+        wrong = artifact.differences(taken.contents, found, later=True)
     if wrong:
         raise SnapshotError(
             f"the snapshot is not proven: restored into a place of its own, {artifact.some(wrong)}. It was not kept; "
@@ -355,7 +355,7 @@ def restore(
             progress(f"{manifest['part']} is restored")
             engine.restore(data, taken)
         progress("what is there now is compared with the snapshot")
-        wrong = artifact.differences(taken.contents, engine.contents())
+        wrong = artifact.differences(taken.contents, engine.contents(), later=True)
         if wrong:
             raise SnapshotError(
                 f"{manifest['part']} was restored from {folder}, and is not what it was: {artifact.some(wrong)}. "

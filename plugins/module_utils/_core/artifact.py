@@ -64,12 +64,13 @@ class Content:
 
     ``count`` is how many rows, keys, files or points it has. ``digest`` does not depend on their order; None where only
     the count can be known. ``at_least`` is for what goes on outside of a snapshot, such as a sequence: a restored one
-    may be ahead, never behind.
+    may be ahead, never behind. ``at_most`` is for what goes by itself, such as keys that expire: later there may be fewer.
     """
 
     count: int
     digest: str | None
     at_least: bool = False
+    at_most: bool = False
 
 
 def check_word(text: str, what: str) -> str:
@@ -121,22 +122,30 @@ def parse(raw: bytes) -> dict[str, Any]:
 def as_json(contents: Mapping[str, Content]) -> dict[str, dict[str, Any]]:
     """Contents as a manifest has them."""
     return {
-        name: {"count": one.count, "digest": one.digest, "at_least": one.at_least} for name, one in contents.items()
+        name: {"count": one.count, "digest": one.digest, "at_least": one.at_least, "at_most": one.at_most}
+        for name, one in contents.items()
     }
 
 
 def to_contents(document: Mapping[str, Mapping[str, Any]]) -> dict[str, Content]:
     """The contents of a manifest."""
-    return {name: Content(one["count"], one["digest"], one["at_least"]) for name, one in document.items()}
+    return {
+        name: Content(one["count"], one["digest"], one["at_least"], one.get("at_most", False))
+        for name, one in document.items()
+    }
 
 
-def differences(expected: Mapping[str, Content], found: Mapping[str, Content]) -> list[str]:
-    """Where ``found`` is not what was ``expected``, one sentence each; none when it is."""
-    told = [f"{name} is missing" for name in expected if name not in found]
+def differences(expected: Mapping[str, Content], found: Mapping[str, Content], later: bool = False) -> list[str]:
+    """Where ``found`` is not what was ``expected``, one sentence each; none when it is.
+
+    ``later`` is for what was restored some time after it was taken: what goes by itself may have gone since.
+    """
+    gone = {name for name, one in expected.items() if later and one.at_most}
+    told = [f"{name} is missing" for name in expected if name not in found and name not in gone]
     told += [f"{name} is there, and was not in the snapshot" for name in found if name not in expected]
     for name, one in expected.items():
         other = found.get(name)
-        if other is None:
+        if other is None or (name in gone and other.count < one.count):
             continue
         if one.at_least:
             if other.count < one.count:

@@ -278,8 +278,9 @@ class Redis:
     def _contents(self, tallies: Mapping[int, Tally], functions: Content | None) -> dict[str, Content]:
         contents = {} if functions is None else {FUNCTIONS: functions}
         for database, tally in tallies.items():
-            for name, (count, digest, _expires) in tally.types().items():
-                contents[f"database {database}, {name}" if self._prefix is None else name] = Content(count, digest)
+            for name, (count, digest, expires) in tally.types().items():
+                full = f"database {database}, {name}" if self._prefix is None else name
+                contents[full] = Content(count, digest, at_most=expires)
         return contents
 
     def _alive(self, what: str) -> None:

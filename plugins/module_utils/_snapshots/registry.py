@@ -16,6 +16,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     files,
     git,
     postgresql,
+    qdrant,
+    redis,
 )
 
 #: By name: the class, constructed with its options and a Progress, and its options as an argument spec.
@@ -24,6 +26,8 @@ ENGINES: dict[str, tuple[Callable[[Mapping[str, Any], Progress], Engine], dict[s
     "files": (files.Files, files.OPTIONS),
     "git": (git.Git, git.OPTIONS),
     "postgresql": (postgresql.PostgreSQL, postgresql.OPTIONS),
+    "qdrant": (qdrant.Qdrant, qdrant.OPTIONS),
+    "redis": (redis.Redis, redis.OPTIONS),
 }
 
 
