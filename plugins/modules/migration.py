@@ -75,7 +75,7 @@ options:
   event:
     description: What happened.
     type: str
-    choices: [started, rehearsed, drained, hook_called]
+    choices: [started, rehearsed, drained, hook_called, evidence_kept]
   data:
     description:
       - What the event tells, such as C(colour); with O(state=finished) what is recorded of the whole.
@@ -314,7 +314,7 @@ def main() -> None:
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
             "token": {"type": "int", "no_log": False},
-            "event": {"type": "str", "choices": ["started", "rehearsed", "drained", "hook_called"]},
+            "event": {"type": "str", "choices": ["started", "rehearsed", "drained", "hook_called", "evidence_kept"]},
             "data": {"type": "dict", "default": {}},
             "step": {"type": "dict"},
             "gate": {"type": "dict"},

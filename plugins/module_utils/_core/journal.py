@@ -52,6 +52,7 @@ _RULES: dict[str, _Rule] = {
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
     "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
     "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),
+    "evidence_kept": _Rule(_OPEN, ("path",)),
     "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
     "rehearsed": _Rule(frozenset({MOVING})),
