@@ -95,6 +95,7 @@ options:
       - data_left
       - queues_drained
       - thawed
+      - evidence_kept
   data:
     description:
       - What the event tells, such as C(colour); with O(state=finished) what is recorded of the whole.
@@ -333,6 +334,7 @@ EVENTS = (
     "rehearsed",
     "drained",
     "hook_called",
+    "evidence_kept",
     "snapshot_taken",
     "data_restored",
     "data_left",

@@ -26,6 +26,7 @@ ERRORS = {
 # Two targets of green are always scraped; the bound decides how the criterion ends.
 UP = {"name": "green is up", "kind": "query", "query": 'sum(up{job="shop-green"})', "fresh": 'up{job="shop-green"}'}
 
+EVIDENCE = ("unit", "journal", "requests", "profile", "machine")
 BACK = {"cutover_back": "progressive", "cutover_back_steps": {"shares": [60, 30], "settle": 3}}
 
 
@@ -76,7 +77,7 @@ def front(lab: Lab) -> str:
 
 
 def state(lab: Lab) -> str:
-    return lab.ssh("router", "ls /var/lib/bluegreen-cutover/shop")
+    return lab.ssh("router", "ls /var/lib/bluegreen-cutover/shop", check=False)
 
 
 def test_a_hold_outlives_its_run_and_advance_goes_on(held: Lab) -> None:
@@ -120,6 +121,15 @@ def test_a_gate_that_fails_brings_all_back_and_tells(held: Lab, tmp_path: Path) 
     assert "all traffic is on blue again" in flat(run)
     assert weights(held) == [50, 0]
     assert "errors of green" in (tmp_path / "told").read_text()
+    (kept,) = (event["path"] for event in events(held) if event["kind"] == "evidence_kept")
+    assert f"The evidence is in {kept} on router" in flat(run)
+    assert held.ssh("router", f"stat -c '%a %U' {kept}").split() == ["600", "root"]
+    files = {f"{app}/{name}.txt" for app in ("app1", "app2") for name in EVIDENCE} | {"manifest.json", "migration.json"}
+    assert {line.partition("/")[2] for line in held.ssh("router", f"tar -tzf {kept}").splitlines()} == files
+    told = held.ssh("router", f"tar -xzOf {kept}")
+    # It was collected before it was stopped, and with what it answered.
+    for evidence in ("Active: active (running)", "< 200 OK", "* ended after", "% of a processor; ", "errors of green"):
+        assert evidence in told
     result = running.result()
     assert {one.outcome for one in result.records if one.colour == "blue"} == {"ok"}
 

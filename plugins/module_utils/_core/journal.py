@@ -57,6 +57,7 @@ _RULES: dict[str, _Rule] = {
     "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),
     "queues_drained": _Rule(_OPEN, ("depths", "waited")),
     "thawed": _Rule(_OPEN, ("held", "told")),
+    "evidence_kept": _Rule(_OPEN, ("path",)),
     "hook_called": _Rule(_OPEN, ("hook", "message", "problem")),
     "held": _Rule(frozenset({MOVING}), ("message",)),
     "rehearsed": _Rule(frozenset({MOVING})),
