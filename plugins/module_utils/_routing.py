@@ -229,8 +229,8 @@ def gaining_colours(before: int | None, weight: int) -> list[str]:
 def lacking(service: Service, reading: Reading, gaining: Collection[str], min_ready: int) -> str:
     """Which gaining colour has not enough ready instances, in words; empty where all have."""
     return "; ".join(
-        f"{service.name}: {colour} has {reading.ready[colour]}{_of(service, colour)} instances ready as the router sees "
-        f"them, {min_ready} needed"
+        f"{service.name}: {colour} has {reading.ready[colour]}{_of(service, colour)} instances ready as the router "
+        f"sees them, {min_ready} needed"
         for colour in gaining
         if reading.ready[colour] < min_ready
     )

@@ -30,7 +30,7 @@ CREATE TABLE one AS
     FROM generate_series(1, 81920) AS n;
 CREATE TABLE two AS SELECT * FROM one;
 ALTER TABLE one ADD PRIMARY KEY (n);
-"""  # noqa: S608 - a number of ours
+"""
 SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'large' AND backend_type = 'client backend'"
 
 
