@@ -305,6 +305,10 @@ def open_whole(folder: Path) -> Found:
 @contextlib.contextmanager
 def in_use(folder: Path) -> Iterator[None]:
     """Keep the artifact at ``folder`` from being removed. Raises SnapshotError."""
+    if not os.path.lexists(folder):
+        raise SnapshotError(
+            f"there is no artifact {folder} on this host: it has expired and was removed, or is on another host"
+        )
     with _naming(folder), _opened(folder) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
