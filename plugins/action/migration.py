@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import socket
 import time
-from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import checkpoints, identity
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _process
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import checkpoints
 
 MODULE = "bluegreen.cutover.migration"
 OPENING = ("awaited", "begun", "advancing", "rehearsing", "rolling_back", "frozen")
@@ -62,7 +61,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             if answer.get("reason") != "lease_held":
                 return answer
             lease = answer["evidence"]["lease"]
-            if lease["token"] != arguments.get("takeover") and _is_gone(lease["owner"], here):
+            if lease["token"] != arguments.get("takeover") and _process.is_gone(lease["owner"], here):
                 arguments["takeover"] = lease["token"]
                 continue
             now = time.monotonic()
@@ -83,11 +82,7 @@ def owner() -> dict[str, Any]:
     playbooks = context.CLIARGS.get("args") or ()
     return {
         "user": os.environ.get("SUDO_USER") or _user(),
-        "host": socket.gethostname(),
-        "boot_id": _text("/proc/sys/kernel/random/boot_id"),
-        "pid_ns": _link("/proc/self/ns/pid"),
-        "pid": pid,
-        "pid_start": _start(pid),
+        **_process.describe(pid),
         "command": " ".join(map(str, playbooks)),
     }
 
@@ -97,31 +92,8 @@ def _wait_of(arguments: dict[str, Any]) -> float:
     return float(plan["lease"]["wait"]) if isinstance(plan, dict) and "lease" in plan else 0.0
 
 
-def _is_gone(holder: dict[str, Any], here: dict[str, Any]) -> bool:
-    return identity.same_node(holder, here) and identity.is_gone(holder, here, _start(holder["pid"]))
-
-
-def _start(pid: int) -> int | None:
-    stat = _text(f"/proc/{pid}/stat")
-    return identity.process_start(stat) if stat else None
-
-
 def _user() -> str:
     # A container's user may have no name.
     with contextlib.suppress(KeyError, OSError):
         return getpass.getuser()
     return str(os.getuid())
-
-
-def _text(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-
-
-def _link(path: str) -> str | None:
-    try:
-        return str(Path(path).readlink())
-    except OSError:
-        return None

@@ -12,6 +12,7 @@ above them. The package is imported when a cluster is connected to, for hosts do
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import importlib
 import json
 import os
@@ -43,6 +44,8 @@ CLUSTER_ARGUMENTS: dict[str, Any] = {
 _AGENT = "bluegreen.cutover"
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between two tries, growing to the last."""
+_ALIKE = 2.0
+"""Seconds by which two clocks may differ and be taken for one: the API server tells whole seconds, a while ago."""
 _IN_CLUSTER = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _BUSY = (429, 500, 502, 503, 504)
 _ADVICE = {
@@ -80,6 +83,8 @@ class Pool(Protocol):
 
 class Clock(Protocol):
     """The functions of the ``time`` module that are used here, so that a test can bring its own."""
+
+    def time(self) -> float: ...
 
     def monotonic(self) -> float: ...
 
@@ -149,6 +154,13 @@ class Cluster:
         self.patience = patience
         self.clock = clock
         self.requests = 0
+        self._ahead: float | None = None
+
+    def time(self) -> float:
+        """Now, in unix seconds of the API server: control nodes do not agree on theirs. It asks only once."""
+        if self._ahead is None:
+            self.call("GET", "/version")
+        return self.clock.time() + (self._ahead or 0.0)
 
     def call(
         self,
@@ -168,6 +180,7 @@ class Cluster:
                 answer = self._send(method, path, body, media, query or {}, TIMEOUT)
                 text = answer.read()
                 answer.release_conn()
+                self._compare_clocks(answer.headers)
             except _network_errors() as error:
                 problem = self._unanswered(method, path, error)
                 again, pause = not problem.unknown or method == "GET", 0.0
@@ -234,6 +247,13 @@ class Cluster:
             redirect=False,
             timeout=seconds,
         )
+
+    def _compare_clocks(self, headers: Mapping[str, str]) -> None:
+        if self._ahead is None and headers.get("Date"):
+            # Whole seconds, the next of which may be near.
+            told = email.utils.parsedate_to_datetime(headers["Date"]).timestamp() + 0.5
+            ahead = told - self.clock.time()
+            self._ahead = ahead if abs(ahead) > _ALIKE else 0.0
 
     def _renew(self) -> bool:
         """Read the credentials again; whether they have changed."""

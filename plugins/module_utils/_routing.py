@@ -20,7 +20,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     NotReadyError,
     RouterError,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Instance, Reading, Router, Service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import (
+    Instance,
+    Reading,
+    Remote,
+    Router,
+    Service,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.haproxy import HAProxy
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_configmap import K8sConfigMap
@@ -161,11 +167,13 @@ def change_weight(
     if store is not None and token is not None:
         store.record(token, clock.time(), "weight_intended", before=before.weight, weight=weight)
         fenced = writing(store, token, clock)
+    _fence(router, token)
     with fenced:
         started = clock.monotonic()
         commands = router.apply(weight) if before.weight != weight else []
         switch_ms = round((clock.monotonic() - started) * 1000, 1)
         commands += router.persist(weight)
+    _settle(router, weight)
     after = router.read()
     if (after.weight, after.persisted) != (weight, weight):
         raise RouterError(
@@ -234,6 +242,16 @@ def lacking(service: Service, reading: Reading, gaining: Collection[str], min_re
         for colour in gaining
         if reading.ready[colour] < min_ready
     )
+
+
+def _fence(router: Router, token: int | None) -> None:
+    if isinstance(router, Remote):
+        router.fence(token)
+
+
+def _settle(router: Router, weight: int) -> None:
+    if isinstance(router, Remote):
+        router.settle(weight)
 
 
 def _of(service: Service, colour: str) -> str:

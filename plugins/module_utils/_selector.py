@@ -17,7 +17,6 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import selector
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
-    FencedError,
     NotReadyError,
     NotSettledError,
 )
@@ -73,7 +72,7 @@ def switch(
     min_ready: int | None = None,
     accept_rollout: bool = False,
     ready_wait: float = READY_WAIT,
-    settle: float = SETTLE,
+    settle: float | None = SETTLE,
     token: int | None = None,
     check_mode: bool = False,
     clock: Clock = time,
@@ -81,14 +80,15 @@ def switch(
     """Make ``target`` select the colour ``to``, and wait until its endpoints are only that colour's ready pods.
 
     ``min_ready`` pods must be ready, or as many as the other colour has; a rollout must have ended, unless it is
-    accepted. With ``token`` the write is fenced. Times are in seconds. In check mode the server judges a dry run.
+    accepted. With ``token`` the write is fenced. Times are in seconds; None as ``settle`` waits for no endpoints. In
+    check mode the server judges a dry run.
     Returns ``changed``, ``before``, ``after``, ``ready``, ``needed``, ``attempts``, ``requests``, ``switch_ms``,
     ``settle_ms``. Raises ``NotReadyError`` before anything is changed, ``NotSettledError`` after; ``ClusterError``,
     ``FencedError`` and those of ``selector.colour_of``.
     """
     selector.check(target.name, target.selectors)
     began, deadline = cluster.requests, clock.monotonic() + cluster.patience
-    with target.following(cluster, ready_wait + settle + cluster.patience) as following:
+    with target.following(cluster, ready_wait + (settle or 0) + cluster.patience) as following:
         first, attempts, needed = "", 0, 0
         switch_ms = 0.0
         while True:
@@ -96,12 +96,12 @@ def switch(
             service = _read(cluster, target)
             before = selector.colour_of(service, target.selectors)
             first = first or before
-            _check_fence(target, service, token)
+            selector.check_fence(service, token)
             needed = _wait_ready(following, target, before, to, min_ready, accept_rollout, ready_wait)
             if before == to:
                 break
             started = clock.monotonic()
-            operations = selector.swap(service, target.selectors[to], token)
+            operations = selector.fenced(service, selector.swap(service, target.selectors[to]), token)
             try:
                 written = cluster.patch(target.path, operations, dry_run=check_mode)
             except ClusterError as error:
@@ -120,7 +120,7 @@ def switch(
                 )
             clock.sleep(PAUSES[min(attempts, len(PAUSES)) - 1])
         started = clock.monotonic()
-        if not check_mode:
+        if settle is not None and not check_mode:
             _wait_settled(following, target, to, needed, settle)
         ready = following.wait(lambda seen: _ready(target, seen), 0)
     return {
@@ -151,16 +151,6 @@ def _read(cluster: Cluster, target: Target) -> dict[str, Any]:
     if service["metadata"].get("deletionTimestamp"):
         raise ClusterError(f"the Service {target.name} is being deleted, so it was not changed", status=409)
     return service
-
-
-def _check_fence(target: Target, service: Mapping[str, Any], token: int | None) -> None:
-    seen = selector.token_of(service)
-    if token is not None and token < seen:
-        raise FencedError(
-            f"this run (token {token}) has been overtaken by a newer one (token {seen}), which has written the Service "
-            f"{target.name}; nothing was changed. See what that one does with status.yml",
-            {"token": token, "highest": seen},
-        )
 
 
 def _wait_ready(

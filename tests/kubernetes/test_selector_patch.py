@@ -355,6 +355,7 @@ def test_as_a_router_it_reads_applies_and_tells_what_does_not_agree(shop: Shop, 
     reading = router.read()
     assert (reading.weight, reading.persisted, reading.ready) == (0, 0, {"blue": 2, "green": 2})
     assert router.apply(100) == [f"patch service {shop.namespace}/web selector app=shop,version=v2"]
+    router.settle(100)
     assert router.read().weight == 100
     shop.patch(shop.path, {"spec": {"selector": {"version": "v9"}}})
     drifted = router.read()

@@ -17,11 +17,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     AmbiguousSelectorError,
     DriftError,
     EmptySelectorError,
+    FencedError,
     NoSelectorError,
 )
 
 Labels = Mapping[str, str]
 Objects = Sequence[Mapping[str, Any]]
+Operations = list[dict[str, Any]]
 
 TOKEN = "bluegreen.cutover/token"  # noqa: S105 - the name of an annotation
 """The annotation of a Service with the highest token that has written it."""
@@ -160,23 +162,42 @@ def token_of(document: Mapping[str, Any]) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def swap(service: Mapping[str, Any], labels: Labels, token: int | None = None) -> list[dict[str, Any]]:
-    """The JSON patch that puts ``labels`` in the place of the selector that ``service`` has, if it still has it.
+def check_fence(document: Mapping[str, Any], token: int | None) -> None:
+    """Raise ``FencedError`` where a higher token than this run's has written an object."""
+    seen, name = token_of(document), document["metadata"]["name"]
+    if token is not None and token < seen:
+        raise FencedError(
+            f"this run (token {token}) has been overtaken by a newer one (token {seen}), which has written {name}; "
+            "nothing was changed. See what that one does with status.yml",
+            {"token": token, "highest": seen},
+        )
 
-    With a ``token`` the object must not have been written at all since, for another token may be what has changed.
+
+def fenced(document: Mapping[str, Any], operations: Operations, token: int | None) -> Operations:
+    """The JSON patch ``operations`` of an object as the run with ``token`` makes it; without one as it is.
+
+    The object must not have been written at all since it was read, for another token may be what has changed.
     """
-    metadata = service["metadata"]
-    operations: list[dict[str, Any]] = [
+    if token is None:
+        return operations
+    metadata = document["metadata"]
+    annotation = {"op": "add", "path": f"/metadata/annotations/{TOKEN.replace('/', '~1')}", "value": str(token)}
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+        *operations,
+        *([] if metadata.get("annotations") else [{"op": "add", "path": "/metadata/annotations", "value": {}}]),
+        annotation,
+    ]
+
+
+def swap(service: Mapping[str, Any], labels: Labels) -> Operations:
+    """The JSON patch that puts ``labels`` in the place of the selector that ``service`` has, if it still has it."""
+    return [
         # The same name may be another Service by now.
-        {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+        {"op": "test", "path": "/metadata/uid", "value": service["metadata"]["uid"]},
         {"op": "test", "path": "/spec/selector", "value": service["spec"]["selector"]},
         {"op": "replace", "path": "/spec/selector", "value": dict(labels)},
     ]
-    if token is not None:
-        operations[:0] = [{"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}]
-        annotations = {**(metadata.get("annotations") or {}), TOKEN: str(token)}
-        operations.append({"op": "add", "path": "/metadata/annotations", "value": annotations})
-    return operations
 
 
 def told(labels: Labels) -> str:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,17 @@ class Reading:
     in_flight: dict[str, int | None]
     detail: dict[str, Any] = field(default_factory=dict)
     unclear: str = ""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """What a router has, too, that is not on this host: our lock does not hold there, and it follows later."""
+
+    def fence(self, token: int | None) -> None:
+        """From now on let ``apply`` write only what no higher token has written; None is without a fence."""
+
+    def settle(self, weight: int) -> None:
+        """Wait, without the lock, until what ``apply`` has taken is what serves."""
 
 
 class Router(Protocol):

@@ -27,11 +27,24 @@ Document = dict[str, Any]
 
 
 class Connected:
-    """A cluster that is connected to when it is first needed: the plan makes a router only to check its options."""
+    """A cluster that is connected to when it is first needed: the plan makes a router only to check its options.
+
+    ``token`` fences what is written there.
+    """
 
     def __init__(self, kubeconfig: str | None, context: str | None) -> None:
         self._given = (kubeconfig, context)
         self._cluster: Cluster | None = None
+        self.token: int | None = None
+
+    def fence(self, token: int | None) -> None:
+        """Let only what no higher token has written be written from now on."""
+        self.token = token
+
+    def persist(self, weight: int) -> list[str]:
+        """Nothing is left to do: what the API has taken outlives a reboot."""
+        del weight
+        return []
 
     @property
     def cluster(self) -> Cluster:
@@ -48,15 +61,17 @@ def swap(
     *,
     seen: int | None,
     weight: int,
+    token: int | None,
 ) -> Document:
     """Patch the object at ``path`` so that it says ``weight``, provided that it still says what was ``seen``.
 
-    Whoever else writes it meanwhile is read again; ``DriftError`` where that has changed the weight. None as ``seen``
-    is whatever is there. Returns the object as it is then.
+    Whoever else writes it meanwhile is read again; ``DriftError`` where that has changed the weight, ``FencedError``
+    where a higher ``token`` has written. None as ``seen`` is whatever is there. Returns the object as it is then.
     """
     deadline = cluster.clock.monotonic() + cluster.patience
     for number in range(1000):
         document = cluster.call("GET", path)
+        selector.check_fence(document, token)
         now = weight_of(document)
         if now == weight:
             return document
@@ -67,7 +82,7 @@ def swap(
                 {"seen": seen, "now": now, "wanted": weight},
             )
         try:
-            written = cluster.patch(path, operations(document))
+            written = cluster.patch(path, selector.fenced(document, operations(document), token))
         except ClusterError as error:
             if not error.unknown or cluster.clock.monotonic() >= deadline:
                 raise

@@ -83,7 +83,7 @@ class K8sConfigMap(Connected):
         )
 
     def apply(self, weight: int) -> list[str]:
-        """Swap the key, and wait until every endpoint tells the new percentage."""
+        """Swap the key."""
         swap(
             self.cluster,
             self.path,
@@ -91,14 +91,19 @@ class K8sConfigMap(Connected):
             lambda config: shares.to_config(config, self.key, weight),
             seen=self._seen,
             weight=weight,
+            token=self.token,
         )
         self._seen = weight
+        return [f"patch {self.path} {self.key}={weight}"]
+
+    def settle(self, weight: int) -> None:
+        """Wait until every endpoint tells the new percentage."""
         clock = self.cluster.clock
         deadline = clock.monotonic() + SETTLE
         while True:
             told = self.api.tell()
             if told.weight == weight:
-                return [f"patch {self.path} {self.key}={weight}"]
+                return
             if clock.monotonic() >= deadline:
                 raise RouterError(
                     f"{self.service.name}: {self.key} is {weight} in {self.path}, and after {SETTLE:.0f} s the "
@@ -107,8 +112,3 @@ class K8sConfigMap(Connected):
                     {"told": told.said},
                 )
             clock.sleep(PAUSES[-1])
-
-    def persist(self, weight: int) -> list[str]:
-        """Nothing is left to do: what the API has taken outlives a reboot."""
-        del weight
-        return []

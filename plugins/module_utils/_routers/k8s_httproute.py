@@ -61,7 +61,7 @@ class K8sHttpRoute(Connected):
         )
 
     def apply(self, weight: int) -> list[str]:
-        """Swap the weights of all rules, and wait until every gateway says that it has seen that."""
+        """Swap the weights of all rules."""
         swap(
             self.cluster,
             self.path,
@@ -69,12 +69,12 @@ class K8sHttpRoute(Connected):
             lambda route: shares.to_route(route, self.services, weight),
             seen=self._seen,
             weight=weight,
+            token=self.token,
         )
-        wait(self.cluster, self.path, shares.route_problem, SETTLE)
         self._seen = weight
         return [f"patch {self.path} weights {100 - weight}:{weight}"]
 
-    def persist(self, weight: int) -> list[str]:
-        """Nothing is left to do: what the API has taken outlives a reboot."""
+    def settle(self, weight: int) -> None:
+        """Wait until every gateway says that it has seen that."""
         del weight
-        return []
+        wait(self.cluster, self.path, shares.route_problem, SETTLE)

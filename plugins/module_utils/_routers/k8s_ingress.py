@@ -70,14 +70,13 @@ class K8sIngress(Connected):
             lambda canary: shares.to_ingress(canary, weight),
             seen=self._seen,
             weight=weight,
+            token=self.token,
         )
         self._seen = weight
         return [f"patch {self.canary} canary-weight {weight}"]
 
-    def persist(self, weight: int) -> list[str]:
-        """Nothing is left to do: what the API has taken outlives a reboot."""
-        del weight
-        return []
+    def settle(self, weight: int) -> None:
+        """Nothing can be waited for: ingress-nginx does not tell what it applies."""
 
     def _weight(self, canary: Document) -> int:
         return shares.of_ingress(canary, self.cluster.call("GET", self.stable))

@@ -70,18 +70,19 @@ class K8sService(Connected):
         )
 
     def apply(self, weight: int) -> list[str]:
-        """Swap the selector, and wait until its endpoints have followed."""
+        """Swap the selector."""
         if weight not in _COLOURS:
             raise RouterError(
                 f"{self.service.name}: the Service {self.target.name} takes one colour or the other, not {weight} % of "
                 "one. Make steps of 100 only (cutover_steps), or use a router with weights (k8s_httproute, k8s_ingress)"
             )
         # How many must be ready was decided before; here nobody may be sent to nothing.
-        done = switch(self.cluster, self.target, _COLOURS[weight], min_ready=1, accept_rollout=True)
+        done = switch(
+            self.cluster, self.target, _COLOURS[weight], min_ready=1, accept_rollout=True, settle=None, token=self.token
+        )
         chosen = selector.told(done["after"]["selector"])
         return [f"patch service {self.target.namespace}/{self.target.name} selector {chosen}"]
 
-    def persist(self, weight: int) -> list[str]:
-        """Nothing is left to do: what the API has taken outlives a reboot."""
-        del weight
-        return []
+    def settle(self, weight: int) -> None:
+        """Wait until its endpoints are that colour's ready pods, and no others."""
+        switch(self.cluster, self.target, _COLOURS[weight], min_ready=1, accept_rollout=True)

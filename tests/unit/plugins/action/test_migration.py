@@ -14,6 +14,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.bluegreen.cutover.plugins.action import migration
 from ansible_collections.bluegreen.cutover.plugins.action.migration import ActionModule, owner
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _process
 
 DEAD = {**owner(), "pid": 2**22 + 1, "pid_start": 5}
 OPENED = {
@@ -99,8 +100,8 @@ def test_who_runs_it_is_the_parent_of_the_worker() -> None:
 def test_a_user_without_a_name_and_a_system_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_USER", raising=False)
     monkeypatch.setattr(migration.getpass, "getuser", Mock(side_effect=KeyError))
-    monkeypatch.setattr(migration.Path, "read_text", Mock(side_effect=FileNotFoundError))
-    monkeypatch.setattr(migration.Path, "readlink", Mock(side_effect=FileNotFoundError))
+    monkeypatch.setattr(_process.Path, "read_text", Mock(side_effect=FileNotFoundError))
+    monkeypatch.setattr(_process.Path, "readlink", Mock(side_effect=FileNotFoundError))
     me = owner()
     assert me["user"] == str(os.getuid())
     assert (me["boot_id"], me["pid_ns"], me["pid_start"]) == (None, None, None)

@@ -171,6 +171,8 @@ def test_it_is_applied_all_or_nothing(shop: Any, router: K8sService) -> None:
     following(shop)
     with pytest.raises(RouterError, match="one colour or the other, not 50 %"):
         router.apply(50)
+    router.fence(3)
     assert router.apply(100) == ["patch service shop/web selector app=web,version=green"]
+    router.settle(100)
     assert router.persist(100) == []
     assert router.read().weight == 100

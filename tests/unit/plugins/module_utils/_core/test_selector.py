@@ -12,6 +12,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     AmbiguousSelectorError,
     DriftError,
     EmptySelectorError,
+    FencedError,
     NoSelectorError,
 )
 
@@ -151,9 +152,23 @@ def test_a_swap_tests_what_was_read() -> None:
         {"op": "test", "path": "/spec/selector", "value": BLUE},
         {"op": "replace", "path": "/spec/selector", "value": GREEN},
     ]
-    fenced = selector.swap(service(BLUE), GREEN, 12)
-    assert fenced[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
-    assert fenced[-1]["value"] == {selector.TOKEN: "12"}
+
+
+def test_a_fenced_patch_tests_that_nobody_has_written_since() -> None:
+    change = {"op": "add", "path": "/spec/x", "value": 1}
+    annotation = {"op": "add", "path": "/metadata/annotations/bluegreen.cutover~1token", "value": "12"}
+    version = {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
+    found = service(BLUE)
+    assert selector.fenced(found, [change], None) == [change]
+    first = {"op": "add", "path": "/metadata/annotations", "value": {}}
+    assert selector.fenced(found, [change], 12) == [version, change, first, annotation]
+    found["metadata"]["annotations"] = {"a": "b"}
+    assert selector.fenced(found, [change], 12) == [version, change, annotation]
+    found["metadata"]["annotations"] = {selector.TOKEN: "12"}
+    selector.check_fence(found, 12)
+    selector.check_fence(found, None)
+    with pytest.raises(FencedError):
+        selector.check_fence(found, 11)
 
 
 def test_a_token_that_is_none_is_the_lowest() -> None:

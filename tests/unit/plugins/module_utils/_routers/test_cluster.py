@@ -14,6 +14,7 @@ import urllib3
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     DriftError,
+    FencedError,
     RouterError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer as HttpAnswer
@@ -111,14 +112,16 @@ def test_a_route_is_applied_when_its_gateways_have_seen_it(empty: Any, route: K8
     route.read()
     clock.then = [lambda: None, lambda: gateway(empty)]
     assert route.apply(25) == [f"patch {ROUTES}/web weights 75:25"]
+    route.settle(25)
     assert route.persist(25) == []
     assert (route.read().weight, clock.now > 0) == (25, True)
 
 
 def test_a_route_that_no_gateway_takes_is_told(empty: Any, route: K8sHttpRoute, clock: Clock) -> None:
     assert empty
+    route.apply(25)
     with pytest.raises(RouterError, match="after 30 s it is not what serves: the Gateway front has not seen"):
-        route.apply(25)
+        route.settle(25)
     assert clock.now > 25
 
 
@@ -143,7 +146,7 @@ def test_a_change_of_something_else_is_read_and_decided_again(empty: Any, route:
             empty.patch(f"{ROUTES}/web", {"spec": {"rules": [{**rules[0], "name": "main"}]}})
 
     empty.pool.fault = meanwhile
-    clock.then = [lambda: gateway(empty)] * 3
+    assert clock.now == 0
     route.apply(25)
     rule = empty.get(f"{ROUTES}/web")["spec"]["rules"][0]
     assert (rule["name"], [one["weight"] for one in rule["backendRefs"]]) == ("main", [75, 25])
@@ -152,9 +155,20 @@ def test_a_change_of_something_else_is_read_and_decided_again(empty: Any, route:
 def test_a_patch_whose_answer_is_lost_is_looked_for(empty: Any, route: K8sHttpRoute, clock: Clock) -> None:
     answers: list[Exception] = [urllib3.exceptions.ProtocolError("cut")]
     empty.pool.fault = lambda method, _path: answers.pop() if method == "PATCH" and answers else None
-    clock.then = [lambda: None, lambda: gateway(empty)]
     route.apply(25)
+    gateway(empty)
+    assert clock.now > 0
     assert route.read().weight == 25
+
+
+def test_a_run_that_was_overtaken_writes_nothing(empty: Any, route: K8sHttpRoute) -> None:
+    route.fence(8)
+    route.apply(25)
+    annotations = empty.get(f"{ROUTES}/web")["metadata"]["annotations"]
+    assert annotations == {"bluegreen.cutover/token": "8"}
+    route.fence(7)
+    with pytest.raises(FencedError, match="token 7.*overtaken by a newer one .token 8"):
+        route.apply(50)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +246,7 @@ def test_a_config_map_counts_when_the_application_has_taken_it(
     assert (router.read().weight, router.read().persisted) == (0, 0)
     clock.then = [lambda: None, lambda: told.update(v2_traffic_percentage=10)]
     assert router.apply(10) == [f"patch {CONFIGS}/flags V2_TRAFFIC_PERCENTAGE=10"]
+    router.settle(10)
     assert router.persist(10) == []
     assert (router.read().weight, router.read().persisted) == (10, 10)
     assert empty.get(f"{CONFIGS}/flags")["data"] == {"ENABLE_V2": "true", "V2_TRAFFIC_PERCENTAGE": "10"}
@@ -239,8 +254,9 @@ def test_a_config_map_counts_when_the_application_has_taken_it(
 
 def test_an_application_that_does_not_follow_is_told(clock: Clock, flags: tuple[K8sConfigMap, dict[str, Any]]) -> None:
     router, told = flags
+    router.apply(10)
     with pytest.raises(RouterError, match="after 120 s the application does not do so: it tells 0 %"):
-        router.apply(10)
+        router.settle(10)
     assert clock.now >= 119
     told["v2_traffic_percentage"] = "much"
     reading = router.read()
