@@ -246,7 +246,7 @@ def _our_restore() -> float:
     if not began or not ended:
         raise hosts.BenchError(f"no restore is told of in {told!r}")
     for old in _sql(f"SELECT datname FROM pg_database WHERE datname LIKE '{DATABASE}_before_%'").split():  # noqa: S608
-        _sql(f"DROP DATABASE {old}; CHECKPOINT;", timeout=120)
+        _sql(f'DROP DATABASE "{old}"; CHECKPOINT;', timeout=120)
     return round(float(ended.group(1)) - float(began.group(1)), 1)
 
 
