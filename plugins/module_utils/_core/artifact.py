@@ -64,7 +64,8 @@ class Content:
 
     ``count`` is how many rows, keys, files or points it has. ``digest`` does not depend on their order; None where only
     the count can be known. ``at_least`` is for what goes on outside of a snapshot, such as a sequence: a restored one
-    may be ahead, never behind. ``at_most`` is for what goes by itself, such as keys that expire: later there may be fewer.
+    may be ahead, never behind. ``at_most`` is for what goes by itself, such as keys that expire: later there may be
+    fewer.
     """
 
     count: int
