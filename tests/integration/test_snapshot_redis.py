@@ -1,0 +1,483 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys of a real Redis are taken, proven and put back, and no key of another prefix is touched (R-B7, R-E1)."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .conftest import ROOT
+from .data_host import HOST, PASSWORDS, Data
+
+if TYPE_CHECKING:
+    from .conftest import Lab
+
+KEPT = "/var/backups/cutover"
+FOLDER = "/root/taken/data"
+HOSTILE = "it's \"*[a-z]?\n\\:"
+REDIS = {"password_file": f"{PASSWORDS}/redis"}
+PROD = {**REDIS, "prefix": "nextstep:prod:"}
+FEW = "nextstep:[a-z]*:[a-z]*[^0-9]"
+"""All keys of ``fill``, and none that is numbered."""
+REPACK = "(zstd -dcq {{0}} | LC_ALL=C {} | zstd -q > {{0}}.new; mv {{0}}.new {{0}})"
+BULK = 300_000
+"""Keys that take long enough to be disturbed."""
+
+# Another client than the collection's own: commands from standard input, one JSON list a line.
+CLIENT = """
+import json, redis, sys
+server = redis.Redis(password=open('/root/passwords/redis').read().strip(), db=int(sys.argv[1]))
+def plain(one):
+    if isinstance(one, bytes): return one.decode('latin-1')
+    if isinstance(one, dict): return {plain(key): plain(value) for key, value in one.items()}
+    return sorted(map(plain, one)) if isinstance(one, set) else list(map(plain, one)) if isinstance(one, list) else one
+print(json.dumps([plain(server.execute_command(*json.loads(line))) for line in sys.stdin]))
+"""
+# The engine by itself, without the artifact around it.
+ENGINE = """
+import json, resource, sys
+from dataclasses import asdict
+from pathlib import Path
+sys.path.insert(0, '/root/collections')
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import to_contents
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Taken
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.redis import OPTIONS, Redis
+action, folder, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+note = folder.with_suffix('.json')
+told = {}
+try:
+    given = {name: option.get('default') for name, option in OPTIONS.items()}
+    engine = Redis({**given, **options}, lambda what: print(what, file=sys.stderr))
+    if action == 'take':
+        engine.check()
+        folder.mkdir(mode=0o700, parents=True)
+        taken = engine.take(folder)
+        note.write_text(json.dumps(asdict(taken)))
+        told = {'point_in_time': taken.point_in_time}
+    else:
+        document = json.loads(note.read_text())
+        taken = Taken(**{**document, 'contents': to_contents(document['contents'])})
+        if action == 'prove':
+            with engine.scratch(folder, taken) as found:
+                told = {'same': found == taken.contents}
+        elif action == 'written':
+            told = {'written': [asdict(one) for one in engine.written_since(taken)]}
+        else:
+            engine.restore(folder, taken)
+            told = {'same': engine.contents() == taken.contents}
+except CutoverError as error:
+    told = {'error': error.message}
+print(json.dumps({**told, 'peak_mib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+
+class Server(Data):
+    """The lab's Redis."""
+
+    def ask(self, *commands: list[Any], database: int = 0) -> list[Any]:
+        lines = "\n".join(json.dumps(command) for command in commands)
+        told: list[Any] = json.loads(
+            self.run(f"python3 /root/client.py {database} <<'END_OF_FILE'\n{lines}\nEND_OF_FILE")
+        )
+        return told
+
+    def fill(self) -> None:
+        """A key of each type, small and large, under three prefixes, with and without an expiry."""
+        now = int(time.time() * 1000)
+        self.ask(["FLUSHALL"], ["FUNCTION", "FLUSH"], ["CONFIG", "SET", "maxmemory", 0])
+        for prefix in ("nextstep:prod:", "nextstep:dev:", HOSTILE):
+            self.ask(
+                ["SET", f"{prefix}text", "näïve \r\n"],
+                ["SET", f"{prefix}number", 42],
+                ["PFADD", f"{prefix}seen", *range(100)],
+                ["RPUSH", f"{prefix}jobs", *range(50), "x" * 100_000],
+                ["SADD", f"{prefix}ids", *range(20)],
+                ["SADD", f"{prefix}tags", *(f"tag {number} of many" for number in range(9000))],
+                ["ZADD", f"{prefix}rank", 0.1, "a", "inf", "b", -3, "c", 1e300, "d"],
+                ["HSET", f"{prefix}user", "name", "x" * 500, "empty", ""],
+                ["SET", f"{prefix}session", "s", "PXAT", now + 7_200_123],
+                ["XADD", f"{prefix}events", "1-1", "a", "1"],
+                ["XADD", f"{prefix}events", "2-1", "b", ""],
+                ["XGROUP", "CREATE", f"{prefix}events", "workers", "0"],
+                ["XREADGROUP", "GROUP", "workers", "w1", "COUNT", 1, "STREAMS", f"{prefix}events", ">"],
+            )
+
+    def damage(self, prefix: str) -> None:
+        """What a faulty green does."""
+        self.ask(
+            ["DEL", f"{prefix}text"],
+            ["SET", f"{prefix}number", 43],
+            ["RPUSH", f"{prefix}jobs", "one more"],
+            ["SREM", f"{prefix}tags", "tag 7 of many"],
+            ["XACK", f"{prefix}events", "workers", "1-1"],
+            ["PERSIST", f"{prefix}session"],
+            ["SET", f"{prefix}new", "n"],
+        )
+
+    def look(self, database: int = 0, pattern: str = "*") -> dict[str, Any]:
+        """What each key holds, as the server's own digest, and when it expires."""
+        [keys] = self.ask(["KEYS", pattern], database=database)
+        names = [key.encode("latin-1").decode("utf-8") for key in keys]
+        asked = [
+            [command, *more, key] for key in names for command, *more in (("DEBUG", "DIGEST-VALUE"), ("PEXPIRETIME",))
+        ]
+        told = self.ask(*asked, database=database)
+        return {key: (told[2 * index], told[2 * index + 1]) for index, key in enumerate(names)}
+
+    def engine(self, action: str, options: dict[str, Any], folder: str = FOLDER, before: str = "") -> dict[str, Any]:
+        command = f"{before} python3 /root/engine.py {action} {folder} {shlex.quote(json.dumps(options))}"
+        told: dict[str, Any] = json.loads(self.run(command, timeout=120))
+        return told
+
+    def begin(self, action: str, options: dict[str, Any]) -> None:
+        """Start the engine beside the test; ``end`` waits for it."""
+        command = f"exec python3 /root/engine.py {action} {FOLDER} {shlex.quote(json.dumps(options))} > /root/told"
+        self.run(f"systemd-run -q --unit=engine --setenv=HOME=/root -p KillMode=process sh -c {shlex.quote(command)}")
+
+    def kill(self) -> None:
+        """Kill what was begun, and nothing that it has started."""
+        self.run("systemctl kill -s KILL --kill-who=main engine")
+
+    def end(self) -> dict[str, Any]:
+        self.run("while systemctl is-active -q engine; do sleep 0.05; done; systemctl reset-failed -q engine || true")
+        told: dict[str, Any] = json.loads(self.run("cat /root/told") or "{}")
+        return told
+
+    def wait(self, command: str) -> None:
+        """Wait until a shell command succeeds."""
+        self.run(f"for i in $(seq 600); do if {command}; then exit 0; fi; sleep 0.02; done; exit 1")
+
+    def cli(self, arguments: str) -> str:
+        return f"REDISCLI_AUTH=$(cat {PASSWORDS}/redis) redis-cli {arguments}"
+
+
+def under(prefix: str, keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if key.startswith(prefix)}
+
+
+def beside(prefix: str, keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if not key.startswith(prefix)}
+
+
+@pytest.fixture(name="host", scope="module")
+def _host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    lab.command("up")
+    host = Server(lab, tmp_path_factory.mktemp("redis"))
+    host.furnish()
+    host.put("/root/client.py", CLIENT)
+    host.put("/root/engine.py", ENGINE)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        inside = "collections/ansible_collections/bluegreen/cutover/plugins/module_utils"
+        tar.add(ROOT / "plugins/module_utils", inside, filter=lambda one: None if "__pycache__" in one.name else one)
+    subprocess.run(
+        ["ssh", "-F", str(lab.state / "ssh_config"), HOST, "tar -x -C /root"], input=packed.getvalue(), check=True
+    )
+    host.run(
+        "printf 'enable-debug-command local\\nsave \"\"\\n' >> /etc/redis/redis.conf; systemctl restart redis-server"
+    )
+    return host
+
+
+@pytest.fixture(name="server")
+def _server(host: Server) -> Iterator[Server]:
+    host.run(f"rm -rf {KEPT} /root/taken; systemctl start redis-server")
+    host.wait(host.cli("ping | grep -q PONG"))
+    host.fill()
+    yield host
+    # Whatever has happened: no server of our own is left, no key that is being restored, no half artifact.
+    assert host.run("ls -d /tmp/bluegreen-redis-* 2>/dev/null || true") == ""
+    assert host.run("pgrep -f '[r]edis-server.*bluegreen' || true") == ""
+    assert host.ask(["KEYS", "*bluegreen*"]) == [[]]
+    assert host.run(f"ls -d {KEPT}/.partial-* 2>/dev/null || true") == ""
+
+
+def test_a_prefix_comes_back_as_it_was_and_no_other_key_is_touched(server: Server) -> None:
+    before = server.look()
+    snapshot = {"do": "snapshot", "part": "cache", "destination": KEPT, "redis": PROD}
+    planned, took = server.call({**snapshot, "check": True}, snapshot)
+    assert not planned.get("failed"), planned["msg"]
+    assert not took.get("failed"), took["msg"]
+    manifest = took["manifest"]
+    counts = {name: one["count"] for name, one in manifest["contents"].items()}
+    assert counts == {"string": 3, "string, expiring": 1, "list": 1, "set": 2, "zset": 1, "hash": 1, "stream": 1}
+    assert manifest["verified"]
+    assert manifest["point_in_time"]
+    assert server.look() == before
+
+    server.damage("nextstep:prod:")
+    server.ask(["SET", "nextstep:other", "of somebody else"])
+    damaged = server.look()
+    again = {"do": "snapshot_restore", "path": took["artifact"], "redis": PROD}
+    refused, restored, nothing = server.call(again, {**again, "accept_data_loss": True}, again)
+    assert refused["reason"] == "data_loss"
+    assert "7 at least, added, changed or removed (lasting keys)" in refused["msg"]
+    assert restored["changed"], restored
+    assert not nothing["changed"], nothing
+    now = server.look()
+    assert under("nextstep:prod:", now) == under("nextstep:prod:", before)
+    assert beside("nextstep:prod:", now) == beside("nextstep:prod:", damaged)
+    assert server.ask(["XPENDING", "nextstep:prod:events", "workers"])[0]["pending"] == 1
+
+
+def test_a_hostile_prefix_is_only_a_name(server: Server) -> None:
+    options = {**REDIS, "prefix": HOSTILE}
+    before = server.look()
+    assert server.engine("take", options)["point_in_time"]
+    assert server.engine("prove", options)["same"]
+    server.damage(HOSTILE)
+    damaged = server.look()
+    assert server.engine("restore", options)["same"]
+    now = server.look()
+    assert under(HOSTILE, now) == under(HOSTILE, before)
+    assert beside(HOSTILE, now) == beside(HOSTILE, damaged)
+
+
+def test_a_snapshot_only_comes_back_where_it_came_from(server: Server) -> None:
+    server.engine("take", PROD)
+    before = server.look()
+    told = server.engine("restore", {**REDIS, "prefix": "nextstep:dev:"})
+    assert "keys are only put back where they were taken from. Nothing was changed" in told["error"]
+    assert server.look() == before
+
+
+def test_what_has_expired_does_not_come_back(server: Server) -> None:
+    soon = int(time.time() * 1000) + 2500
+    server.ask(*(["SET", f"nextstep:prod:brief:{number}", "b", "PXAT", soon] for number in range(50)))
+    before = beside("nextstep:prod:brief", server.look())
+    server.engine("take", PROD)
+    time.sleep(max(0.0, soon / 1000 + 0.1 - time.time()))
+    # Where it is looked at none of them is missing; where they are used, none is there.
+    assert server.engine("prove", PROD)["same"]
+    assert [one["name"] for one in server.engine("written", PROD).get("written", [])] in ([], ["expiring keys"])
+    server.ask(["SET", "nextstep:prod:brief:1", "written again"])
+    server.engine("restore", PROD)
+    assert server.look() == before
+
+
+def test_a_whole_instance_comes_back_with_its_databases_and_functions(server: Server) -> None:
+    code = "#!lua name=lib\nredis.register_function('f', function(keys, args) return 1 end)"
+    server.ask(["FUNCTION", "LOAD", code])
+    server.ask(["SET", "a", 1], ["HSET", "b", "c", 2], database=3)
+    before = [server.look(database) for database in (0, 3, 5)]
+    snapshot = {"do": "snapshot", "part": "cache", "destination": KEPT, "redis": REDIS}
+    [took] = server.call(snapshot)
+    assert not took.get("failed"), took["msg"]
+    contents = took["manifest"]["contents"]
+    assert (contents["database 3, hash"]["count"], contents["functions"]["count"]) == (1, 1)
+    server.ask(["FUNCTION", "FLUSH"], ["DEL", "nextstep:dev:jobs"], ["SET", "new", 1])
+    server.ask(["SET", "a", 2], database=3)
+    server.ask(["SET", "b", 2], database=5)
+    [restored] = server.call(
+        {"do": "snapshot_restore", "path": took["artifact"], "redis": REDIS, "accept_data_loss": True}
+    )
+    assert restored["changed"], restored
+    assert [server.look(database) for database in (0, 3, 5)] == before
+    assert server.ask(["FCALL", "f", 0]) == [1]
+
+
+def test_an_instance_that_is_written_to_is_of_one_moment(server: Server) -> None:
+    script = "i=0; while :; do echo SET load:$i $i; i=$((i+1)); sleep 0.002; done | " + server.cli("> /dev/null")
+    server.run(f"systemd-run -q --unit=load sh -c {shlex.quote(script)}")
+    try:
+        assert server.engine("take", REDIS)["point_in_time"]
+    finally:
+        server.run("systemctl stop load")
+    proven = server.engine("prove", REDIS)
+    assert proven["same"], proven
+    written = {one["name"]: one["count"] for one in server.engine("written", REDIS)["written"]}
+    assert written["lasting keys"] > 100
+    assert written["the whole server"] > 100
+
+
+def test_a_prefix_that_is_written_to_is_not_of_one_moment(server: Server) -> None:
+    script = "i=0; while :; do echo SET nextstep:dev:load x; sleep 0.002; done | " + server.cli("> /dev/null")
+    server.run(f"systemd-run -q --unit=load sh -c {shlex.quote(script)}")
+    try:
+        assert not server.engine("take", PROD)["point_in_time"]
+    finally:
+        server.run("systemctl stop load")
+    # What others write elsewhere is neither in it nor counted.
+    assert server.engine("prove", PROD)["same"]
+    assert server.engine("written", PROD)["written"] == []
+
+
+def test_a_large_value_is_never_held_whole(server: Server) -> None:
+    server.ask(["FLUSHALL"], ["CONFIG", "SET", "rdbcompression", "no"])
+    many = "for i = 1, 400000 do redis.call('RPUSH', KEYS[1], 'an element of a list that is long, number ' .. i) end"
+    fields = "for i = 1, 200000 do redis.call('HSET', KEYS[1], 'field ' .. i, string.rep(i, 20)) end"
+    server.ask(
+        ["EVAL", many, 1, "nextstep:prod:list"],
+        ["EVAL", fields, 1, "nextstep:prod:hash"],
+        ["EVAL", "redis.call('SET', KEYS[1], string.rep('y', 200000000))", 1, "nextstep:prod:string"],
+        ["EVAL", "redis.call('RPUSH', KEYS[1], string.rep('z', 120000000), 'a')", 1, "nextstep:prod:element"],
+    )
+    before = server.look()
+    peaks = [server.engine(action, PROD)["peak_mib"] for action in ("take", "prove")]
+    server.ask(["LPOP", "nextstep:prod:list"], ["SETRANGE", "nextstep:prod:string", 5, "!"])
+    restored = server.engine("restore", PROD)
+    server.ask(["CONFIG", "SET", "rdbcompression", "yes"])
+    assert restored["same"], restored
+    assert server.look() == before
+    assert max(*peaks, restored["peak_mib"]) < 100
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        ("printf '\\377' | dd of={} bs=1 seek=300 conv=notrunc status=none", "damaged"),
+        ("truncate -s -20 {}", "damaged"),
+        (REPACK.format("head -c -40"), "the file of keys ends in the middle"),
+        (
+            REPACK.format("sed s/nextstep:prod:number/nextstep:test:number/"),
+            "holds b'nextstep:test:number', which does not begin with b'nextstep:prod:'",
+        ),
+        ("rm {}", "cannot be opened"),
+        ("ln -sf /etc/passwd {}", "cannot be opened"),
+        # As a newer server writes it.
+        (REPACK.format("sed 's/\\x0a\\x00/\\x63\\x00/'"), "DUMP payload version or checksum are wrong"),
+    ],
+)
+def test_what_is_spoiled_leaves_everything_as_it_was(server: Server, spoil: str, told: str) -> None:
+    """Beneath the checksums of an artifact, which find it before."""
+    server.engine("take", PROD)
+    server.run(spoil.format(f"{FOLDER}/keys.zst"))
+    server.damage("nextstep:prod:")
+    before = server.look()
+    for action in ("prove", "restore"):
+        answer = server.engine(action, PROD)
+        assert told in answer.get("error", answer), answer
+    assert server.look() == before
+
+
+def test_a_newer_snapshot_is_not_given_to_an_older_server(server: Server) -> None:
+    server.engine("take", PROD)
+    server.run(f'sed -i \'s/"redis": "7.0.15"/"redis": "7.2.4"/\' {FOLDER}.json')
+    server.damage("nextstep:prod:")
+    before = server.look()
+    for action in ("prove", "restore"):
+        assert "was taken from 7.2.4: an older server does not understand" in server.engine(action, PROD)["error"]
+    assert server.look() == before
+
+
+def test_a_server_that_is_not_there_or_refuses_is_told(server: Server) -> None:
+    told = server.engine("take", {**PROD, "port": 6380})
+    assert "Redis at 127.0.0.1:6380 cannot be talked to" in told["error"]
+    assert "NOAUTH" in server.engine("take", {"prefix": "a:"})["error"]
+    server.run("echo wrong > /root/wrong")
+    told = server.engine("take", {"prefix": "a:", "password_file": "/root/wrong"})
+    assert "WRONGPASS" in told["error"]
+    assert "wrong\n" not in told["error"]
+    for flags, said in (("--cluster-enabled yes", "a cluster's keys"), ("--replicaof 127.0.0.1 1", "is a replica of")):
+        start = f"redis-server --port 7000 --save '' --dir /tmp --cluster-config-file n.conf {flags}"
+        server.run(f"systemd-run -q --unit=other {start}")
+        server.wait("redis-cli -p 7000 ping | grep -q PONG")
+        assert said in server.engine("take", {"prefix": "a:", "port": 7000})["error"]
+        server.run("systemctl stop other; rm -f /tmp/n.conf")
+
+
+def test_a_user_who_may_not_is_told_before_anything_is_touched(server: Server) -> None:
+    """And one who may only touch the keys of the prefix is enough."""
+    server.ask(["ACL", "SETUSER", "shop", "reset", "on", ">x", "~nextstep:prod:*", "+@all"])
+    server.run("echo x > /root/shop")
+    options = {"prefix": "nextstep:prod:", "username": "shop", "password_file": "/root/shop"}
+    before = server.look()
+    server.engine("take", options)
+    server.damage("nextstep:prod:")
+    assert server.engine("restore", options)["same"]
+    assert under("nextstep:prod:", server.look()) == under("nextstep:prod:", before)
+    server.damage("nextstep:prod:")
+    damaged = server.look()
+    for command in ("rename", "unlink", "restore", "eval"):
+        server.ask(["ACL", "SETUSER", "shop", "+@all", f"-{command}"])
+        assert command in server.engine("restore", options)["error"].lower()
+        assert server.look() == damaged
+    server.ask(["ACL", "SETUSER", "shop", "+@all", "-dump"])
+    assert "dump" in server.engine("take", options, "/root/taken/other")["error"]
+    server.ask(["ACL", "SETUSER", "shop", "resetkeys", "~nextstep:dev:*", "+@all"])
+    assert "NOPERM" in server.engine("restore", options)["error"].upper()
+    server.ask(["ACL", "DELUSER", "shop"])
+
+
+def test_a_server_without_room_refuses_before_anything_is_touched(server: Server) -> None:
+    server.engine("take", PROD)
+    server.damage("nextstep:prod:")
+    used = int(server.run(server.cli("info memory | sed -n 's/^used_memory:\\([0-9]*\\).*/\\1/p'")))
+    server.ask(["CONFIG", "SET", "maxmemory", used + 100_000])
+    before = server.look()
+    assert "Raise maxmemory" in server.engine("restore", PROD)["error"]
+    assert server.look() == before
+
+
+def test_a_disk_that_is_full_is_told(server: Server) -> None:
+    server.run("mkdir -p /root/small && mount -t tmpfs -o size=64k none /root/small")
+    try:
+        server.ask(["EVAL", "for i = 1, 3000 do redis.call('SET', 'nextstep:prod:' .. i, redis.sha1hex(i)) end", 0])
+        told = server.engine("take", PROD, "/root/small/data")
+        assert "No space left on device" in told["error"]
+    finally:
+        server.run("umount /root/small")
+
+
+def disturbed_reading(server: Server, disturb: Callable[[], Any]) -> dict[str, Any]:
+    server.ask(["DEBUG", "POPULATE", BULK, "nextstep:prod:bulk", 200])
+    server.begin("take", PROD)
+    server.wait(f"test -s {FOLDER}/keys.zst")
+    disturb()
+    return server.end()
+
+
+def test_a_server_that_dies_while_it_is_read_is_told(server: Server) -> None:
+    told = disturbed_reading(server, lambda: server.run("systemctl kill -s KILL redis-server"))
+    assert "cannot be talked to, while reading it: the server ended the connection" in told["error"]
+    assert server.run(f"test -e {FOLDER}.json || echo no").strip() == "no"
+
+
+def test_a_run_that_is_killed_while_it_reads_leaves_the_server_as_it_was(server: Server) -> None:
+    assert disturbed_reading(server, server.kill) == {}
+    assert server.ask(["DBSIZE"])[0] >= BULK
+    assert server.run("pgrep -x zstd || true") == ""
+
+
+def test_a_run_that_is_killed_while_it_proves_leaves_no_server_of_its_own(server: Server) -> None:
+    server.ask(["DEBUG", "POPULATE", BULK, "nextstep:prod:bulk", 200])
+    server.engine("take", PROD)
+    server.begin("prove", PROD)
+    server.wait("pgrep -f '[r]edis-server.*bluegreen' > /dev/null")
+    server.kill()
+    server.wait("! pgrep -f '[r]edis-server.*bluegreen' > /dev/null && ! ls -d /tmp/bluegreen-redis-* 2> /dev/null")
+    server.end()
+
+
+@pytest.mark.parametrize("victim", ["run", "server"])
+def test_what_dies_while_it_restores_leaves_what_was_there_and_it_can_be_done_again(
+    server: Server, victim: str
+) -> None:
+    server.ask(["DEBUG", "POPULATE", BULK, "nextstep:prod:bulk", 200])
+    before = server.ask(["DEBUG", "DIGEST"])
+    server.engine("take", PROD)
+    server.damage("nextstep:prod:")
+    damaged = server.look(pattern=FEW)
+    server.begin("restore", PROD)
+    server.wait(server.cli("dbsize") + f" | awk '{{exit !($1 > {BULK + 20000})}}'")
+    if victim == "run":
+        server.kill()
+    else:
+        # It saves what it has, so that the half restored keys are there when it is back.
+        server.run(server.cli("config set save '3600 1'") + " > /dev/null; systemctl restart redis-server")
+        server.wait(server.cli("ping | grep -q PONG"))
+    told = server.end()
+    assert told == {} or "what was there is as it was" in told["error"]
+    assert server.look(pattern=FEW) == damaged
+    assert server.engine("restore", PROD)["same"]
+    assert server.ask(["DEBUG", "DIGEST"]) == before
