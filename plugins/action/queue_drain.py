@@ -32,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         if self._task.check_mode:
             return {**result, **self._slice(arguments, task_vars)}
         try:
-            timeout = float(arguments.get("timeout", TIMEOUT))
+            timeout = TIMEOUT if arguments.get("timeout") is None else float(arguments["timeout"])
         except (TypeError, ValueError):
             # The module says what is wrong with it.
             return {**result, **self._slice(arguments, task_vars)}

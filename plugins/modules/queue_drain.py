@@ -177,7 +177,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._draining import PROVIDERS, Drain
+from ansible_collections.bluegreen.cutover.plugins.module_utils._queue_drain import PROVIDERS, Drain
 from ansible_collections.bluegreen.cutover.plugins.module_utils._queues import (
     celery,
     rabbitmq,

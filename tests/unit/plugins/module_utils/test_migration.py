@@ -529,3 +529,26 @@ def test_a_progressive_way_back_goes_by_the_shares_below(desk: Desk) -> None:
     back = desk.run(1010, **GATED).roll_back(None, BOB, progressive=True)
     assert [(one["share"], one["weight"], one["settle"]) for one in back["decision"]["steps"]] == [(25, 25, 30)]
     assert token < back["token"]
+
+
+def test_a_freeze_is_for_everybody_else(desk: Desk) -> None:
+    frozen = desk.run(cutover_reason="stocktaking", cutover_freeze={"time": "10m"}).freeze(ALICE)
+    assert (frozen["lease"]["expires"], frozen["lease"]["reason"]) == (1600, "stocktaking")
+    with pytest.raises(LeaseHeldError, match="shop is frozen by alice@ops1"):
+        desk.run(1100).begin(desk.workloads, BOB)
+    assert desk.run(1100).describe(desk.workloads)["lease"]["kind"] == "freeze"
+    with pytest.raises(LeaseHeldError):
+        desk.run(1100).freeze(BOB)
+    begun = desk.run(1100).begin(desk.workloads, {**ALICE, "pid": 9})
+    assert begun["token"] > frozen["lease"]["token"]
+    # A lease of somebody who acts is nothing to thaw.
+    assert desk.run(1100).thaw() == {"changed": False, "lease": None}
+
+
+def test_a_freeze_ends_when_somebody_says_so(desk: Desk) -> None:
+    assert desk.run(check_mode=True).freeze(ALICE)["changed"]
+    assert desk.run().thaw() == {"changed": False, "lease": None}
+    desk.run().freeze(ALICE)
+    assert desk.run(check_mode=True).thaw()["changed"]
+    assert desk.run().thaw()["lease"]["owner"] == ALICE
+    assert desk.run(1001).begin(desk.workloads, BOB)["changed"]

@@ -127,3 +127,34 @@ def test_the_holder_may_write_and_nobody_else() -> None:
 @pytest.mark.parametrize("damage", [{"token": "x"}, {"owner": None}, {"kind": 3}, {"expires": None}])
 def test_a_lease_that_lacks_something_is_none(damage: dict[str, Any]) -> None:
     assert not is_lease({**take(), **damage})
+
+
+def test_a_freeze_keeps_others_away_and_gives_way_to_whoever_froze() -> None:
+    frozen = take(kind="freeze", reason="stocktaking", ttl=3600)
+    with pytest.raises(LeaseHeldError) as caught:
+        take(frozen, owner=BOB, now=NOW + 60)
+    assert caught.value.message == (
+        "shop is frozen by alice@ops1 (pid 4242) since 12:01:10 UTC, because 'stocktaking', for 3540 s more. "
+        "Wait, end that with thaw.yml, or go back with rollback.yml"
+    )
+    # Her next process is another one, and that which froze has ended long ago.
+    again = {**ALICE, "pid": 1}
+    assert take(frozen, owner=again, now=NOW + 60)["kind"] == "cutover"
+    assert take(frozen, owner=again, kind="freeze", now=NOW + 60)["expires"] == NOW + 180
+    assert take(frozen, owner=BOB, now=NOW + 3600)["owner"] == BOB
+
+
+def test_a_freeze_outlives_the_process_that_began_it() -> None:
+    frozen = take(kind="freeze")
+    with pytest.raises(LeaseHeldError):
+        take(frozen, owner=BOB, holder_dead=True)
+    for kind in ("rollback", "guard"):
+        assert take(frozen, owner=BOB, kind=kind)["kind"] == kind
+    # Who acts is not frozen meanwhile, not by herself either.
+    with pytest.raises(LeaseHeldError):
+        take(take(), kind="freeze")
+
+
+def test_an_owner_that_is_not_known_is_nobody() -> None:
+    with pytest.raises(LeaseHeldError):
+        take(take(kind="freeze", owner={}), owner={})

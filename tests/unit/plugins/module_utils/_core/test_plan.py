@@ -459,3 +459,57 @@ def test_parts_of_the_state_have_names_of_their_own_and_snapshots_that_last() ->
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a\n", "A", "'"])
 def test_a_hostile_name_of_a_part_is_refused(name: str) -> None:
     assert "a name of 1…40" in problems(cutover_state=[{**PART, "name": name}])[0]
+
+
+PGBOUNCER = {"database": "shop", "user": "cutover"}
+
+
+def test_writers_are_held_at_the_router_unless_told_otherwise() -> None:
+    assert plan()["freeze"] == {
+        "host": "router",
+        "until": "snapshot",
+        "limit": 30,
+        "wait": 5,
+        "time": 3600,
+        "writers": [],
+    }
+    made = plan(cutover_freeze={"host": "data", "pgbouncer": PGBOUNCER, "time": "2h"})["freeze"]
+    assert (made["host"], made["writers"], made["time"]) == ("data", ["pgbouncer"], 7200)
+    assert made["pgbouncer"] == {"host": "127.0.0.1", "port": 6432, **PGBOUNCER}
+    assert "read_only" not in made
+
+
+def test_writers_are_not_held_for_days() -> None:
+    steps = [{"share": 50, "hold": 600}, {"share": 100}]
+    (found,) = problems(cutover_freeze={"until": "switch", "read_only": {"database": "shop"}}, cutover_steps=steps)
+    assert found == (
+        "cutover_freeze.until is switch, and a step of cutover_steps is held for 600 s: writers would be held as long; "
+        "until: snapshot, or steps without a hold, is needed"
+    )
+    assert plan(cutover_freeze={"until": "switch"}, cutover_steps=steps)["freeze"]["until"] == "switch"
+
+
+def test_queues_are_checked_by_their_provider() -> None:
+    assert plan()["queues"] is None
+    queues = [{"provider": "redis_list", "name": "jo\nbs'", "processing": []}, {"provider": "celery", "name": "celery"}]
+    made = plan(cutover_queues={"queues": queues})["queues"]
+    assert (made["host"], made["timeout"]) == ("router", 300)
+    assert made["queues"][0]["processing"] == []
+    assert made["queues"][1]["priorities"] == [3, 6, 9]
+    (missing,) = problems(cutover_queues={"queues": [{"provider": "redis_list", "name": "jobs"}]})
+    assert missing == (
+        "cutover_queues.queues[0].processing is missing; the keys with what workers are at are needed, or [] where "
+        "they leave no trace of it"
+    )
+    found = problems(cutover_queues={"queues": [{"provider": "kafka"}, {"provider": "rabbitmq", "groups": ["g"]}]})
+    assert found[0] == (
+        "cutover_queues.queues[0].provider is 'kafka'; one of redis_list, redis_stream, celery, rabbitmq is needed"
+    )
+    assert found[1].startswith("cutover_queues.queues[1].groups: there is no such key; known are ca_path, name,")
+    assert found[2:] == ["cutover_queues.queues[1].name is missing; a text is needed"]
+
+
+def test_the_lease_outlives_the_wait_for_queues() -> None:
+    queues = {"timeout": "30m", "queues": [{"provider": "celery", "name": "celery"}]}
+    made = plan(cutover_queues=queues, cutover_freeze={"read_only": {"database": "shop"}, "wait": 7})
+    assert made["lease"]["ttl"] == 1800 + 7 + MARGIN

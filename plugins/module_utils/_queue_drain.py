@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import queues
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues import Depth
 from ansible_collections.bluegreen.cutover.plugins.module_utils._queues import (
     Queue,
@@ -31,14 +30,11 @@ PROVIDERS: dict[str, Callable[[Mapping[str, Any]], Queue]] = {
 
 
 def make_queues(given: Sequence[Mapping[str, Any]]) -> dict[str, Queue]:
-    """The queues by name; two of the same name bear their provider, too."""
+    """The queues by name; of the same name, the next ones bear a number, too."""
     made: dict[str, Queue] = {}
     for options in given:
         queue = PROVIDERS[options["provider"]](options)
-        name = queue.name if queue.name not in made else f"{queue.name} ({options['provider']})"
-        if name in made:
-            raise InputError(f"the queue {queue.name!r} is there twice in cutover_queues; once is enough")
-        made[name] = queue
+        made[queue.name if queue.name not in made else f"{queue.name} ({len(made) + 1})"] = queue
     return made
 
 
