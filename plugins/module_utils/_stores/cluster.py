@@ -71,6 +71,7 @@ class ClusterStore(FileStore):
         self._key = ""
         self._config: dict[str, Any] | None = None
         self._lease: dict[str, Any] | None = None
+        self._lease_known = False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,7 +85,7 @@ class ClusterStore(FileStore):
             return
         self._key = uuid.uuid4().hex
         self._config = self._take()
-        self._lease = None
+        self._lease_known = False
         self._depth = 1
         try:
             yield
@@ -94,9 +95,7 @@ class ClusterStore(FileStore):
 
     def read_lease(self) -> dict[str, Any] | None:
         """The lease, expired or not; None where nobody holds one."""
-        found = self._find(self._lease_path)
-        if self._depth:
-            self._lease = found
+        found = self._found_lease()
         text = ((found or {}).get("metadata", {}).get("annotations") or {}).get(_LEASE)
         if text is None:
             return None
@@ -109,7 +108,7 @@ class ClusterStore(FileStore):
     def write_lease(self, document: dict[str, Any] | None) -> None:
         """Replace the lease; None releases it. The Lease itself stays, and the highest token with it."""
         with self.locked():
-            before = self._lease or self._find(self._lease_path)
+            before = self._found_lease()
             metadata = (before or {}).get("metadata") or {"name": self._name, "labels": _MANAGED}
             annotations = {name: one for name, one in (metadata.get("annotations") or {}).items() if name != _LEASE}
             if document is not None:
@@ -121,6 +120,12 @@ class ClusterStore(FileStore):
                 "spec": _spec(document, ((before or {}).get("spec") or {}).get("leaseTransitions", 0)),
             }
             self._lease = self._put_lease(before, wanted)
+
+    def _found_lease(self) -> dict[str, Any] | None:
+        """As it is; inside the lock as it was read first, or written since."""
+        if not (self._depth and self._lease_known):
+            self._lease, self._lease_known = self._find(self._lease_path), True
+        return self._lease
 
     def write_page(self, name: str, text: str, *, check_mode: bool = False) -> bool:
         """Replace a page for people; return whether it was another one before."""
@@ -278,7 +283,7 @@ class ClusterStore(FileStore):
         return self._swap(config, {**(config.get("data") or {}), _LOCK: json.dumps(mine)})
 
     def _leave(self) -> None:
-        config, self._config, self._lease = self._config or {}, None, None
+        config, self._config = self._config or {}, None
         data = {name: text for name, text in (config.get("data") or {}).items() if name != _LOCK}
         # What cannot be told now is over by itself soon; the error that is on its way is more important.
         with contextlib.suppress(StoreError):
