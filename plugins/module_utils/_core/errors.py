@@ -147,6 +147,18 @@ class HeldError(CutoverError):
     reason = "held"
 
 
+class SlotError(CutoverError):
+    """A shared environment is not this application's now."""
+
+    reason = "slot"
+
+
+class PhraseError(CutoverError):
+    """The words that allow a step were not given, or others."""
+
+    reason = "phrase"
+
+
 class SnapshotError(CutoverError):
     """A snapshot cannot be taken, proven, found whole or restored; what was there is as it was."""
 

@@ -12,7 +12,6 @@ What moves the traffic is fenced where it is written (``_routers/_cluster.py``).
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import uuid
@@ -20,15 +19,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils import _process
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import lease
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _lease_objects, _process
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     FencedError,
     StoreError,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.selector import TOKEN
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import PAUSES, Cluster, path_of
+from ansible_collections.bluegreen.cutover.plugins.module_utils._lease_objects import LeaseObject
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import (
     DamagedError,
     FileStore,
@@ -47,8 +45,6 @@ LIMIT = 900_000
 """Bytes of a journal: a ConfigMap has room for 1 MiB. Of a longer one the oldest closed migrations go."""
 
 _LOCK = "lock.json"
-_LEASE = "bluegreen.cutover/lease"
-_MANAGED = {"app.kubernetes.io/managed-by": "bluegreen.cutover"}
 
 
 class ClusterStore(FileStore):
@@ -65,12 +61,12 @@ class ClusterStore(FileStore):
         self.folder = Path("/namespaces", namespace, "configmaps", name)
         self._configs = path_of("v1", namespace, "configmaps")
         self._config_path = path_of("v1", namespace, "configmaps", name)
-        self._leases = path_of("coordination.k8s.io/v1", namespace, "leases")
-        self._lease_path = path_of("coordination.k8s.io/v1", namespace, "leases", name)
+        self._lease_object = LeaseObject(cluster, namespace, name)
         self._name = name
         self._key = ""
         self._config: dict[str, Any] | None = None
         self._lease: dict[str, Any] | None = None
+        self._lease_known = False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,7 +80,7 @@ class ClusterStore(FileStore):
             return
         self._key = uuid.uuid4().hex
         self._config = self._take()
-        self._lease = None
+        self._lease_known = False
         self._depth = 1
         try:
             yield
@@ -94,33 +90,27 @@ class ClusterStore(FileStore):
 
     def read_lease(self) -> dict[str, Any] | None:
         """The lease, expired or not; None where nobody holds one."""
-        found = self._find(self._lease_path)
-        if self._depth:
-            self._lease = found
-        text = ((found or {}).get("metadata", {}).get("annotations") or {}).get(_LEASE)
-        if text is None:
-            return None
-        with contextlib.suppress(ValueError):
-            document = json.loads(text)
-            if isinstance(document, dict) and lease.is_lease(document):
-                return document
-        raise DamagedError(Path(self._lease_path), f"has an annotation {_LEASE} that is not a lease")
+        try:
+            return _lease_objects.held(self._found_lease())
+        except ValueError as error:
+            raise DamagedError(Path(self._lease_object.path), str(error)) from error
 
     def write_lease(self, document: dict[str, Any] | None) -> None:
         """Replace the lease; None releases it. The Lease itself stays, and the highest token with it."""
         with self.locked():
-            before = self._lease or self._find(self._lease_path)
-            metadata = (before or {}).get("metadata") or {"name": self._name, "labels": _MANAGED}
-            annotations = {name: one for name, one in (metadata.get("annotations") or {}).items() if name != _LEASE}
-            if document is not None:
-                annotations |= {_LEASE: json.dumps(document, sort_keys=True), TOKEN: str(document["token"])}
-            wanted = {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": {**metadata, "annotations": annotations},
-                "spec": _spec(document, ((before or {}).get("spec") or {}).get("leaseTransitions", 0)),
-            }
-            self._lease = self._put_lease(before, wanted)
+            written = self._lease_object.put(self._found_lease(), document)
+            if written is None:
+                raise FencedError(
+                    f"another run of {self.service} has written its lease meanwhile; this one was not written. See "
+                    "status.yml, and run again"
+                )
+            self._lease = written
+
+    def _found_lease(self) -> dict[str, Any] | None:
+        """As it is; inside the lock as it was read first, or written since."""
+        if not (self._depth and self._lease_known):
+            self._lease, self._lease_known = self._lease_object.find(), True
+        return self._lease
 
     def write_page(self, name: str, text: str, *, check_mode: bool = False) -> bool:
         """Replace a page for people; return whether it was another one before."""
@@ -131,7 +121,7 @@ class ClusterStore(FileStore):
 
     def set_aside(self, path: Path) -> Path:
         """Keep what is damaged under a name that nothing had; call it inside ``locked()``."""
-        if str(path) == self._lease_path:
+        if str(path) == self._lease_object.path:
             self.write_lease(None)
             return path
         data = self._data() or {}
@@ -264,7 +254,7 @@ class ClusterStore(FileStore):
         document = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": self._name, "labels": _MANAGED},
+            "metadata": {"name": self._name, "labels": _lease_objects.LABELS},
             "data": {_LOCK: json.dumps(mine)},
         }
         try:
@@ -278,7 +268,7 @@ class ClusterStore(FileStore):
         return self._swap(config, {**(config.get("data") or {}), _LOCK: json.dumps(mine)})
 
     def _leave(self) -> None:
-        config, self._config, self._lease = self._config or {}, None, None
+        config, self._config = self._config or {}, None
         data = {name: text for name, text in (config.get("data") or {}).items() if name != _LOCK}
         # What cannot be told now is over by itself soon; the error that is on its way is more important.
         with contextlib.suppress(StoreError):
@@ -287,24 +277,6 @@ class ClusterStore(FileStore):
                 if _lock(found).get("key") == self._key:
                     left = {name: text for name, text in found["data"].items() if name != _LOCK}
                     self._swap(found, left)
-
-    def _put_lease(self, before: dict[str, Any] | None, wanted: dict[str, Any]) -> dict[str, Any]:
-        method, path = ("POST", self._leases) if before is None else ("PUT", self._lease_path)
-        try:
-            return self.cluster.call(method, path, wanted)
-        except ClusterError as error:
-            if error.status == 409:
-                raise FencedError(
-                    f"another run of {self.service} has written its lease meanwhile; this one was not written. See "
-                    "status.yml, and run again",
-                    error.evidence,
-                ) from error
-            if not error.unknown:
-                raise
-        found = self._find(self._lease_path)
-        if found is None or found["metadata"].get("annotations") != wanted["metadata"]["annotations"]:
-            raise StoreError(f"{self._lease_path} could not be written: the cluster did not answer. Run again")
-        return found
 
 
 def _lock(config: dict[str, Any] | None) -> dict[str, Any]:
@@ -319,20 +291,3 @@ def _lock(config: dict[str, Any] | None) -> dict[str, Any]:
 
 def _told(lock: Mapping[str, Any]) -> str:
     return f"{lock['host']} (pid {lock['pid']})" if lock else "nobody"
-
-
-def _spec(document: dict[str, Any] | None, transitions: int) -> dict[str, Any]:
-    """What tools show of a Lease."""
-    if document is None:
-        return {"leaseTransitions": transitions}
-    return {
-        "holderIdentity": lease.describe(document["owner"]),
-        "leaseDurationSeconds": max(1, int(document["ttl"])),
-        "acquireTime": _micro(document["since"]),
-        "renewTime": _micro(document["expires"] - document["ttl"]),
-        "leaseTransitions": transitions + 1,
-    }
-
-
-def _micro(at: float) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

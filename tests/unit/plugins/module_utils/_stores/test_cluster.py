@@ -246,7 +246,7 @@ def test_a_cluster_that_cannot_write_is_told(empty: Any, store: ClusterStore) ->
 
 
 def test_a_lease_that_cannot_be_written_is_told(empty: Any, store: ClusterStore) -> None:
-    for code, error in ((500, StoreError), (403, ClusterError)):
+    for code, error in ((500, FencedError), (403, ClusterError)):
         empty.pool.fault = lambda method, path, code=code: (
             Answer(code, b"{}") if path.endswith("/leases") and method == "POST" else None
         )
