@@ -116,7 +116,8 @@ def test_all_of_a_database_with_a_hostile_name_is_proven_and_comes_back(data: Po
     contents = manifest["contents"]
     assert contents == in_database["manifest"]["contents"]
     assert contents["table app.items"]["count"] == 3000
-    assert contents["sequence app.down"] == {"count": 2, "digest": None, "at_least": True}
+    assert contents["sequence app.down"]["count"] == 2
+    assert contents["sequence app.down"]["at_least"] is True
     assert contents["large objects"]["count"] == 52
     assert {"indexes", "constraints", "functions", "policies", "extensions", "materialized views"} < set(contents)
     assert manifest["versions"]["pg_dump"].startswith("15.")

@@ -13,7 +13,6 @@ import fcntl
 import os
 import pwd
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -99,11 +98,11 @@ def require_space(path: Path, need: int, purpose: str, remedy: str) -> None:
 def cluster(tools: Tools, account: str | None, directory: str, size: int, progress: Progress) -> Iterator[Server]:
     """A running server with no databases, for ``size`` bytes of them."""
     base = Path(directory)
-    remove_forgotten(base)
+    runner = _runner(account)
+    remove_forgotten(base, runner)
     require_space(
         base, size + BESIDE, "Restoring into a scratch server", "Free some, or name another in scratch_directory."
     )
-    runner = _runner(account)
     with _folder(base) as folder, lent(folder, runner):
         start = time.monotonic()
         nobody = Server(None, PORT, USER, account=runner)
@@ -153,8 +152,9 @@ def _folder(base: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def remove_forgotten(base: Path) -> None:
-    """Remove what killed runs left; only what has our name, is locked by nobody and is no link."""
+def remove_forgotten(base: Path, runner: str | None) -> None:
+    """Remove what killed runs left; only what has our name, is ours or ``runner``'s, and is locked by nobody."""
+    owners = {os.geteuid()} | ({pwd.getpwnam(runner).pw_uid} if runner else set())
     for path in base.glob(f"{PREFIX}*"):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -162,7 +162,7 @@ def remove_forgotten(base: Path) -> None:
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o700:
+            if os.fstat(descriptor).st_uid in owners:
                 shutil.rmtree(path, ignore_errors=True)
         except BlockingIOError:
             continue

@@ -117,7 +117,10 @@ class PostgreSQL:
             options.get("ca_cert"),
             account_of(host, user, password),
         )
-        self._jobs = int(options.get("jobs") or min(JOBS, os.cpu_count() or 1))
+        jobs = options.get("jobs")
+        self._jobs = min(JOBS, os.cpu_count() or 1) if jobs is None else int(jobs)
+        if self._jobs < 1:
+            raise SnapshotError(f"jobs is {jobs}; at least one session is needed.")
         self._tools_folder = options.get("tools")
         self._scratch = options.get("scratch")
         self._scratch_directory = str(options.get("scratch_directory") or scratching.DIRECTORY)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 from collections.abc import Sequence
@@ -248,6 +249,42 @@ def test_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
         _postgresql_scratch.require_space(Path("/data"), 2**21, "Restoring", "Free some.")
 
 
+def test_what_killed_runs_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("bluegreen-scratch-dead", "bluegreen-scratch-alive", "somebody-elses"):
+        (tmp_path / name).mkdir(mode=0o700)
+        (tmp_path / name / "file").touch()
+    (tmp_path / "bluegreen-scratch-link").symlink_to(tmp_path / "somebody-elses")
+    alive = os.open(tmp_path / "bluegreen-scratch-alive", os.O_RDONLY)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        _postgresql_scratch.remove_forgotten(tmp_path, None)
+    finally:
+        os.close(alive)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["bluegreen-scratch-alive", "bluegreen-scratch-link", "somebody-elses"]
+    assert (tmp_path / "somebody-elses" / "file").exists()
+
+
+def test_folder_of_a_scratch_server_is_gone_afterwards(tmp_path: Path) -> None:
+    with _postgresql_scratch._folder(tmp_path) as folder:
+        (folder / "file").touch()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        _postgresql_scratch.remove_forgotten(tmp_path, None)
+        assert folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_path_that_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    base = tmp_path / ("x" * 100)
+    base.mkdir()
+    with (
+        pytest.raises(SnapshotError, match="is too long a path for a socket. Name a shorter one in scratch_directory"),
+        _postgresql_scratch._folder(base),
+    ):
+        pass
+    assert list(base.iterdir()) == []
+
+
 def _mark(**more: Any) -> dict[str, Any]:
     tables = {"table a": [1, 10, 100], "table b": [2, 20, 5], "large objects": [2613, 30, 0]}
     given = {"system": "1", "database": 5, "wal": 1000, "statistics_since": "x", "counting": True, "tables": tables}
@@ -335,6 +372,12 @@ def test_without_psycopg2_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(postgresql, "HAS_PSYCOPG2", False)
     with pytest.raises(SnapshotError, match="psycopg2"):
         postgresql.PostgreSQL({"database": "shop", "user": "postgres", "port": 5432}, print)
+
+
+def test_no_session_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "HAS_PSYCOPG2", True)
+    with pytest.raises(SnapshotError, match="jobs is 0; at least one session is needed"):
+        postgresql.PostgreSQL({"database": "shop", "user": "shop", "port": 5432, "jobs": 0}, print)
 
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
