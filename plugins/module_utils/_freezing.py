@@ -81,13 +81,13 @@ class Freezer:
         moment: Callable[[], Moment] = _guarding.moment,
         run: Run = run_command,
         units: str = UNITS,
-        providers: Mapping[str, Callable[[Mapping[str, Any]], Writers]] = PROVIDERS,
+        providers: Mapping[str, Callable[[Mapping[str, Any]], Writers]] | None = None,
     ) -> None:
         self.store = store
         self.moment = moment
         self.run = run
         self.units = units
-        self.providers = providers
+        self.providers = providers or PROVIDERS
 
     def freeze(
         self,

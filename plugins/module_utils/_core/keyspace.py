@@ -145,12 +145,12 @@ def elements(kind: int, parts: Iterable[bytes]) -> Iterator[bytes]:
         for part in each:
             yield element((part,))
     elif kind == HASH:
-        for field in each:
-            yield element((field, next(each)))
+        for field, value in zip(each, each):
+            yield element((field, value))
     else:
-        for member in each:
+        for member, score in zip(each, each):
             # Servers write the same number in different ways.
-            yield element((member, _SCORE.pack(float(next(each)))))
+            yield element((member, _SCORE.pack(float(score))))
 
 
 def digest(kind: int, expires_ms: int, key: bytes, elements: Iterable[bytes]) -> int:

@@ -159,6 +159,7 @@ def own_server(databases: int, alive: Alive, rdb: Path | None = None) -> Iterato
         (folder / "conf").write_text(_CONFIGURATION.format(folder=folder, databases=databases), encoding="utf-8")
         if rdb:
             alive("unpacking its RDB file")
+            # pylint: disable-next=contextmanager-generator-missing-cleanup  # it has a finally
             with unpacked(rdb) as stream, new_file(folder / "dump.rdb") as file:
                 shutil.copyfileobj(stream, file, PIECE)
         keeper.stdin.write(b"start\n")  # type: ignore[union-attr]

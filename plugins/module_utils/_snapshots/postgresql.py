@@ -207,7 +207,7 @@ class PostgreSQL:
     def restore(self, folder: Path, taken: Taken) -> None:
         properties = described(folder / PROPERTIES)
         looking = explained(f"Looking at {self._server.name}")
-        with closing(connect(self._server, maintenance(self._database))) as session, looking:
+        with looking, closing(connect(self._server, maintenance(self._database))) as session:
             tools = self._tools_of(session)
             self._require_needs(session, properties, taken, tools)
         with Restored(self._server, tools, properties, self._jobs, self._progress) as restored:

@@ -146,6 +146,7 @@ class Redis:
                 contents = self._contents(self._read(copy), _functions(copy))
             else:
                 keys, tally = Keys(copy, 0, self._prefix, self._alive), Tally()
+                # pylint: disable-next=contextmanager-generator-missing-cleanup  # it has a finally
                 with unpacked(folder / KEYS) as stream:
                     keys.load(stream)
                 keys.read(tally, later_ms=LATER_MS)
