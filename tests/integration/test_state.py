@@ -44,7 +44,8 @@ set -e
 cd {UPLOADS}; echo bad >a/1; rm a/2; echo more >b; chmod 600 a/3
 cd {CODE}; echo two >code.py; git commit -qam two
 """
-ITEMS = "SELECT count(*), sum(hashtextextended(ROW(items.*)::text, 0)) FROM items"
+# The columns by name, as the engine takes them: a restore may put them in another order.
+ITEMS = "SELECT count(*), sum(hashtextextended(ROW(colour, created, id, name)::text, 0)) FROM items"
 
 
 class Site:
@@ -136,9 +137,8 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     admin = {"database": "shop", "user": "lab", "password_file": f"{PASSWORDS}/lab"}
     settings = {
         "cutover_artifacts": site.encryption,
-        "cutover_freeze": {"host": "data", "pgbouncer": admin, "limit": 60},
+        "cutover_freeze": {"host": "data", "pgbouncer": admin, "limit": 50},
         "cutover_queues": {"host": "data", "timeout": 30, "queues": [queue]},
-        "cutover_drain": {"timeout": 60},
     }
     files_before, _items = site.look()
     front = f"http://{site.lab.address('router')}:8080"
