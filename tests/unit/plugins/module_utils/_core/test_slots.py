@@ -41,7 +41,7 @@ def spans(given: list[dict[str, Any]], day: str, zone: str = BERLIN) -> list[tup
         ([{**MORNING, "days": ["mon", "someday"]}], "days has someday"),
         (
             [MORNING, {"from": "11:00", "to": "13:00", "days": ["fri"]}],
-            "09:00 to 12:00 daily and 11:00 to 13:00 fri overlap",
+            "12:00 daily and 11:00 to 13:00 fri overlap",
         ),
     ],
 )
