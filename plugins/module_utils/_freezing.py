@@ -126,9 +126,8 @@ class Freezer:
             self.store.fence(token, self.moment().wall)
             hold = freeze.begin(self.store.service, token, kept, wait=wait, limit=limit, now=self.moment())
             self.store.write_freeze(hold)
-            self._install(wait + limit)
         try:
-            self._start()
+            self._start(wait + limit)
             with self.store.locked():
                 self._must_be_ours(token)
                 # What came before kept nobody waiting.
@@ -241,8 +240,10 @@ class Freezer:
         _guard_service.write_file(Path(self.units, service), _SERVICE.format(**words).encode())
         _guard_service.write_file(Path(self.units, timer), _TIMER.format(**words).encode())
 
-    def _start(self) -> None:
+    def _start(self, seconds: float) -> None:
         """Start the timer, and see that the program which it will start works."""
+        with self.store.locked():
+            self._install(seconds)
         timer, _service = unit_names(self.store.service)
         for argv, good in (
             (["systemctl", "enable", "--quiet", timer], 0),

@@ -126,7 +126,7 @@ def test_all_are_held_and_let_go_the_other_way_round(host: Host) -> None:
 
 def test_what_comes_before_anybody_is_held_does_not_count(host: Host) -> None:
     started = host.freezer._start
-    host.freezer._start = lambda: (host.later(1), started())[1]  # type: ignore[method-assign]
+    host.freezer._start = lambda seconds: (host.later(1), started(seconds))[1]  # type: ignore[method-assign]
     host.freeze()
     host.later(3)
     assert host.freezer.thaw(5)["held"] == 3.0
@@ -171,6 +171,17 @@ def test_without_a_timer_that_works_nobody_is_held(host: Host, command: str) -> 
     word = host.freezer._command()[0] if command == "python" else command
     host.statuses[word] = 3
     with pytest.raises(FreezeError, match="ended with status 3: told. Nobody is held without a timer"):
+        host.freeze()
+    assert "hold first" not in host.events
+    assert host.is_clean()
+
+
+def test_a_full_disk_holds_nobody(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, _content: bytes) -> Path:
+        raise StoreError(f"{path}: No space left on device")
+
+    monkeypatch.setattr(_guard_service, "write_file", full)
+    with pytest.raises(StoreError, match="No space left"):
         host.freeze()
     assert "hold first" not in host.events
     assert host.is_clean()
