@@ -95,8 +95,10 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
                     yield stream
                     whole = not stream.read(1)
                 except SnapshotError as error:
-                    if zstd.wait(_SILENCE):
-                        raise _failed(f"{path} is damaged", "zstd", zstd, said) from error
+                    # Where that is because zstd has ended, it says why; otherwise it waits to be read.
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        if zstd.wait(_TICK):
+                            raise _failed(f"{path} is damaged", "zstd", zstd, said) from error
                     raise
             if not whole:
                 raise SnapshotError(f"{path} goes on behind its end")

@@ -69,7 +69,8 @@ _NAMING = "giving the restored keys their names; some may have theirs, so restor
 _ADVICE = {
     "NOAUTH": "Give redis.password_file",
     "WRONGPASS": "See redis.username and redis.password_file",
-    "NOPERM": "Give this user (redis.username) what is named there",
+    "NOPERM": "Give this user (redis.username) the keys ~<prefix>*; to take a snapshot +@connection +@read +@scripting "
+    "+info +multi +exec, and to restore one +restore +rename +unlink +pexpireat, too",
     "OOM": "Give the server more memory (maxmemory)",
     "LOADING": "Wait until it has loaded its data",
     "UNKNOWNTYPE": "Only what a server without modules can hold can be compared, so only that is taken",
@@ -256,7 +257,8 @@ class Redis:
         try:
             yield
         except RefusedError as refused:
-            advice = _ADVICE.get(refused.code, "See the server's log")
+            known = "NOPERM" if "can't run this command" in str(refused) else refused.code
+            advice = _ADVICE.get(known, "See the server's log")
             raise SnapshotError(f"{where} answered, while {doing}: {refused}. {advice}") from refused
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
