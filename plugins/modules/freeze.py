@@ -152,7 +152,7 @@ seen:
       returned: when O(read_only) is held
   sample: {pgbouncer: {}, read_only: {remaining: [], overrides: []}}
 held:
-  description: Seconds from when the first was held until the last was let go; the longest that any client has waited.
+  description: Seconds from when the first was held until the last was let go.
   returned: when O(state=thawed)
   type: float
   sample: 1.214
