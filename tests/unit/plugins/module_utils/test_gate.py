@@ -206,10 +206,10 @@ def failing(since: float) -> dict[str, dict[str, Counter]]:
 
 
 def test_what_happens_after_the_end_of_a_window_is_judged_before_it_passes() -> None:
-    """Nobody came at its end: an hour later green is bad, for the last ten minutes of five hours."""
-    source = Source(failing(START + 18000))
+    """Nobody came at its end: half an hour later green is bad, for the last ten minutes."""
+    source = Source(failing(START + 5400))
     state = make(source, ERRORS, window=3600).run(0).state
-    source.time += 18600
+    source.time += 6000
     result = make(source, ERRORS, window=3600, state=json.loads(json.dumps(state))).run(0)
     assert (result.verdict.verdict, result.left) == ("fail", 0)
 
@@ -230,11 +230,11 @@ def test_time_of_which_nothing_is_known_is_told() -> None:
     assert as_result(result)["missing"] == pytest.approx(7200, abs=60)
 
 
-@pytest.mark.parametrize("most", [300, 120])
+@pytest.mark.parametrize("most", [300, 150])
 def test_where_an_hour_is_too_much_it_is_asked_for_less_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also before the window, for blue's history; the next run does not try an hour again."""
     monkeypatch.setattr(_gate, "CHUNK", 900.0)
-    source = Source({**failing(START + 6000), "m{}": HEALTHY["m{}"]}, {"up": [lambda _t: 1.0]})
+    source = Source({**failing(START + 3000), "m{}": HEALTHY["m{}"]}, {"up": [lambda _t: 1.0]})
     query, query_range = source.query, source.query_range
     refused: list[float] = []
 
@@ -254,16 +254,16 @@ def test_where_an_hour_is_too_much_it_is_asked_for_less_at_a_time(most: int, mon
 
     source.query, source.query_range = asked, ranged  # type: ignore[method-assign]
     criteria = ({**ERRORS, "baseline": "m"}, VALUE)
-    first = make(source, *criteria, window=4000, history=900).run(0)
+    first = make(source, *criteria, window=2000, history=900).run(0)
     assert (first.verdict.verdict, first.verdict.reason) == ("open", "window")
     assert refused != []
     refused.clear()
-    source.time += 3000
-    second = make(source, *criteria, window=4000, state=json.loads(json.dumps(first.state))).run(0)
-    assert second.readings[0].n == pytest.approx(300_000, rel=0.02)
+    source.time += 1500
+    second = make(source, *criteria, window=2000, state=json.loads(json.dumps(first.state))).run(0)
+    assert second.readings[0].n == pytest.approx(150_000, rel=0.03)
     assert refused == []
-    source.time += 3200
-    assert make(source, *criteria, window=4000, state=second.state).run(0).verdict.verdict == "fail"
+    source.time += 1600
+    assert make(source, *criteria, window=2000, state=second.state).run(0).verdict.verdict == "fail"
 
 
 def test_what_is_too_much_in_the_smallest_piece_is_unknown() -> None:
