@@ -11,6 +11,6 @@ readonly top=$PWD
 "$top/.venv/bin/mypy" --package ansible_collections.bluegreen.cutover.plugins
 for root in scripts bench lab lab/service; do
     # lab/service is what runs on the lab's hosts, a root of its own.
-    # bench imports the load generator of lab.
-    [ ! -d $root ] || (cd $root && MYPYPATH=.:$top/lab "$top/.venv/bin/mypy" --config-file "$top/pyproject.toml" --exclude '^service/' .)
+    # bench imports the load generator of lab, and the API server of the tests.
+    [ ! -d $root ] || (cd $root && MYPYPATH=.:$top/lab:$top/tests/kubernetes "$top/.venv/bin/mypy" --config-file "$top/pyproject.toml" --exclude '^service/' .)
 done

@@ -133,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.flush()
         with contextlib.suppress(OSError, urllib3.exceptions.HTTPError):
@@ -141,7 +142,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
             self.wfile.write(b"0\r\n\r\n")
         answer.close()
-        self.close_connection = True
 
     def _cut(self) -> None:
         self.close_connection = True

@@ -59,6 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.flush()
         with contextlib.suppress(OSError):
@@ -72,7 +73,6 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
                     self.wfile.flush()
             self.wfile.write(b"0\r\n\r\n")
-        self.close_connection = True
 
     def _is_gone(self) -> bool:
         """Has the client hung up? It sends nothing while it watches."""

@@ -46,14 +46,14 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
     assert artifact.parse(artifact.render(manifest())) == manifest()
 
 
-def test_every_flipped_bit_of_a_manifest_is_found() -> None:
+@pytest.mark.parametrize("bit", [0x01, 0x20, 0x80])
+def test_a_flipped_bit_of_a_manifest_is_found_wherever_it_is(bit: int) -> None:
     raw = artifact.render({**manifest(), "source": {}, "contents": {}, "files": {}})
     for place in range(len(raw)):
-        for bit in (0x01, 0x20, 0x80):
-            changed = bytearray(raw)
-            changed[place] ^= bit
-            with pytest.raises(SnapshotError, match="is not a manifest|was changed after"):
-                artifact.parse(bytes(changed))
+        changed = bytearray(raw)
+        changed[place] ^= bit
+        with pytest.raises(SnapshotError, match="is not a manifest|was changed after"):
+            artifact.parse(bytes(changed))
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b"null", b'{"manifest": 1}', b'{"manifest": {', b"\xff"])

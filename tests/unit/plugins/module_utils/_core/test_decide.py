@@ -574,7 +574,7 @@ def test_whatever_runs_die_in_holds_each_hold_is_kept_and_none_is_a_dead_end(see
     def over() -> bool:
         return chance.random() < 0.5
 
-    for _attempt in range(8):
+    for _attempt in range(6):
         steps = chance.choice(
             (
                 lambda: world.cutover(plan, over=over),

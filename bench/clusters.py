@@ -1,0 +1,125 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Service switched by its selector: k8s_selector_patch beside kubernetes.core.k8s, one task and up to 50 of them.
+
+Runs against the API server that tests/kubernetes runs against (docs/kubernetes.md), which is named in what it prints.
+The peer patches the selector and checks nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "kubernetes"))
+
+from cluster import starting  # noqa: E402 - where it is, is only known now
+from cluster.client import Client  # noqa: E402
+
+COLOURS = {"blue": {"app": "shop", "version": "v1"}, "green": {"app": "shop", "version": "v2"}}
+PODS = 2
+SIZES = (1, 10, 25, 50)
+
+
+def make(admin: Client, number: int) -> list[str]:
+    """So many namespaces, each with a Service and both colours of an application, all ready."""
+    names = [f"bench-{os.getpid()}-{one}" for one in range(number)]
+    for name in names:
+        admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        for colour, labels in COLOURS.items():
+            template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": "app:1"}]}}
+            spec = {"replicas": PODS, "selector": {"matchLabels": labels}, "template": template}
+            path = f"/apis/apps/v1/namespaces/{name}/deployments"
+            admin.call("POST", path, {"metadata": {"name": colour}, "spec": spec})
+        spec = {"selector": COLOURS["blue"], "ports": [{"port": 80}]}
+        admin.call("POST", f"/api/v1/namespaces/{name}/services", {"metadata": {"name": "web"}, "spec": spec})
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = admin.call("GET", "/apis/apps/v1/deployments")["items"]
+        mine = [one for one in found if one["metadata"]["namespace"] in names]
+        if all((one.get("status") or {}).get("readyReplicas") == PODS for one in mine):
+            return names
+        time.sleep(0.2)
+    raise SystemExit("the pods of the bench are not ready after 120 s")
+
+
+def task(name: str, kubeconfig: Path, namespaces: list[str], to: str) -> dict[str, Any]:
+    """One task that switches the Service of each namespace."""
+    common = {"kubeconfig": str(kubeconfig), "namespace": "{{ item }}", "name": "web"}
+    if name == "k8s_selector_patch":
+        action = {"bluegreen.cutover.k8s_selector_patch": {**common, "selectors": COLOURS, "to": to}}
+    else:
+        definition = {"spec": {"selector": {"version": COLOURS[to]["version"]}}}
+        kind = {"state": "patched", "api_version": "v1", "kind": "Service", "definition": definition}
+        action = {"kubernetes.core.k8s": {**common, **kind}}
+    return {**action, "loop": namespaces, "loop_control": {"label": ""}}
+
+
+def play(scratch: Path, one: dict[str, Any]) -> tuple[float, float]:
+    """Seconds of one play with that task, and the most memory of one of its processes in MB."""
+    book = scratch / "play.json"
+    hosts = {"hosts": "localhost", "connection": "local", "gather_facts": False}
+    variables = {"ansible_python_interpreter": sys.executable}
+    book.write_text(json.dumps([{**hosts, "vars": variables, "tasks": [one]}]))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", "localhost,", str(book)]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    began = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    seconds = time.monotonic() - began
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def measure(kubeconfig: Path, scratch: Path, runs: int) -> dict[str, Any]:
+    admin = Client(kubeconfig)
+    namespaces = make(admin, max(SIZES))
+    try:
+        colours = ["green", "blue"] * (runs * len(SIZES))
+        times: dict[str, list[float]] = {"k8s_selector_patch": [], "kubernetes.core.k8s": []}
+        for number in range(runs):
+            # Each begins every other time: what warms up helps both.
+            for name in list(times)[:: 1 if number % 2 else -1]:
+                times[name].append(play(scratch, task(name, kubeconfig, namespaces[:1], colours.pop(0)))[0])
+        growth = []
+        for size in SIZES:
+            seconds, memory = play(scratch, task("k8s_selector_patch", kubeconfig, namespaces[:size], colours.pop(0)))
+            growth.append({"services": size, "seconds": round(seconds, 2), "peak_mb": round(memory)})
+        slope = (growth[-1]["seconds"] - growth[0]["seconds"]) / (growth[-1]["services"] - growth[0]["services"])
+        medians = {name: round(statistics.median(one), 2) for name, one in times.items()}
+        return {
+            "one_task_seconds": medians,
+            "ratio": round(medians["k8s_selector_patch"] / medians["kubernetes.core.k8s"], 2),
+            "runs": runs,
+            "growth": growth,
+            "seconds_per_service": round(slope, 3),
+        }
+    finally:
+        for name in namespaces:
+            admin.gone(f"/api/v1/namespaces/{name}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="plays of one task for each (default: %(default)s)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        found = stack.enter_context(starting.cluster(Path(folder)))
+        result = measure(found.kubeconfig, Path(folder), given.runs)
+    print(json.dumps({"server": found.told, **result}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
