@@ -43,9 +43,9 @@ def main() -> None:
     if sys.argv[1] == "fill":
         fill(server, int(sys.argv[2]))
         return
+    dumped = {"pipeline": pipeline, "lua": lua}[sys.argv[1]](server)
     with open(sys.argv[2], "wb") as file:
-        for key, left, payload in {"pipeline": pipeline, "lua": lua}[sys.argv[1]](server):
-            file.write(HEAD.pack(left, len(key), len(payload)) + key + payload)
+        file.writelines(HEAD.pack(left, len(key), len(payload)) + key + payload for key, left, payload in dumped)
         file.flush()
         os.fsync(file.fileno())
 
@@ -60,7 +60,7 @@ def pipeline(server: Any) -> Iterator[tuple[bytes, int, bytes]]:
             pipe.pttl(key)
             pipe.dump(key)
         told = pipe.execute()
-        yield from zip(keys, told[::2], told[1::2])
+        yield from zip(keys, told[::2], told[1::2], strict=True)
         if not cursor:
             return
 
@@ -70,7 +70,7 @@ def lua(server: Any) -> Iterator[tuple[bytes, int, bytes]]:
     script, cursor = server.register_script(LUA), b"0"
     while True:
         cursor, told = script(args=[cursor, f"{PREFIX}*", BATCH])
-        yield from zip(told[::3], told[1::3], told[2::3])
+        yield from zip(told[::3], told[1::3], told[2::3], strict=True)
         if cursor == b"0":
             return
 

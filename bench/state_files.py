@@ -71,7 +71,7 @@ def targets(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
 _TEXT = """\
 {files:,} files of {mib} MiB together, read from memory. *Ours* is the module `snapshot`, from its first to its last
 step on the host: also owners, ACLs and extended attributes, a digest of the tree, SHA-256, and whether anything changed
-meanwhile. Medians of {repeats}; {ratio} × as long."""
+meanwhile. Medians of {repeats}; {ratio} times as long."""
 
 
 def render(measured: Mapping[str, Any]) -> str:
