@@ -25,12 +25,19 @@ sys.path.insert(0, str(ROOT / "lab"))
 
 import hosts  # noqa: E402 - the line above says where load.py is
 import report  # noqa: E402
+import state_files  # noqa: E402
 import state_freeze  # noqa: E402
 import state_postgresql  # noqa: E402
+import state_redis  # noqa: E402
 
 RESULTS = ROOT / "bench/results"
 
-MEASUREMENTS: dict[str, ModuleType] = {"postgresql": state_postgresql, "freeze": state_freeze}
+MEASUREMENTS: dict[str, ModuleType] = {
+    "postgresql": state_postgresql,
+    "redis": state_redis,
+    "files": state_files,
+    "freeze": state_freeze,
+}
 """By name, a module with ``measure(quick)``, a document of figures; ``targets(document)``, see ``figures.target``; and
 ``render(document)``, its part of the page.
 """

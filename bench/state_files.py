@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files: a tree of many small ones, beside `tar | zstd`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import hosts
+from figures import target
+from report import table
+
+PLAYBOOK = hosts.PLAYBOOKS / "snapshot.yml"
+HOST = "data"
+TREE = "/srv/bench"
+KEPT = "/var/backups/bench-files"
+FILE = "/var/tmp/plain_files"  # noqa: S108 - on a host of our own
+PLAIN = f"tar --create --file=- -C / {TREE[1:]} | zstd -q -T0 > {FILE}"
+
+# Half of each file is text, which zstd packs well, and half is not.
+_FILL = """
+import os, pathlib, random
+some = random.Random(3)
+words = [some.randbytes(4).hex() for _ in range(5000)]
+for folder in range(500):
+    place = pathlib.Path('{tree}', str(folder % 10), str(folder))
+    place.mkdir(parents=True)
+    for number in range({each}):
+        text = ' '.join(some.choices(words, k=2222)).encode()
+        (place / f'{{number}}.dat').write_bytes(text + some.randbytes(20000))
+"""
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """Everything, in the lab that is up."""
+    each, repeats = (2, 1) if quick else (100, 5)
+    hosts.say(f"files: making {500 * each:,} files")
+    hosts.ssh(HOST, f"rm -rf {TREE}; python3", _FILL.format(tree=TREE, each=each), 600)
+    mib = int(hosts.ssh(HOST, f"du -sm --apparent-size {TREE}").split()[0])
+    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+    for number in range(repeats):
+        began, ended = hosts.ssh(
+            HOST, f"rm -f {FILE}; sync; date +%s.%N; {PLAIN}; sync {FILE}; date +%s.%N", timeout=300
+        ).split()
+        seconds["plain"].append(float(ended) - float(began))
+        hosts.ssh(HOST, f"rm -rf {KEPT}; sync", timeout=300)
+        wanted = {"part": "tree", "destination": KEPT, "verify": False, "files": {"paths": [TREE]}}
+        played = hosts.play(PLAYBOOK, "local", {"bench_snapshot": wanted}, beside_load=True)
+        manifest = played.tasks["Take it"][0]["manifest"]
+        seconds["ours"].append(manifest["completed"] - manifest["started"])
+        hosts.say(f"files: {number + 1} of {repeats}: { ({way: round(one[-1], 2) for way, one in seconds.items()}) }")
+    hosts.ssh(HOST, f"rm -rf {TREE} {FILE} {KEPT}", timeout=300)
+    medians = {way: round(statistics.median(taken), 2) for way, taken in seconds.items()}
+    return {
+        "files": 500 * each,
+        "mib": mib,
+        "repeats": repeats,
+        "seconds": medians,
+        "ratio": round(medians["ours"] / medians["plain"], 2),
+    }
+
+
+def targets(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What it must show."""
+    return [target("Files: snapshot ÷ `tar | zstd`", measured["ratio"], 1.10)]
+
+
+_TEXT = """\
+{files:,} files of {mib} MiB together, read from memory. *Ours* is the module `snapshot`, from its first to its last
+step on the host: also owners, ACLs and extended attributes, a digest of the tree, SHA-256, and whether anything changed
+meanwhile. Medians of {repeats}; {ratio} times as long."""
+
+
+def render(measured: Mapping[str, Any]) -> str:
+    """Its part of the page."""
+    rows = [(f"`{PLAIN}`", measured["seconds"]["plain"]), ("ours", measured["seconds"]["ours"])]
+    return "\n\n".join(["## Files", _TEXT.format(**measured), table(("way", "seconds"), rows)])

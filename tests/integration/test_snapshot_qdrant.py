@@ -1,0 +1,215 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A collection of Qdrant is taken, proven and put back (R-E1, R-E7), against a STAND-IN of its REST contract.
+
+Not against Qdrant itself: see qdrant_stand_in.py. Artifacts and HTTP are real.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _artifacts
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import DataLossError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.qdrant import Qdrant
+
+from . import qdrant_stand_in
+
+POINTS = 450
+KEY = "the-key-of-the-server"
+
+
+class Place:
+    """A server, and where artifacts are kept."""
+
+    def __init__(self, server: qdrant_stand_in.Qdrant, url: str, folder: Path) -> None:
+        self.server = server
+        self.url = url
+        self.folder = folder
+        self.log = Log()
+
+    def engine(self, **changed: Any) -> Qdrant:
+        options = {"url": self.url, "collection": "docs", "api_key_file": str(self.folder / "key"), "ca_path": None}
+        return Qdrant({**options, **changed}, self.log)
+
+    def take(self, **changed: Any) -> Path:
+        wanted, engine = Wanted("vectors", self.folder / "kept", 3600.0), self.engine(**changed)
+        return Path(_artifacts.take(wanted, engine, self.log)["artifact"])
+
+    def restore(self, path: Path, **changed: Any) -> dict[str, Any]:
+        return _artifacts.restore(path, self.engine(**changed), self.log, accept_data_loss=True)
+
+    def look(self) -> Any:
+        """All that the server holds."""
+        return copy.deepcopy((self.server.collections, self.server.snapshots, self.server.aliases))
+
+    def artifacts(self) -> list[str]:
+        return [one.name for one in (self.folder / "kept").glob("*") if one.suffix != ".lock"]
+
+
+@pytest.fixture(name="place")
+def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
+    with capsys.disabled():
+        print(" [against a STAND-IN for Qdrant] ", end="")
+    tmp_path.chmod(0o700)
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    qdrant = qdrant_stand_in.Qdrant(KEY)
+    some = random.Random(5)  # noqa: S311 - numbers for vectors
+    qdrant.collections["docs-1"] = {
+        number: {
+            "id": number,
+            "payload": {"title": f"ü {number}", "tags": [number % 7], "score": some.random()},
+            "vector": {"text": [some.random() for _ in range(8)], "words": {"indices": [3, 1], "values": [0.1, 2.0]}},
+        }
+        for number in range(POINTS)
+    }
+    qdrant.collections["other"] = {1: {"id": 1, "payload": None, "vector": [0.5]}}
+    qdrant.snapshots["docs-1"] = {"of-somebody-else.snapshot": b"tar of []"}
+    qdrant.aliases = {"docs": "docs-1", "others": "other"}
+    server = qdrant_stand_in.serve(qdrant)
+    yield Place(qdrant, f"http://127.0.0.1:{server.server_address[1]}", tmp_path)
+    server.shutdown()
+    server.server_close()
+
+
+def damage(place: Place) -> None:
+    points = place.server.collections["docs-1"]
+    del points[3]
+    points[4]["payload"]["title"] = "green was here"
+    points[5]["vector"]["text"][0] += 0.001
+    points[9999] = {"id": 9999, "payload": {}, "vector": {}}
+
+
+def test_a_collection_comes_back_behind_its_alias_and_what_was_there_is_left(place: Place) -> None:
+    before = place.look()
+    points = copy.deepcopy(place.server.collections["docs-1"])
+    path = place.take()
+    manifest = _artifacts.read_manifest(path)
+    assert manifest["verified"]
+    assert manifest["contents"]["points"]["count"] == POINTS
+    assert manifest["versions"] == {"qdrant": "1.19.0"}
+    assert manifest["mark"]["aliases"] == ["docs"]
+    # Nothing of it is left on the server, in which it was proven.
+    assert place.look() == before
+    assert not place.restore(path)["changed"]
+
+    damage(place)
+    damaged = copy.deepcopy(place.server.collections["docs-1"])
+    with pytest.raises(DataLossError, match=r"4 at least, added, changed or removed \(points\)"):
+        _artifacts.restore(path, place.engine(), place.log)
+    assert place.restore(path)["changed"]
+    serving = place.server.aliases["docs"]
+    assert serving.startswith("docs-1-restored-")
+    assert place.server.collections[serving] == points
+    assert place.server.collections["docs-1"] == damaged
+    assert place.server.aliases == {"docs": serving, "others": "other"}
+    # What was uploaded is not left on its disk.
+    assert place.server.snapshots == {"docs-1": {"of-somebody-else.snapshot": b"tar of []"}, serving: {}}
+    # And again, from what was restored.
+    place.server.collections[serving].pop(7)
+    assert place.restore(path)["changed"]
+    assert place.server.aliases["docs"].count("restored") == 1
+    assert place.server.collections[place.server.aliases["docs"]] == points
+
+
+def test_the_key_is_in_no_message_and_no_manifest(place: Place) -> None:
+    path = place.take()
+    assert KEY not in (path / "manifest.json").read_text()
+    assert KEY not in str(place.log.lines)
+
+
+def test_a_collection_without_an_alias_is_taken_and_not_put_back(place: Place) -> None:
+    path = place.take(collection="docs-1")
+    damage(place)
+    before = place.look()
+    with pytest.raises(SnapshotError, match=r"is a collection and not an alias: .* Nothing was changed"):
+        place.restore(path, collection="docs-1")
+    assert place.look() == before
+
+
+def test_a_hostile_name_is_only_a_name(place: Place) -> None:
+    name = '../it\'s a "name"?x=1#%2F'
+    place.server.collections[name] = {1: {"id": 1, "payload": None, "vector": [0.5]}}
+    place.server.aliases["docs"] = name
+    path = place.take()
+    place.server.collections[name][1]["vector"] = [0.6]
+    place.restore(path)
+    assert place.server.collections[place.server.aliases["docs"]] == {1: {"id": 1, "payload": None, "vector": [0.5]}}
+
+
+def _set(**values: Any) -> Callable[[Place], None]:
+    return lambda place: [setattr(place.server, name, value) for name, value in values.items()] and None
+
+
+@pytest.mark.parametrize(
+    ("fault", "changed", "told"),
+    [
+        (_set(key="another"), {}, "answered 401, .*Give qdrant.api_key_file"),
+        (_set(), {"api_key_file": "/none"}, "qdrant.api_key_file cannot be read"),
+        (_set(), {"collection": "nothing"}, "answered 404, .*See qdrant.collection"),
+        (_set(), {"url": "http://127.0.0.1:1"}, "cannot be talked to, .*See whether it runs"),
+        (_set(peers=3), {}, "is one of 3 peers"),
+        (_set(status="red"), {}, "is damaged"),
+        (_set(full=True), {}, "answered 507, .*Make room on the server's disk"),
+        (_set(flip=True), {}, "the server had announced"),
+        (_set(cut=True), {}, "bytes early"),
+        (_set(lose=True), {}, "points has 449, and had 450"),
+        (_set(hang_up="/snapshots/upload"), {}, "cannot be talked to, while recovering"),
+        (_set(hang_up="/points/scroll"), {}, "cannot be talked to, while reading its points"),
+    ],
+)
+def test_a_snapshot_that_fails_is_told_and_leaves_nothing(
+    place: Place, fault: Callable[[Place], None], changed: dict[str, Any], told: str
+) -> None:
+    before = place.look()
+    fault(place)
+    with pytest.raises(SnapshotError, match=told):
+        place.take(**changed)
+    assert place.look() == before
+    assert place.artifacts() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (_set(hang_up="/snapshots/upload"), "cannot be talked to, while recovering"),
+        (_set(lose=True), "was recovered as 449 points, and the snapshot has 450"),
+        (_set(hang_up="/collections/aliases"), "cannot be talked to, while moving the alias"),
+        (_set(version="1.18.2"), "an older server does not understand"),
+    ],
+)
+def test_a_restore_that_fails_leaves_what_was_there(place: Place, fault: Callable[[Place], None], told: str) -> None:
+    path = place.take()
+    damage(place)
+    before = place.look()
+    fault(place)
+    with pytest.raises(SnapshotError, match=told):
+        place.restore(path)
+    assert place.look() == before
+
+
+def test_what_a_killed_run_has_left_is_removed_by_the_next(place: Place) -> None:
+    before = place.look()
+    place.server.collections["docs-1-bluegreen-scratch"] = {1: {"id": 1, "payload": None, "vector": [1]}}
+    place.take()
+    assert place.look() == before
+
+
+def test_writes_during_a_snapshot_make_it_fail(place: Place) -> None:
+    engine = place.engine()
+    inner = engine._download
+
+    def download(*arguments: Any) -> None:
+        inner(*arguments)
+        place.server.collections["docs-1"].pop(0)
+
+    engine._download = download  # type: ignore[method-assign]
+    with pytest.raises(SnapshotError, match="points has 450, and had 449"):
+        _artifacts.take(Wanted("vectors", place.folder / "kept", 3600.0), engine, place.log)
+    assert place.artifacts() == []
