@@ -29,10 +29,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import 
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.haproxy import HAProxy
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_configmap import K8sConfigMap
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_httproute import K8sHttpRoute
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_ingress import K8sIngress
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_service import K8sService
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nftables import Nftables
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import Nginx
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx_lua import NginxLua
@@ -44,11 +40,10 @@ PROVIDERS: dict[str, type] = {
     "nginx_lua": NginxLua,
     "nftables": Nftables,
     "admin_api": AdminApi,
-    "k8s_service": K8sService,
-    "k8s_httproute": K8sHttpRoute,
-    "k8s_ingress": K8sIngress,
-    "k8s_configmap": K8sConfigMap,
 }
+
+CLUSTERS = ("k8s_configmap", "k8s_httproute", "k8s_ingress", "k8s_service")
+"""Their adapters are in ``_routers/clusters.py``."""
 
 READY_WAIT = 4.0
 """Seconds for the router to see what has just become ready; HAProxy needs two checks, 500 ms apart, for that."""
@@ -93,19 +88,31 @@ def make_router(options: Mapping[str, Any], service: Service) -> Router:
     """The adapter of ``options['provider']``, constructed with the other options."""
     given = dict(options)
     provider = given.pop("provider", None)
-    if provider not in PROVIDERS:
-        raise InputError(f"router.provider is {provider!r}; one of {', '.join(sorted(PROVIDERS))} is needed")
+    adapter = _adapter(provider)
+    if adapter is None:
+        known = ", ".join(sorted((*PROVIDERS, *CLUSTERS)))
+        raise InputError(f"router.provider is {provider!r}; one of {known} is needed")
     # How a client sticks to a colour is written into the router's configuration by the role, and not asked for here.
     given.pop("sticky", None)
-    parameters = inspect.signature(PROVIDERS[provider]).parameters
-    known = [name for name in parameters if name != "service"]
-    needed = {name for name in known if parameters[name].default is inspect.Parameter.empty}
-    if not needed <= set(given) <= set(known):
+    parameters = inspect.signature(adapter).parameters
+    options_of = [name for name in parameters if name != "service"]
+    needed = {name for name in options_of if parameters[name].default is inspect.Parameter.empty}
+    if not needed <= set(given) <= set(options_of):
         raise InputError(
-            f"router {provider} needs the options {', '.join(known)}; it was given {', '.join(given) or 'none'}"
+            f"router {provider} needs the options {', '.join(options_of)}; it was given {', '.join(given) or 'none'}"
         )
-    router: Router = PROVIDERS[provider](service, **given)
+    router: Router = adapter(service, **given)
     return router
+
+
+def _adapter(provider: Any) -> type | None:
+    if provider in CLUSTERS:
+        # Not at the top: modules and guards begin from a zip file, where every import is compiled anew. Whoever has no
+        # cluster does not pay for it.
+        from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import clusters  # noqa: PLC0415
+
+        return clusters.PROVIDERS[provider]
+    return PROVIDERS.get(provider)
 
 
 def change_weight(

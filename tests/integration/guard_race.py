@@ -28,7 +28,7 @@ def main(plan: dict[str, Any], rounds: int) -> None:
         importlib.import_module(f"{package}.{name}") for name in ("_guarding", "_guard_service", "_guardian")
     )
     routing = importlib.import_module(f"{package}._routing")
-    run = importlib.import_module(f"{package}._workloads.systemd").run
+    run = importlib.import_module(f"{package}._command").run
     store = importlib.import_module(f"{package}._stores.files").FileStore(plan["state_dir"], plan["service"])
     shop, router = guardian._routed(guard.target(plan))
     short = {**plan, "guard": {**plan["guard"], "time": 0.5}}
