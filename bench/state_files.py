@@ -25,12 +25,12 @@ _FILL = """
 import os, pathlib, random
 some = random.Random(3)
 words = [some.randbytes(4).hex() for _ in range(5000)]
+texts = [' '.join(some.choices(words, k=2222)).encode() for _ in range(2000)]
 for folder in range(500):
     place = pathlib.Path('{tree}', str(folder % 10), str(folder))
     place.mkdir(parents=True)
     for number in range({each}):
-        text = ' '.join(some.choices(words, k=2222)).encode()
-        (place / f'{{number}}.dat').write_bytes(text + some.randbytes(20000))
+        (place / f'{{number}}.dat').write_bytes(some.choice(texts) + some.randbytes(20000))
 """
 
 

@@ -51,7 +51,7 @@ import json, resource, sys
 from dataclasses import asdict
 from pathlib import Path
 sys.path.insert(0, '/root/collections')
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import to_contents
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, to_contents
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Taken
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.redis import OPTIONS, Redis
@@ -72,7 +72,8 @@ try:
         taken = Taken(**{**document, 'contents': to_contents(document['contents'])})
         if action == 'prove':
             with engine.scratch(folder, taken) as found:
-                told = {'same': found == taken.contents}
+                wrong = differences(taken.contents, found, later=True)
+                told = {'same': found == taken.contents, 'wrong': wrong}
         elif action == 'written':
             told = {'written': [asdict(one) for one in engine.written_since(taken)]}
         else:
@@ -253,17 +254,22 @@ def test_a_snapshot_only_comes_back_where_it_came_from(server: Server) -> None:
     assert server.look() == before
 
 
-def test_what_has_expired_does_not_come_back(server: Server) -> None:
+@pytest.mark.parametrize("options", [PROD, REDIS])
+def test_what_has_expired_does_not_come_back(server: Server, options: dict[str, Any]) -> None:
     soon = int(time.time() * 1000) + 2500
     server.ask(*(["SET", f"nextstep:prod:brief:{number}", "b", "PXAT", soon] for number in range(50)))
-    before = beside("nextstep:prod:brief", server.look())
-    server.engine("take", PROD)
+    # While it is taken some expire, too.
+    server.ask(*(["SET", f"nextstep:prod:briefer:{number}", "b", "PX", 10 + 10 * number] for number in range(200)))
+    before = {key: value for key, value in server.look().items() if "brief" not in key}
+    server.engine("take", options)
     time.sleep(max(0.0, soon / 1000 + 0.1 - time.time()))
-    # Where it is looked at none of them is missing; where they are used, none is there.
-    assert server.engine("prove", PROD)["same"]
-    assert [one["name"] for one in server.engine("written", PROD).get("written", [])] in ([], ["expiring keys"])
+    proven = server.engine("prove", options)
+    # Of a prefix, all that was taken is looked at; an RDB file has lost some, and no other difference.
+    assert proven["wrong"] == []
+    assert proven["same"] or options is REDIS
+    assert [one["name"] for one in server.engine("written", options)["written"]] in ([], ["expiring keys"])
     server.ask(["SET", "nextstep:prod:brief:1", "written again"])
-    server.engine("restore", PROD)
+    server.engine("restore", options)
     assert server.look() == before
 
 
@@ -386,6 +392,29 @@ def test_a_server_that_is_not_there_or_refuses_is_told(server: Server) -> None:
         server.wait("redis-cli -p 7000 ping | grep -q PONG")
         assert said in server.engine("take", {"prefix": "a:", "port": 7000})["error"]
         server.run("systemctl stop other; rm -f /tmp/n.conf")
+
+
+def test_a_server_is_reached_over_tls(server: Server) -> None:
+    """And only one whose certificate is known."""
+    server.run(
+        "cd /root && openssl req -x509 -newkey ed25519 -nodes -keyout tls.key -out tls.crt -days 2 -subj /CN=localhost"
+        " -addext subjectAltName=DNS:localhost 2> /dev/null"
+    )
+    start = "--port 0 --tls-port 7001 --tls-cert-file /root/tls.crt --tls-key-file /root/tls.key"
+    start += " --tls-ca-cert-file /root/tls.crt --tls-auth-clients no --save '' --repl-diskless-sync-delay 0"
+    server.run(f"systemd-run -q --unit=other redis-server {start}")
+    client = "redis-cli -h localhost -p 7001 --tls --cacert /root/tls.crt"
+    server.wait(f"{client} set a:1 x > /dev/null 2>&1")
+    try:
+        options = {"host": "localhost", "port": 7001, "tls": True, "tls_ca": "/root/tls.crt"}
+        for one in (options, {**options, "prefix": "a:"}):
+            server.run("rm -rf /root/taken")
+            assert server.engine("take", one)["point_in_time"]
+            assert server.engine("prove", one)["same"]
+        told = server.engine("take", {**options, "tls_ca": None}, "/root/taken/other")
+        assert "certificate verify failed" in told["error"]
+    finally:
+        server.run("systemctl stop other")
 
 
 def test_a_user_who_may_not_is_told_before_anything_is_touched(server: Server) -> None:

@@ -137,13 +137,10 @@ class Redis:
 
     @contextlib.contextmanager
     def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
-        expected = sum(content.count for name, content in taken.contents.items() if name != FUNCTIONS)
         _check_room_here(taken)
         with self._copy(folder) as copy:
-            info = _info(copy)
-            _check_versions(info, taken, "the server of this host that the proof is made with")
+            _check_versions(_info(copy), taken, "the server of this host that the proof is made with")
             if self._prefix is None:
-                found = int(info["rdb_last_load_keys_loaded"]) + int(info["rdb_last_load_keys_expired"])
                 contents = self._contents(self._read(copy), _functions(copy))
             else:
                 keys, tally = Keys(copy, 0, self._prefix, self._alive), Tally()
@@ -151,13 +148,8 @@ class Redis:
                 with unpacked(folder / KEYS) as stream:
                     keys.load(stream)
                 keys.read(tally, later_ms=LATER_MS)
-                found = tally.count
                 contents = self._contents({self._database: tally}, None)
-            if found != expected:
-                raise SnapshotError(
-                    f"the snapshot of {_part(self._source)} has {found:,} keys, and {expected:,} were counted when it "
-                    "was taken; where many keys were removed meanwhile, some came twice: take it again"
-                )
+                _check_count(tally.count, taken)
             yield contents
 
     def restore(self, folder: Path, taken: Taken) -> None:
@@ -354,6 +346,16 @@ def _check_versions(info: Mapping[str, str], taken: Taken, who: str) -> None:
         raise SnapshotError(
             f"{who} is version {now}, and the snapshot was taken from {then}: an older server does not understand what "
             f"a newer one has written. Install {then} or later"
+        )
+
+
+def _check_count(found: int, taken: Taken) -> None:
+    """None of a prefix's keys expires while they are looked at, so that a missing one was never there."""
+    expected = sum(content.count for content in taken.contents.values())
+    if found != expected:
+        raise SnapshotError(
+            f"the snapshot of {_part(taken.source)} has {found:,} keys, and {expected:,} were counted when it was "
+            "taken; where many keys were removed meanwhile, some came twice: take it again"
         )
 
 
