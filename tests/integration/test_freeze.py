@@ -324,12 +324,21 @@ def test_r_e1_a_service_moves_frozen_and_drained(lab: Lab, data: Data, monkeypat
     assert refused.rc != 0
     assert "shop is frozen by" in " ".join(refused.stdout.split())
     redis = f"REDISCLI_AUTH=$(cat {PASSWORDS}/redis) redis-cli"
-    data.run(f"{redis} RPUSH jobs one two; (sleep 9; {redis} DEL jobs) > /dev/null 2>&1 &")
+    data.run(f"{redis} RPUSH jobs one two")
+
+    def work() -> None:
+        lab.ssh("router", f"until grep -qs began {REMEMBERED}/journal.json; do sleep 0.1; done")
+        time.sleep(9)
+        data.run(f"{redis} DEL jobs")
+
+    worker = threading.Thread(target=work)
+    worker.start()
     with lab.load(f"http://{lab.address('router')}:8080", rate=20, duration=120, path="/api/v1/items") as running:
         time.sleep(1)
         moved = lab.playbook("cutover", extra_vars=SETTINGS, arguments=beside).ok()
         running.stop()
         result = running.result()
+    worker.join()
     assert result.outcomes() == {"ok": result.count}
     said = " ".join(moved.stdout.split())
     assert "2 waiting" in said
