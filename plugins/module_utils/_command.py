@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -136,21 +137,28 @@ def _copy(
         with contextlib.suppress(OSError):  # more than an unprivileged user may have: then it takes longer
             fcntl.fcntl(end.fileno(), _F_SETPIPE_SZ, _CHUNK)
     due = time.monotonic() + _TICK
-    try:
-        while chunk := os.read(out, _CHUNK):
-            tap(chunk)
-            left = memoryview(chunk) if into else memoryview(b"")
-            while left:
-                left = left[os.write(into.fileno(), left) :]  # type: ignore[union-attr]
-            if time.monotonic() >= due:
-                due = time.monotonic() + _TICK
-                tick()
-    except BrokenPipeError:
-        pass  # the second one has ended, and says why
-    finally:
-        for end in filter(None, (first.stdout, into)):
-            with contextlib.suppress(BrokenPipeError):
-                end.close()
+    # Beside each other: what a tap does, such as a checksum, takes as long as to read and to write.
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        tapped: Future[Any] | None = None
+        try:
+            while chunk := os.read(out, _CHUNK):
+                if tapped:
+                    tapped.result()
+                tapped = aside.submit(tap, chunk)
+                left = memoryview(chunk) if into else memoryview(b"")
+                while left:
+                    left = left[os.write(into.fileno(), left) :]  # type: ignore[union-attr]
+                if time.monotonic() >= due:
+                    due = time.monotonic() + _TICK
+                    tick()
+        except BrokenPipeError:
+            pass  # the second one has ended, and says why
+        finally:
+            if tapped:
+                tapped.result()
+            for end in filter(None, (first.stdout, into)):
+                with contextlib.suppress(BrokenPipeError):
+                    end.close()
 
 
 def _wait(one: subprocess.Popen[bytes], tick: Callable[[], Any]) -> None:
