@@ -11,6 +11,8 @@ database and is not in a dump of it).
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -81,7 +83,11 @@ OPTIONS: dict[str, Any] = {
 OLDEST = 13
 #: Busy sessions at most, if not told otherwise: more are sooner done, and leave less to everybody else.
 JOBS = 2
-LOCK_WAIT = "30s"
+#: How long pg_dump waits for a lock. Our own is there already, so that it only waits behind somebody who waits for us.
+LOCK_WAIT = "5s"
+#: How often it begins again behind such a one.
+ATTEMPTS = 6
+_WAITED = re.compile(r"lock timeout|could not obtain lock")
 #: A restore needs so many times the bytes that the database had: indexes are built by sorting.
 ROOM = 1.2
 
@@ -158,9 +164,7 @@ class PostgreSQL:
             mark = read_mark(session)
             describe(session, folder / PROPERTIES)
             self._dump_roles(tools, session, folder / ROLES)
-            view = stack.enter_context(View(self._server, self._database, 1 + max(1, self._jobs // 2)))
-            contents = {**view.sequences(), **view.definitions()}
-            contents |= self._dump(tools, folder / DUMP, view)
+            contents, at = self._read(tools, folder / DUMP)
             return Taken(
                 source={
                     "host": self._server.host or "local socket",
@@ -168,7 +172,7 @@ class PostgreSQL:
                     "database": self._database,
                 },
                 versions={"PostgreSQL": _version(session), "pg_dump": tools.version("pg_dump")},
-                consistent_at=view.at,
+                consistent_at=at,
                 point_in_time=True,
                 contents=contents,
                 mark=mark,
@@ -247,6 +251,24 @@ class PostgreSQL:
         if major_of(version) < OLDEST:
             raise SnapshotError(f"{self._server.name} is PostgreSQL {version}; {OLDEST} or newer is needed.")
         return Tools(major_of(version), self._tools_folder)
+
+    def _read(self, tools: Tools, folder: Path) -> tuple[dict[str, Content], float]:
+        """Dump into ``folder``: the contents, and the moment that they show, in unix seconds.
+
+        Whoever waits to change a table waits for our view, and pg_dump waits behind him: then he is let in first.
+        """
+        attempt = 1
+        while True:
+            with View(self._server, self._database, 1 + max(1, self._jobs // 2)) as view:
+                contents = {**view.sequences(), **view.definitions()}
+                try:
+                    return contents | self._dump(tools, folder, view), view.at
+                except SnapshotError as error:
+                    if attempt == ATTEMPTS or not _WAITED.search(error.message):
+                        raise
+            self._progress(f"somebody waits to change a table of {self._database}: he is let in, and it begins again")
+            shutil.rmtree(folder)
+            attempt += 1
 
     def _dump(self, tools: Tools, folder: Path, view: View) -> dict[str, Content]:
         """Dump what ``view`` shows, and digest it meanwhile: that takes half as many sessions, and is done first."""
