@@ -87,7 +87,8 @@ JOBS = 2
 LOCK_WAIT = "5s"
 #: How often it begins again behind such a one.
 ATTEMPTS = 6
-_WAITED = re.compile(r"lock timeout|could not obtain lock")
+# pg_dump bounds its wait for locks by the time of a statement; its workers do not wait at all.
+_WAITED = re.compile(r"statement timeout|lock timeout|could not obtain lock")
 #: A restore needs so many times the bytes that the database had: indexes are built by sorting.
 ROOM = 1.2
 
