@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
-from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import failure, pipeline, run
 
 
 def test_a_command_has_an_end_and_speaks_english(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,3 +20,41 @@ def test_a_command_has_an_end_and_speaks_english(monkeypatch: pytest.MonkeyPatch
     status, _out, err = run(["/nonexistent/systemctl"], 5)
     assert status == 127
     assert "/nonexistent/systemctl" in err
+
+
+def test_two_commands_are_joined_and_what_goes_through_is_seen(tmp_path: Path) -> None:
+    seen = bytearray()
+    with open(tmp_path / "out", "wb") as sink, open(os.devnull, "rb") as source:
+        commands = [["sh", "-c", "echo one; echo two >&2"], ["tr", "a-z", "A-Z"]]
+        ended = pipeline(commands, source=source.fileno(), sink=sink.fileno(), tap=seen.extend)
+    assert bytes(seen) == b"one\n"
+    assert (tmp_path / "out").read_bytes() == b"ONE\n"
+    assert [(one.status, one.said) for one in ended] == [(0, "two"), (0, "")]
+    assert failure(ended) == ""
+
+
+def test_without_a_tap_the_pipe_is_the_kernels(tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb") as sink:
+        ended = pipeline([["echo", "one"], ["cat"]], sink=sink.fileno(), variables={"LC_ALL": "C"})
+    assert (tmp_path / "out").read_bytes() == b"one\n"
+    assert failure(ended) == ""
+
+
+@pytest.mark.parametrize("tap", [None, lambda _chunk: None])
+def test_who_fails_is_told_and_not_who_was_left_without_a_reader(tap: Callable[[bytes], None] | None) -> None:
+    ended = pipeline([["yes"], ["sh", "-c", "echo full >&2; exit 3"]], tap=tap)
+    assert failure(ended) == "sh ended with status 3: full"
+    assert failure(pipeline([["sh", "-c", "exit 1"]], tap=tap)) == "sh ended with status 1: it said nothing"
+
+
+def test_an_error_of_the_tap_ends_all_of_them() -> None:
+    def refuse(_chunk: bytes) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError, match="^$"):
+        pipeline([["yes"], ["cat"]], tap=refuse)
+
+
+def test_a_command_that_is_none_is_an_error_and_leaves_nothing_running() -> None:
+    with pytest.raises(FileNotFoundError):
+        pipeline([["yes"], ["/nonexistent/tool"]])
