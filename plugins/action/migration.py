@@ -70,7 +70,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 return answer
             if now - told >= PROGRESS:
                 told = now
-                Display().display(f"{answer['msg'].partition(';')[0]}; waiting for {left:.0f} s more")
+                # Standard output is kept back in a pipe, until much has come.
+                told_of = answer["msg"].partition(";")[0]
+                Display().display(f"{told_of}; waiting for {left:.0f} s more", stderr=True)
             time.sleep(min(POLL, left))
 
 

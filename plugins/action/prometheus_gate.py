@@ -53,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             seen = seen[-KEEP:]
             answer.update(evaluations=seen, evaluations_dropped=dropped)
             for line in answer.get("progress", []):
-                display.display(f"gate {answer.get('verdict')}: {line}")
+                display.display(f"gate {answer.get('verdict')}: {line}", stderr=True)
             if answer.get("failed") or answer.get("verdict") != "open":
                 break
             if deadline is not None and time.monotonic() >= deadline - 0.25:

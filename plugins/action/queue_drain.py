@@ -52,7 +52,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                     "them any more and that their workers run, and run again"
                 )
                 return {**result, **_without_state(answer), "failed": True, **error.as_result()}
-            display.display(f"queues, after {waited:.0f} of {timeout:g} s: {answer['described']}")
+            display.display(f"queues, after {waited:.0f} of {timeout:g} s: {answer['described']}", stderr=True)
             arguments["state"] = answer["state"]
 
     def _slice(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:

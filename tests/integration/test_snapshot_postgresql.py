@@ -207,9 +207,10 @@ def test_nothing_is_left_when(data: Postgres, what: str) -> None:
     run = data.lab.finish(process)
     if what.startswith("our"):
         # What it started ends with it; the folder stays, under a name that is no artifact's.
-        time.sleep(2)
-        assert data.run("pgrep -x pg_dump || true") == ""
-        assert data.sql(SESSIONS) == "0"
+        deadline = time.monotonic() + 20
+        while data.run("pgrep -x pg_dump || true") or data.sql(SESSIONS) != "0":
+            assert time.monotonic() < deadline, data.sql(SESSIONS)
+            time.sleep(0.5)
         [again] = data.call(data.snapshot("large", "large"))
         assert again["manifest"]["verified"], again
     else:
