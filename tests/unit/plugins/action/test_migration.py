@@ -51,7 +51,7 @@ class Stage:
         self.monkeypatch = monkeypatch
         monkeypatch.setattr(migration.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(migration.time, "sleep", self.sleep)
-        monkeypatch.setattr(migration.Display, "display", lambda _self, text, stderr: self.shown.append(text))
+        monkeypatch.setattr(migration.Display, "display", lambda _self, text, **_more: self.shown.append(text))
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

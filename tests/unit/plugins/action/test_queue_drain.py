@@ -32,7 +32,7 @@ class Module:
 
 def run(module: Module, monkeypatch: pytest.MonkeyPatch, *, check_mode: bool = False, **given: Any) -> dict[str, Any]:
     monkeypatch.setattr(time, "monotonic", lambda: module.now)
-    monkeypatch.setattr(queue_drain.display, "display", lambda line, stderr: module.lines.append(line))
+    monkeypatch.setattr(queue_drain.display, "display", lambda line, **_more: module.lines.append(line))
     action = ActionModule(
         task=Mock(async_val=False, args=given, check_mode=check_mode, diff=False),
         connection=Mock(),
