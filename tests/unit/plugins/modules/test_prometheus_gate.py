@@ -89,7 +89,7 @@ class Action(action.ActionModule):  # type: ignore[misc]
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     out: list[str] = []
-    monkeypatch.setattr(action.display, "display", out.append)
+    monkeypatch.setattr(action.display, "display", lambda line, **_more: out.append(line))
     monkeypatch.setattr(ActionBase, "run", lambda *_: {})
     return out
 

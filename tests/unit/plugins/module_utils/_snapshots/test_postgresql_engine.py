@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -233,7 +233,7 @@ def test_snapshot_is_of_one_moment(server: Fake, said: list[str], tmp_path: Path
     roles, dump = server.tools
     assert roles == ["/bin/pg_dumpall", "--globals-only", "--no-tablespaces", "--dbname=dbname='shop'"]
     assert dump[0] == "/bin/pg_dump"
-    assert {"--snapshot=view-1", "--jobs=2", "--lock-wait-timeout=30s", "--dbname=dbname='shop'"} < set(dump)
+    assert {"--snapshot=view-1", "--jobs=2", "--lock-wait-timeout=5s", "--dbname=dbname='shop'"} < set(dump)
     assert json.loads((tmp_path / "database.json").read_text()) == PROPERTIES
     assert (tmp_path / "database.json").stat().st_mode & 0o777 == 0o600
 
@@ -259,6 +259,25 @@ def test_tables_that_never_stay_are_told(server: Fake, said: list[str], tmp_path
     server.answers["c.relkind IN \\('r', 'p', 'S'\\)"] = lambda: next(looks)
     with pytest.raises(SnapshotError, match="'shop' has other tables every time they are looked at .*Stop what"):
         _engine(said).take(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("problem", "views"), [("ERROR:  canceling statement due to statement timeout", 2), ("ERROR:  out of memory", 1)]
+)
+def test_who_waits_to_change_a_table_is_let_in_and_it_begins_again(
+    server: Fake, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str, views: int
+) -> None:
+    problems = [SnapshotError(f"pg_dump failed with status 1: {problem}")]
+
+    def ended(_self: Ran, _seconds: float) -> bool:
+        if problems:
+            raise problems.pop()
+        return True
+
+    monkeypatch.setattr(Ran, "ended", ended)
+    with nullcontext() if views == 2 else pytest.raises(SnapshotError, match="out of memory"):
+        assert _engine(said).take(tmp_path).contents == CONTENTS
+    assert len(server.said("pg_export_snapshot")) == views
 
 
 def test_digest_that_fails_fails_the_snapshot(server: Fake, said: list[str], tmp_path: Path) -> None:
