@@ -618,7 +618,7 @@ def test_a_task_shows_progress_and_no_secret(steady: tuple[str, Target, Target],
     done = play(tmp_path, task, "-vvvv")
     took = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("gate ")]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("gate ")]
     # One every 10 s, and the last one.
     assert len(lines) >= max(2, took // 10)
     assert lines[0].startswith("gate open: errors 0 (limit 0.01)")
