@@ -64,15 +64,13 @@ class Postgres(Data):
         found += self.run(f"pgrep -a 'pg_(dump|restore)'; {folders} || true").splitlines()
         return found
 
-    def wait_for(self, tool: str) -> int:
-        """Wait until ``tool`` has begun to work; the id of the process that has started it."""
-        for _try in range(200):
-            found = self.run(f"pgrep -o -x {tool} | xargs -r ps -o ppid= -p || true").split()
-            # Its workers are its children.
-            if found and int(self.run(f"pgrep -c -x {tool} || true") or 0) > 1:
-                return int(found[0])
-            time.sleep(0.1)
-        raise AssertionError(f"{tool} did not begin")
+    def once(self, tool: str, command: str) -> None:
+        """Run ``command`` as soon as ``tool`` has begun to work, before it ends: all in one shell of the host. In it
+        PARENT is the id of the process that has started the tool.
+        """
+        # Its workers are its children.
+        begun = f"[ $(pgrep -c -x {tool}) -gt 1 ] && PARENT=$(ps -o ppid= -p $(pgrep -o -x {tool}))"
+        self.run(f"for n in $(seq 600); do {begun} && {command} && exit 0; sleep 0.05; done; exit 1")
 
 
 @pytest.fixture(name="data", scope="module")
@@ -202,8 +200,8 @@ def test_nothing_is_left_when(data: Postgres, what: str) -> None:
         data.run(f"mkdir -p {destination} && mount -t tmpfs -o size=20m,mode=0700 none {destination}")
     process = data.start(data.snapshot("large", "large", destination=destination))
     if what != "the disk is full":
-        ours = data.wait_for("pg_dump")
-        data.run(f"kill -9 {ours}" if what.startswith("our") else "systemctl kill -s KILL postgresql@15-main")
+        server = "systemctl kill -s KILL postgresql@15-main"
+        data.once("pg_dump", "kill -9 $PARENT" if what.startswith("our") else server)
     run = data.lab.finish(process)
     if what.startswith("our"):
         # What it started ends with it; the folder stays, under a name that is no artifact's.
@@ -227,7 +225,7 @@ def test_restore_that_is_killed_leaves_what_was_there(data: Postgres) -> None:
     [taken] = data.call(data.snapshot("kill", "large", verify=False))
     data.sql("DELETE FROM two WHERE n <= 10", "large")
     process = data.start(data.restore(taken["artifact"], "large", accept_data_loss=True))
-    data.run(f"kill -9 {data.wait_for('pg_restore')}")
+    data.once("pg_restore", "kill -9 $PARENT")
     data.lab.finish(process)
     assert data.sql("SELECT count(*) FROM two", "large") == str(ROWS - 10)
     [left] = [name for name in data.databases() if name.startswith("bluegreen_")]
