@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import json
 import math
@@ -397,7 +398,7 @@ class Seen:
         while while_true():
             try:
                 self.colours.append(site.ask())
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 if not self.down:
                     self.colours.clear()
                 self.down = True
