@@ -1,17 +1,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The timer that advances a migration, on a host of the lab, with a stand-in for ansible-playbook."""
+"""The timer that advances a migration, on a host of the lab: when it fires and what is seen of it with a stand-in for
+ansible-playbook, which ends at once; and the real one, which moves a service.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ansible
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from .conftest import ROOT
 
+if TYPE_CHECKING:
     from .conftest import Lab, Run
 
 HOST = "data"
@@ -114,6 +120,69 @@ def test_runs_do_not_overlap_and_one_that_hangs_is_ended(lab: Lab, inventory: Pa
     wait_for_result(lab, "timeout")
     stand_in(lab, f"sleep 3; echo end >>{LOG}")
     assert "end" not in wait_for_runs(lab, 3)
+
+
+CONTROL = "/home/deploy/shop"
+STEPS = {"cutover_steps": [{"share": 50, "hold": 5}, {"share": 100}], "cutover_run_limit": 0}
+WRAPPER = "/usr/local/bin/ansible-playbook"
+
+
+def send(lab: Lab, folder: Path, names: list[str], to: str) -> None:
+    """Copy some of a folder of this machine into one of the host's."""
+    pack = ["tar", "--directory", str(folder), "--create", "--dereference", "--exclude=__pycache__", "--", *names]
+    packed = subprocess.run(pack, check=True, capture_output=True).stdout
+    unpack = ["ssh", "-F", str(lab.state / "ssh_config"), HOST, f"mkdir -p {to} && tar -C {to} -xf -"]
+    subprocess.run(unpack, input=packed, check=True, timeout=60)
+
+
+def make_control_node(lab: Lab) -> None:
+    """Ansible, the collection, an inventory and keys: what docs/weeks.md says that a control host needs."""
+    packages = Path(ansible.__file__).parents[1]
+    wanted = ("ansible", "jinja2", "markupsafe", "yaml", "_yaml", "packaging", "resolvelib", "cryptography", "cffi")
+    # It looks its own version up, and those of some others.
+    found = [one.name for name in ("_cffi_backend*", "*.dist-info") for one in packages.glob(name)]
+    send(lab, packages, [*wanted, *found], "/opt/ansible")
+    send(lab, ROOT, ["plugins", "roles", "playbooks", "meta"], f"{COLLECTIONS}/ansible_collections/bluegreen/cutover")
+    send(lab, ROOT / "inventories/local", ["hosts.yml", "group_vars"], CONTROL)
+    # The inventory of the lab looks there for its keys, where nobody says which lab it is.
+    keys = "/run/bluegreen-lab/cutover"
+    send(lab, lab.state, ["ssh_config", "id_ed25519", "known_hosts"], keys)
+    steps = json.dumps(STEPS)
+    lab.ssh(
+        HOST,
+        f"sed -i 's|{lab.state}|{keys}|' {keys}/ssh_config; mkdir -p {CONTROL}/group_vars/cutover_router; "
+        f"echo '{steps}' >{CONTROL}/group_vars/cutover_router/steps.json; "
+        f"printf '%s\\n' '#!/bin/sh' 'PYTHONPATH=/opt/ansible exec python3 -m ansible playbook \"$@\"' >{WRAPPER}; "
+        f"chmod +x {WRAPPER}; chown -R deploy: {keys} {CONTROL}; chmod 700 {keys}",
+    )
+
+
+COLLECTIONS = "/usr/share/ansible/collections"
+
+
+def test_the_real_one_moves_a_service_on(lab: Lab, inventory: Path) -> None:
+    """In the environment that the unit gives it: as that user, without a terminal, in its folder."""
+    lab.command("up")
+    lab.playbook("router", "local").ok()
+    lab.playbook("cutover", "local", STEPS).ok()
+    make_control_node(lab)
+    real = {"schedule_inventory": CONTROL, "schedule_ansible_playbook": WRAPPER, "schedule_calendar": "*:*:0/5"}
+    try:
+        play(lab, inventory, **real).ok()
+        last: dict[str, Any] = {}
+        until = time.monotonic() + 120
+        while last.get("kind") != "finished" and time.monotonic() < until:
+            time.sleep(1)
+            document = json.loads(lab.ssh("router", "cat /var/lib/bluegreen-cutover/shop/journal.json"))
+            last = document["migrations"][-1]["events"][-1]
+        log = lab.ssh(HOST, f"journalctl --no-pager --unit '{UNIT}.service' | tail -n 60")
+        assert last["kind"] == "finished", log
+        owner = [one["owner"] for one in document["migrations"][-1]["events"] if one["kind"] == "began"][-1]
+        assert (owner["user"], owner["host"], owner["command"]) == ("deploy", HOST, "bluegreen.cutover.advance")
+        wait_for_result(lab, "success")
+    finally:
+        play(lab, inventory).ok()
+        lab.playbook("rollback", "local").ok()
 
 
 def test_gone_without_a_trace(lab: Lab, inventory: Path) -> None:
