@@ -41,6 +41,8 @@ ERRORS = 0.05
 MOMENT = (5.0, 15.0)
 """Seconds of the hold after which green begins to fail."""
 HOLD = 45
+FORGOTTEN = 60
+"""Seconds until the usual way's rate over a minute no longer holds the errors of the cutover before."""
 PORT = {"router": 8080, "green": 8002}
 APPLICATION = ("app1", "app2")
 
@@ -141,6 +143,7 @@ def by_gate(scrape: int, delay: float) -> dict[str, Any]:
 def by_usual(scrape: int, delay: float) -> dict[str, Any]:
     """The same, but a loop of ``uri`` watches green, and the rollback's role follows."""
     hosts.forget("router", "shop")
+    time.sleep(FORGOTTEN)
     held = {**variables(scrape), "cutover_run_limit": 0}
     watch = {**held, "bench_query": QUERY, "bench_limit": MAXIMUM, "bench_retries": 60}
 
