@@ -72,8 +72,8 @@ detection: setup-lab ## how soon a green that begins to fail is left, beside the
 	@$(BIN)/python bench/detection.py
 
 .PHONY: bench-state
-bench-state: setup-lab ## what snapshots and restores cost, beside the servers' own tools; in bench/results
-	@$(BIN)/python bench/state.py
+bench-state: setup-lab ## what snapshots and restores cost, beside the servers' own tools; ONLY=redis: that alone
+	@$(BIN)/python bench/state.py $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lab-up
 lab-up: setup-lab ## start the lab's hosts (LAB_NAME names another lab)

@@ -120,18 +120,20 @@ Each part of the state is taken and brought back by the collection's modules, be
 server do with the same promise, in one run."""
 
 
-def render_state(document: Mapping[str, Any], parts: Sequence[str]) -> str:
-    """The page of state.py, of the pages of its ``parts``; its every number was measured in this run."""
+def render_state(document: Mapping[str, Any], name: str, part: str) -> str:
+    """The page of state.py's measurement ``name``, with its own ``part``; its every number was measured in this run."""
     machine = document["machine"]
     sections = [
         "# What keeping the state safe costs",
         _MACHINE.format(
-            **{**machine, "hosts": ", ".join(machine["hosts"])}, minutes=document["minutes"], verb="bench-state"
+            **{**machine, "hosts": ", ".join(machine["hosts"])},
+            minutes=document["minutes"],
+            verb=f"bench-state ONLY={name}",
         ),
         _STATE,
         "## Verdict",
         table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
-        *parts,
+        part,
     ]
     return "\n\n".join(sections) + "\n"
 
