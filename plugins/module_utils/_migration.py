@@ -290,7 +290,7 @@ class Migration:
             if hold is None or began:
                 self.store.write_gate(None)
                 self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
-                hold = {"since": self.clock.time(), "verdict": None, "wanted": None, "blind": None}
+                hold = {"since": self.clock.time(), "verdict": None, "wanted": None, "called": None, "blind": None}
             outcome = holding.judge(
                 {**hold, "seconds": step["hold"]},
                 gate=gate,
@@ -306,7 +306,9 @@ class Migration:
                 self.store.write_gate({"asked": asked, "state": gate["state"]})
             if outcome.kind == holding.PASSED and not outcome.accepted:
                 seen = {**seen, "verdict": "pass", "message": holding.said(seen) or outcome.sentence}
-            if holding.is_news(hold, seen.get("verdict"), seen.get("wanted")):
+            # A gate that still has samples of the past to judge, and has found nothing, says nothing of now.
+            catching_up = seen.get("verdict") == "open" and bool(seen.get("behind"))
+            if not catching_up and holding.is_news(hold, seen.get("verdict"), seen.get("wanted")):
                 self._write(token, "gate_seen", **_seen(seen))
             if outcome.accepted:
                 told = {"reason": _one_line(outcome.accepted), "message": holding.said(seen)}

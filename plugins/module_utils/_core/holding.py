@@ -56,8 +56,8 @@ def judge(
 ) -> Outcome:
     """Where ``hold`` (as the journal's state has it) is at ``now``.
 
-    ``hold`` has ``since``, ``seconds``, what the gate said in the look before, ``verdict`` and ``wanted``, and
-    ``blind``, since when it cannot tell. ``gate`` is what the module prometheus_gate returned in this look; ``gated``
+    ``hold`` has ``since``, ``seconds``, ``called``, the hook that was called since the gate last said something new,
+    and ``blind``, since when it cannot tell. ``gate`` is what the module prometheus_gate returned in this look; ``gated``
     whether there is one at all. Its window is counted on samples, so that missing data makes a hold longer; without a
     gate the clock decides. ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at most.
 
@@ -68,7 +68,7 @@ def judge(
     What the gate said to another run proves nothing any more: since then the candidate may have become bad.
 
     A broken criterion that lets the hold go on wants its action once, not again in each look, and does not keep the
-    others from passing when the window is over.
+    others from passing when the window is over. Who dies before the action is recorded leaves it to the next run.
     """
     late = now - hold["since"] - hold["seconds"]
     left = max(0.0, -late)
@@ -111,8 +111,7 @@ def _fails(
         if late is not None:
             sentence += f"; its hold was over {span(late)} ago, longer than cutover_gate.patience"
             return Outcome(FAILED, 0.0, 0.0, sentence, "rollback")
-    again = (hold["verdict"], hold["wanted"]) == ("fail", wanted)
-    return replace(waiting, sentence=sentence, action=None if again else wanted)
+    return replace(waiting, sentence=sentence, action=None if hold["called"] == wanted else wanted)
 
 
 def _unseen(hold: Mapping[str, Any], gate: Mapping[str, Any]) -> str:

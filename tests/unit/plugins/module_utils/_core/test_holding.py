@@ -15,7 +15,7 @@ BLIND = {"verdict": "inconclusive", "message": "no samples", "left": 600.0}
 
 def judge(gate: dict[str, Any] | None = None, *, gated: bool = True, **changes: Any) -> holding.Outcome:
     given = {"now": 1100.0, "run_left": 900.0, "slice_": 20.0, "patience": 3600.0, **changes}
-    hold = {**HOLD, **{name: given.pop(name, None) for name in ("verdict", "wanted", "blind")}}
+    hold = {**HOLD, **{name: given.pop(name, None) for name in ("verdict", "wanted", "called", "blind")}}
     return holding.judge(hold, gate=gate, gated=gated, **given)
 
 
