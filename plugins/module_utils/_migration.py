@@ -33,6 +33,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     RehearsalError,
     RouterError,
     SnapshotError,
+    StateError,
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
@@ -299,11 +300,14 @@ class Migration:
                 run_left=self._run_left(),
                 slice_=holding.look(self.plan["guard"]["time"]),
                 patience=(self.plan["gate"] or {}).get("patience", 0.0),
+                back=self.plan["back"],
                 accepted=self.plan["accept_unproven"],
             )
             seen = {"message": outcome.sentence} if gate is None else gate
             if gate is not None:
-                self.store.write_gate({"asked": asked, "state": gate["state"]})
+                # What another version of the gate has left it does not take: then it begins anew.
+                left = None if gate.get("reason") == StateError.reason else {"asked": asked, "state": gate["state"]}
+                self.store.write_gate(left)
             if outcome.kind == holding.PASSED and not outcome.accepted:
                 seen = {**seen, "verdict": "pass", "message": holding.said(seen) or outcome.sentence}
             # A gate that still has samples of the past to judge, and has found nothing, says nothing of now.

@@ -495,6 +495,16 @@ def test_a_gate_that_never_tells_is_a_reason_to_go_back_in_the_end(desk: Desk) -
     assert desk.run(1104, **GATED).look(token, step, None)["hold"]["gate_state"] == {"n": 1}
 
 
+def test_a_gate_that_does_not_know_its_own_state_any_more_begins_anew(desk: Desk) -> None:
+    """Such as after an update of the collection in the middle of weeks."""
+    token, step = held_at_50(desk, **GATED)
+    desk.run(**GATED).look(token, step, said("open"))
+    refused = {**said("inconclusive"), "reason": "state", "message": "belongs to another gate"}
+    hold = desk.run(1010, **GATED).look(token, step, refused)["hold"]
+    assert (hold["kind"], hold["gate_state"]) == ("unknown", None)
+    assert desk.run(1020, **GATED).look(token, step, None)["hold"]["gate_state"] is None
+
+
 def test_a_hold_that_is_not_proven_may_be_accepted_with_a_reason(desk: Desk) -> None:
     token, step = held_at_50(desk, **GATED)
     changes = {**GATED, "cutover_accept_unproven": "precision was measured by hand"}
