@@ -180,8 +180,8 @@ reason:
   description:
     - Why. With V(fail) C(breach). With V(inconclusive) C(no_data), C(stale), C(not_finite), C(several_series),
       C(low_traffic), C(near_limit), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config),
-      C(state). With V(open) one of these when nothing is known at the moment, C(behind) when samples that are there are not all judged
-      yet, else C(window).
+      C(state). With V(open) one of these when nothing is known at the moment, C(behind) when samples that are there are
+      not all judged yet, else C(window).
   type: str
   returned: always
   sample: low_traffic

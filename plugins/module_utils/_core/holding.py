@@ -61,9 +61,10 @@ def judge(
     """Where ``hold`` (as the journal's state has it) is at ``now``.
 
     ``hold`` has ``since``, ``seconds``, ``called``, the hook that was called since the gate last said something new,
-    and ``blind``, since when it cannot tell. ``gate`` is what the module prometheus_gate returned in this look; ``gated``
-    whether there is one at all. Its window is counted on samples, so that missing data makes a hold longer; without a
-    gate the clock decides. ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at most.
+    and ``blind``, since when it cannot tell. ``gate`` is what the module prometheus_gate returned in this look;
+    ``gated`` whether there is one at all. Its window is counted on samples, so that missing data makes a hold longer;
+    without a gate the clock decides. ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at
+    most.
 
     A gate that cannot tell for ``patience`` seconds, without a break, fails: what is not known for so long is no reason
     to stay; and so does one with a criterion that has only asked for help, and is broken so long after the end. There
