@@ -265,6 +265,9 @@ def test_r_d8_performance_mode_is_asked_for_and_the_trigger_acts_while_no_run_is
     assert refused.rc != 0
     assert "the guard has sent the traffic of supersmartmatch back to blue" in " ".join(refused.stdout.split())
     greens(lab, errors=0.0)
+    told = lab.ssh("router", f"journalctl --quiet --no-pager -t {SERVICE}").splitlines()
+    assert f"stopped: {SERVICE}: the migration" in told[-1]
+    assert f"the guard has sent the traffic of {SERVICE} back to blue" in told[-1]
     # R-A8: the guard's process could not collect it.
     gone = story.play("back again", "rollback", extra_vars=WEEKS).ok()
     (kept,) = (event["path"] for event in story.events() if event["kind"] == "evidence_kept")
