@@ -17,6 +17,7 @@ description:
     They are waited for during O(hold), then the verdict is V(inconclusive), each with its own reason.
   - Ratios are judged on raw counters, scrape by scrape, with tests whose error holds however often one looks. The
     formulas and their measured error are in C(docs/gate.md).
+  - A broken criterion that only calls a hook does not hide that another one cannot be judged for longer than O(hold).
   - When both colours are bad, that is not green's fault. The gate holds instead of failing (C(common_mode)).
   - While it waits, a line per criterion is shown at least every 10 seconds.
   - The task fails on every verdict but V(pass), unless O(accept) names it.
