@@ -272,7 +272,7 @@ def test_r_d8_performance_mode_is_asked_for_and_the_trigger_acts_while_no_run_is
     gone = story.play("back again", "rollback", extra_vars=WEEKS).ok()
     (kept,) = (event["path"] for event in story.events() if event["kind"] == "evidence_kept")
     assert f"The evidence is in {kept} on router" in " ".join(gone.stdout.split())
-    cause = json.loads(lab.ssh("router", f"tar -xzOf {kept} manifest.json"))["cause"]
+    cause = json.loads(lab.ssh("router", f"tar -xzOf {kept} --wildcards '*/manifest.json'"))["cause"]
     assert "the guard has sent the traffic of supersmartmatch back to blue" in cause
     told = lab.ssh("router", f"journalctl --quiet --no-pager -t {SERVICE}").splitlines()
     assert told[-1].endswith(f"rolled_back: {SERVICE} is back on blue")
