@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -17,6 +20,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.crite
 MODULE = "bluegreen.cutover.prometheus_gate"
 SLICE = 7.0
 """Seconds of one call of the module; with its start that is a line at least every 10 s."""
+SILENCE = 9.0
+"""Seconds after which a call that goes on, because Prometheus does not answer, has the last lines told again."""
 KEEP = 500
 """Evaluations in the result, as in the module."""
 
@@ -43,16 +48,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         deadline = None if wait is None else time.monotonic() + wait
         seen: list[dict[str, Any]] = []
         dropped = 0
+        told: list[str] = []
         while True:
             left = SLICE if deadline is None else max(0.0, min(SLICE, deadline - time.monotonic()))
             # The module checks `accept`; once it is known to be good, every verdict comes back to us.
             everything = sorted({*accept, "fail", "inconclusive", "open"})
-            answer = self._slice({**args, "max_wait": f"{left:.3f}", "accept": everything}, task_vars)
+            with _told_again(told):
+                answer = self._slice({**args, "max_wait": f"{left:.3f}", "accept": everything}, task_vars)
             seen += answer.get("evaluations", [])
             dropped += answer.get("evaluations_dropped", 0) + max(0, len(seen) - KEEP)
             seen = seen[-KEEP:]
             answer.update(evaluations=seen, evaluations_dropped=dropped)
-            for line in answer.get("progress", []):
+            told = answer.get("progress", [])
+            for line in told:
                 display.display(f"gate {answer.get('verdict')}: {line}", stderr=True)
             if answer.get("failed") or answer.get("verdict") != "open":
                 break
@@ -70,3 +78,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # It would show the state a second time.
         answer.pop("invocation", None)
         return answer
+
+
+@contextlib.contextmanager
+def _told_again(lines: Sequence[str]) -> Iterator[None]:
+    """Tell ``lines`` again for as long as what is inside lasts."""
+    over, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not over.wait(SILENCE):
+            for line in lines or ["waiting for Prometheus"]:
+                display.display(f"gate open: {line} · no answer for {time.monotonic() - began:.0f} s", stderr=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Union
 
 from ._core.circuit import Circuit
-from ._core.errors import InputError
+from ._core.errors import InputError, StateError
 from ._core.gate import counters
 from ._core.gate.counters import BAD, BLUE, GOOD, GREEN, TOTAL, Counters, Series
 from ._core.gate.criteria import (
@@ -135,8 +135,9 @@ class Gate:
         self.digest = fingerprint([options.criteria, asdict(options.settings)])
         state = state or {}
         if state and (state.get("version") != STATE_VERSION or state.get("digest") != self.digest):
-            raise InputError(
-                "state: belongs to another gate (criteria, window or version differ). Start a new one without state."
+            raise StateError(
+                "state: belongs to another gate (criteria, window or version differ). Start a new one without state; "
+                "a hold does so by itself with its next look."
             )
         self.prometheus = Prometheus(connection, Circuit.load(state.get("circuit")), clock, pause)
         self.started: float | None = state.get("started")

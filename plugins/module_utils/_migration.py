@@ -33,6 +33,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     RehearsalError,
     RouterError,
     SnapshotError,
+    StateError,
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
@@ -290,7 +291,7 @@ class Migration:
             if hold is None or began:
                 self.store.write_gate(None)
                 self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
-                hold = {"since": self.clock.time(), "verdict": None, "wanted": None, "blind": None}
+                hold = {"since": self.clock.time(), "verdict": None, "wanted": None, "called": None, "blind": None}
             outcome = holding.judge(
                 {**hold, "seconds": step["hold"]},
                 gate=gate,
@@ -299,14 +300,19 @@ class Migration:
                 run_left=self._run_left(),
                 slice_=holding.look(self.plan["guard"]["time"]),
                 patience=(self.plan["gate"] or {}).get("patience", 0.0),
+                back=self.plan["back"],
                 accepted=self.plan["accept_unproven"],
             )
             seen = {"message": outcome.sentence} if gate is None else gate
             if gate is not None:
-                self.store.write_gate({"asked": asked, "state": gate["state"]})
+                # What another version of the gate has left it does not take: then it begins anew.
+                left = None if gate.get("reason") == StateError.reason else {"asked": asked, "state": gate["state"]}
+                self.store.write_gate(left)
             if outcome.kind == holding.PASSED and not outcome.accepted:
                 seen = {**seen, "verdict": "pass", "message": holding.said(seen) or outcome.sentence}
-            if holding.is_news(hold, seen.get("verdict"), seen.get("wanted")):
+            # A gate that still has samples of the past to judge, and has found nothing, says nothing of now.
+            catching_up = seen.get("verdict") == "open" and bool(seen.get("behind"))
+            if not catching_up and holding.is_news(hold, seen.get("verdict"), seen.get("wanted")):
                 self._write(token, "gate_seen", **_seen(seen))
             if outcome.accepted:
                 told = {"reason": _one_line(outcome.accepted), "message": holding.said(seen)}

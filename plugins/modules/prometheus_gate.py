@@ -17,6 +17,7 @@ description:
     They are waited for during O(hold), then the verdict is V(inconclusive), each with its own reason.
   - Ratios are judged on raw counters, scrape by scrape, with tests whose error holds however often one looks. The
     formulas and their measured error are in C(docs/gate.md).
+  - A broken criterion that only calls a hook does not hide that another one cannot be judged for longer than O(hold).
   - When both colours are bad, that is not green's fault. The gate holds instead of failing (C(common_mode)).
   - While it waits, a line per criterion is shown at least every 10 seconds.
   - The task fails on every verdict but V(pass), unless O(accept) names it.
@@ -179,9 +180,9 @@ would_verdict:
 reason:
   description:
     - Why. With V(fail) C(breach). With V(inconclusive) C(no_data), C(stale), C(not_finite), C(several_series),
-      C(low_traffic), C(near_limit), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config). With
-      V(open) one of these when nothing is known at the moment, C(behind) when samples that are there are not all judged
-      yet, else C(window).
+      C(low_traffic), C(near_limit), C(common_mode), C(breach_pending), C(warnings), C(unreachable), C(config),
+      C(state). With V(open) one of these when nothing is known at the moment, C(behind) when samples that are there are
+      not all judged yet, else C(window).
   type: str
   returned: always
   sample: low_traffic

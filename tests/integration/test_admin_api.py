@@ -173,9 +173,15 @@ def test_the_token_is_nowhere(story: Story) -> None:
     assert token not in lab.ssh("router", f"cat /var/lib/bluegreen-cutover/{SERVICE}/*; journalctl --no-pager")
 
 
-def sooner(trigger: dict[str, Any]) -> dict[str, Any]:
+def sooner(criterion: dict[str, Any]) -> dict[str, Any]:
     """One of the inventory's own, in seconds."""
-    return {**trigger, "query": trigger["query"].replace("[1m]", "[5s]"), "for": "3s"}
+    if "for" not in criterion:
+        return criterion
+    return {**criterion, "query": criterion["query"].replace("[1m]", "[5s]"), "for": "3s"}
+
+
+CRITERIA = INVENTORY["cutover_gate"]["criteria"]
+ASKED_IN_SECONDS = {**QUICK["cutover_gate"], "criteria": [sooner(one) for one in CRITERIA]}
 
 
 SECRET = "lab-password"
@@ -210,7 +216,7 @@ OPEN = "echo 'ARGS=\"\"' >/etc/default/prometheus; systemctl restart prometheus"
 WEEKS = {
     "cutover_steps": [{"share": 50, "hold": "10m"}, {"share": 100}],
     "cutover_run_limit": 0,
-    "cutover_gate": QUICK["cutover_gate"],
+    "cutover_gate": ASKED_IN_SECONDS,
     "cutover_guard": {"triggers": [sooner(one) for one in INVENTORY["cutover_guard"]["triggers"]]},
     "cutover_prometheus": SECURED,
 }
@@ -259,11 +265,34 @@ def test_r_d8_performance_mode_is_asked_for_and_the_trigger_acts_while_no_run_is
     assert refused.rc != 0
     assert "the guard has sent the traffic of supersmartmatch back to blue" in " ".join(refused.stdout.split())
     greens(lab, errors=0.0)
-    story.play("back again", "rollback", extra_vars=WEEKS).ok()
+    told = lab.ssh("router", f"journalctl --quiet --no-pager -t {SERVICE}").splitlines()
+    assert f"stopped: {SERVICE}: the migration" in told[-1]
+    assert f"the guard has sent the traffic of {SERVICE} back to blue" in told[-1]
+    # R-A8: the guard's process could not collect it.
+    gone = story.play("back again", "rollback", extra_vars=WEEKS).ok()
+    (kept,) = (event["path"] for event in story.events() if event["kind"] == "evidence_kept")
+    assert f"The evidence is in {kept} on router" in " ".join(gone.stdout.split())
+    cause = json.loads(lab.ssh("router", f"tar -xzOf {kept} --wildcards '*/manifest.json'"))["cause"]
+    assert "the guard has sent the traffic of supersmartmatch back to blue" in cause
     told = lab.ssh("router", f"journalctl --quiet --no-pager -t {SERVICE}").splitlines()
     assert told[-1].endswith(f"rolled_back: {SERVICE} is back on blue")
     assert SECRET not in "".join(run.stdout for run in story.runs.values())
     assert SECRET not in lab.ssh("router", f"cat /var/lib/bluegreen-cutover/{SERVICE}/*; journalctl --no-pager")
+
+
+def test_r_d8_a_loss_of_precision_goes_back_step_by_step(story: Story) -> None:
+    """R-D7. The next run of advance.yml finds it; with another criterion that only asks for help broken as well."""
+    weeks = {**WEEKS, "cutover_prometheus": INVENTORY["cutover_prometheus"], "cutover_back_steps": {"settle": 2}}
+    weeks["cutover_guard"] = {"triggers": INVENTORY["cutover_guard"]["triggers"]}
+    story.play("held at half", "cutover", extra_vars=weeks).ok()
+    greens(story.lab, precision=0.85)
+    time.sleep(6)
+    back = story.play("step by step", "advance", extra_vars=weeks)
+    greens(story.lab, precision=0.97)
+    assert back.rc != 0
+    assert "precision below 0.9 for two minutes: past the limit for" in " ".join(back.stdout.split())
+    assert [event["weight"] for event in story.events() if event["kind"] == "weight_set"] == [50, 25, 0]
+    assert story.events()[-1]["kind"] == "rolled_back"
 
 
 def play(steps: tuple[Any, ...], report: Path) -> list[dict[str, Any]]:

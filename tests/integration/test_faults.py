@@ -339,9 +339,16 @@ def test_green_that_dies_later_is_told_and_rolled_back(shop: Shop) -> None:
     shop.still()
 
 
-def test_rollback_with_a_host_that_is_lost(shop: Shop) -> None:
-    """One application host of two is gone: the other one's old colour gets the traffic all the same."""
+def test_rollback_with_a_host_that_is_lost(shop: Shop, tmp_path: Path) -> None:
+    """One application host of two is gone: the other one's old colour gets the traffic all the same. People are told of
+    whatever is left to do (R-C7).
+    """
+    told = tmp_path / "told"
+    tell = {"ansible.builtin.copy": {"content": "{{ hook_event | to_json }}", "dest": str(told), "mode": "0600"}}
+    (tmp_path / "tell.yml").write_text(json.dumps([{**tell, "delegate_to": "localhost"}]))
+    shop.settings["cutover_hooks"] = {"notify": {"tasks": str(tmp_path / "tell.yml")}}
     shop.moved(shop.run())
+    assert json.loads(told.read_text())["event"] == "finished"
     side = {"blue": 0, "green": 100}[shop.old]
     try:
         shop.lab.command("kill", "app2")
@@ -349,11 +356,19 @@ def test_rollback_with_a_host_that_is_lost(shop: Shop) -> None:
         assert run.rc != 0
         assert "app2" in run.stdout
         assert (shop.weight(), shop.disk()) == (side, side)
+        event = json.loads(told.read_text())
+        assert event["event"] == "rollback_failed"
+        assert event["message"].endswith(f"is back on {shop.old}, but that does not run on app2.")
     finally:
         shop.lab.command("up")
     # The host came back with the new colour, as its reboot does; the next rollback finishes.
     wait_until("app2 answers", lambda: shop.on("app2", "echo yes") == ["yes"], 60)
+    assert shop.run("rollback", cutover_verify=[{"path": "/nowhere"}]).rc != 0
+    event = json.loads(told.read_text())
+    assert event["event"] == "rollback_failed"
+    assert f"shop is not wholly back on {shop.old}: Ask the service as its clients do" in event["message"]
     shop.run("rollback").ok()
+    assert json.loads(told.read_text())["event"] == "rolled_back"
     shop.still()
 
 
@@ -462,6 +477,24 @@ json.dump(lease, open(path, "w"))
             refused(held.finish(), "has been overtaken by a newer one", "nothing was changed")
         shop.run("status").ok()
     assert lost(running.result()) == {}
+
+
+def test_a_clock_that_is_set_ends_no_lease(shop: Shop) -> None:
+    """A day on, for every Python of the router host but the service's: the run goes on, and another one is refused."""
+    code = "import time; time.time = lambda real=time.time: real() + 86400"
+    folder = "/usr/local/lib/python3.11/dist-packages"
+    with shop.load() as running, shop.held(LAST_STEP) as held:
+        try:
+            shop.on("router", f"mkdir -p {folder}; echo '{code}' >{folder}/set.pth")
+            ahead = shop.on("router", 'python3 -c "import time; print(time.time())"; date +%s')
+            assert float(ahead[0]) - float(ahead[1]) > 86_000
+            refused(shop.run(), "shop is being migrated by root@", f"(pid {held.process.pid})")
+            shop.moved(held.finish())
+        finally:
+            shop.on("router", f"rm {folder}/set.pth")
+    assert lost(running.result()) == {}
+    # Its records are of tomorrow; a token grows all the same.
+    shop.run("rollback").ok()
 
 
 def test_killed_on_its_host_while_it_drains(shop: Shop) -> None:

@@ -406,17 +406,22 @@ class Seen:
 
 
 def test_a_router_that_is_rebooted_comes_up_on_blue(site: Site) -> None:
-    """All of them, from their first answer on: the weight is put back before the data plane starts."""
-    nginx, lua = (
+    """All of them, from their first answer on: the weight is put back before the data plane starts. A hold that was
+    confirmed keeps its share, and its triggers.
+    """
+    nginx, lua, confirmed = (
         Site(
             site.lab, site.scratch, service=service, port=port,
             settings={
                 "cutover_service": service,
                 "cutover_router": {"provider": provider},
                 "cutover_front": f"http://router:{port}",
+                "cutover_prometheus": {"url": "http://127.0.0.1:9090", "scrape_interval": "1s"},
             },
         )
-        for provider, service, port in (("nginx", "shop-n", 8081), ("nginx_lua", "shop-l", 8082))
+        for provider, service, port in (
+            ("nginx", "shop-n", 8081), ("nginx_lua", "shop-l", 8082), ("nginx", "shop-c", 8083),
+        )
     )  # fmt: skip
     nftables = Site(
         site.lab,
@@ -428,8 +433,10 @@ def test_a_router_that_is_rebooted_comes_up_on_blue(site: Site) -> None:
         AT_ONCE,
     )
     sites = [site, nginx, lua, nftables]
-    for one in (nginx, lua, nftables):
+    for one in (nginx, lua, confirmed, nftables):
         one.play("router").ok()
+    confirmed.half("confirm", triggers=[{"name": "ill", "query": "up", "reducer": "max", "max": 1}])
+    kinds = [event["kind"] for event in confirmed.journal()]
     fires = []
     for one in sites:
         one.half(time=3000)
@@ -451,5 +458,11 @@ def test_a_router_that_is_rebooted_comes_up_on_blue(site: Site) -> None:
         assert seen.down, one.service
         assert set(seen.colours) <= {"blue"}, one.service
         assert one.weights() == (0, 0)
+    told = confirmed.play_status()
+    assert (told["weight"], told["persisted"], told["guard"]["state"]) == (50, 50, "watching")
+    assert (told["guard"]["alive"], told["guard"]["triggers"]) == (True, ["ill"])
+    assert confirmed.serve(60) == {"blue", "green"}
+    assert [event["kind"] for event in confirmed.journal()] == kinds
+    confirmed.play("rollback").ok()
     for one in sites:
         one.assert_no_traces()

@@ -232,6 +232,23 @@ def test_a_run_that_dies_in_a_hold_is_brought_back_by_the_guard(held: Lab) -> No
     assert set(running.result().outcomes()) == {"ok"}
 
 
+def test_a_prometheus_that_hangs_is_no_reason_for_the_guard(held: Lab) -> None:
+    """Each question ends only by its time, twice; between two of them the guard, with the least time, is renewed."""
+    variables = story("10s", ERRORS)
+    variables["cutover_gate"]["no_data"] = 120
+    with held.load(front(held), rate=60, duration=180, slow_share=0.0) as running:
+        began = time.time()
+        process = held.start("cutover", extra_vars=variables)
+        until(held, "hold_began", began)
+        held.ssh("router", "systemctl kill --signal=STOP prometheus; sleep 35; systemctl kill --signal=CONT prometheus")
+        run = held.finish(process).ok()
+    assert "no answer for 9 s" in run.stdout
+    kinds = [event["kind"] for event in events(held)]
+    assert "guard_fired" not in kinds
+    assert kinds[-1] == "finished"
+    assert set(running.result().outcomes()) == {"ok"}
+
+
 def until(lab: Lab, kind: str, after: float, within: float = 60) -> None:
     """Wait for an event later than ``after``, in unix seconds: the hosts have this machine's clock."""
     end = time.monotonic() + within

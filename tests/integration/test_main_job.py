@@ -291,7 +291,7 @@ def test_r_a3_the_switch_is_one_task(story: Story) -> None:
 def test_r_a5_rollback_is_recorded_and_blue_is_healthy(story: Story) -> None:
     kinds = [event["kind"] for event in story.events()]
     there = ["began", "started", "probed", "weight_intended", "weight_set", "drained", "finished"]
-    assert kinds == [*there, "rollback_began", "weight_intended", "weight_set", "rolled_back"]
+    assert kinds == [*there, "rollback_began", "weight_intended", "weight_set", "evidence_kept", "rolled_back"]
     assert story.serving() == "blue"
 
 

@@ -129,7 +129,8 @@ def test_then_the_cutover_may_begin_and_goes_by_its_hold(story: Story) -> None:
     held = at(events, "weight_intended", 1) - at(events, "hold_began")
     assert held >= 15
     assert [event["verdict"] for event in events if event["kind"] == "gate_seen"][-1] == "pass"
-    assert kinds[-5:] == ["finished", "rollback_began", "weight_intended", "weight_set", "rolled_back"]
+    back = ["rollback_began", "weight_intended", "weight_set", "evidence_kept", "rolled_back"]
+    assert kinds[-6:] == ["finished", *back]
     alone = story.between(at(events, "drained"), at(events, "rollback_began"))
     assert {record.colour for record in alone} == {"green"}
 

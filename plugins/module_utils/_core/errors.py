@@ -35,6 +35,12 @@ class InputError(CutoverError):
     reason = "input"
 
 
+class StateError(InputError):
+    """What a gate is to go on from was left by another one, or by another version."""
+
+    reason = "state"
+
+
 class DriftError(CutoverError):
     """Reality, configuration on disk and journal do not agree."""
 

@@ -15,6 +15,9 @@ WAITING = "waiting"
 FAILED = "failed"
 UNKNOWN = "unknown"
 
+BACK = {"immediate": "rollback", "progressive": "rollback_progressive"}
+"""What ``cutover_back`` asks for."""
+
 GOES_ON = ("performance_mode", "notify")
 """Actions of a broken criterion after which the hold goes on."""
 
@@ -52,23 +55,26 @@ def judge(
     run_left: float,
     slice_: float,
     patience: float,
+    back: str,
     accepted: str | None = None,
 ) -> Outcome:
     """Where ``hold`` (as the journal's state has it) is at ``now``.
 
-    ``hold`` has ``since``, ``seconds``, what the gate said in the look before, ``verdict`` and ``wanted``, and
-    ``blind``, since when it cannot tell. ``gate`` is what the module prometheus_gate returned in this look; ``gated``
-    whether there is one at all. Its window is counted on samples, so that missing data makes a hold longer; without a
-    gate the clock decides. ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at most.
+    ``hold`` has ``since``, ``seconds``, ``called``, the hook that was called since the gate last said something new,
+    and ``blind``, since when it cannot tell. ``gate`` is what the module prometheus_gate returned in this look;
+    ``gated`` whether there is one at all. Its window is counted on samples, so that missing data makes a hold longer;
+    without a gate the clock decides. ``run_left``: seconds that this run may go on; ``slice_``: seconds of one look at
+    most.
 
     A gate that cannot tell for ``patience`` seconds, without a break, fails: what is not known for so long is no reason
-    to stay; and so does one with a criterion that has only asked for help, and is broken so long after the end.
+    to stay; and so does one with a criterion that has only asked for help, and is broken so long after the end. There
+    is no hurry then: it goes ``back`` as the inventory has it, ``immediate`` or ``progressive``.
     Somebody may go on before, with ``accepted`` saying why, but not before the time of the hold is over.
 
     What the gate said to another run proves nothing any more: since then the candidate may have become bad.
 
     A broken criterion that lets the hold go on wants its action once, not again in each look, and does not keep the
-    others from passing when the window is over.
+    others from passing when the window is over. Who dies before the action is recorded leaves it to the next run.
     """
     late = now - hold["since"] - hold["seconds"]
     left = max(0.0, -late)
@@ -86,21 +92,23 @@ def judge(
     if gate["verdict"] == "pass":
         return Outcome(PASSED, 0.0, 0.0, "its hold is over, and the gate passed" + _unseen(hold, gate))
     if gate["verdict"] == "fail":
-        return _fails(hold, gate, Outcome(WAITING, left, watch, ""), behind, None if late < patience else late)
+        too_late = None if late < patience else late
+        return _fails(hold, gate, Outcome(WAITING, left, watch, ""), behind, too_late, BACK[back])
     if accepted and late >= 0 and not behind:
         sentence = f"its hold is over, and is taken as passed without a proof: {accepted}; the gate said: {said(gate)}"
         return Outcome(PASSED, 0.0, 0.0, sentence, accepted=accepted)
     if gate["verdict"] == "open":
         why = f" ({gate['message']})" if gate.get("message") else ""
         return Outcome(WAITING, left, watch, f"{span(left)} of its hold are left{why}")
-    return _cannot_tell(gate, left, now - (now if hold["blind"] is None else hold["blind"]), patience)
+    blind = now - (now if hold["blind"] is None else hold["blind"])
+    return _cannot_tell(gate, left, blind, patience, BACK[back])
 
 
 def _fails(
-    hold: Mapping[str, Any], gate: Mapping[str, Any], waiting: Outcome, behind: bool, late: float | None
+    hold: Mapping[str, Any], gate: Mapping[str, Any], waiting: Outcome, behind: bool, late: float | None, back: str
 ) -> Outcome:
     """What becomes of a gate that fails; ``waiting`` is where the hold is. ``late``: seconds since it was over, where
-    that is longer than anybody waits.
+    that is longer than anybody waits, and then ``back`` is the action.
     """
     sentence, wanted = f"the gate fails: {said(gate)}", gate.get("wanted") or "rollback"
     if wanted not in GOES_ON:
@@ -110,9 +118,8 @@ def _fails(
             return Outcome(PASSED, 0.0, 0.0, f"its hold is over; {sentence}")
         if late is not None:
             sentence += f"; its hold was over {span(late)} ago, longer than cutover_gate.patience"
-            return Outcome(FAILED, 0.0, 0.0, sentence, "rollback")
-    again = (hold["verdict"], hold["wanted"]) == ("fail", wanted)
-    return replace(waiting, sentence=sentence, action=None if again else wanted)
+            return Outcome(FAILED, 0.0, 0.0, sentence, back)
+    return replace(waiting, sentence=sentence, action=None if hold["called"] == wanted else wanted)
 
 
 def _unseen(hold: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
@@ -123,12 +130,12 @@ def _unseen(hold: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     return f"; for {span(missing)} since its beginning there was no data"
 
 
-def _cannot_tell(gate: Mapping[str, Any], left: float, blind: float, patience: float) -> Outcome:
+def _cannot_tell(gate: Mapping[str, Any], left: float, blind: float, patience: float, back: str) -> Outcome:
     """What becomes of a gate that has not been able to tell for ``blind`` seconds."""
     why = f"the gate cannot tell: {said(gate)}"
     if blind >= patience:
         sentence = f"{why}; that for {span(blind)}, and cutover_gate.patience is {span(patience)}"
-        return Outcome(FAILED, left, 0.0, sentence, "rollback")
+        return Outcome(FAILED, left, 0.0, sentence, back)
     return Outcome(UNKNOWN, left, 0.0, f"{why}; in {span(patience - blind)} that is a reason to go back")
 
 

@@ -79,8 +79,8 @@ class State:
     ``since`` is when ``weight`` got its value. ``subject`` is what is moved, as the last run of the migration was told;
     None where none has said. ``fired`` is what the guard recorded when it sent the traffic back, until a run goes on
     from there. ``hold`` is the hold of the weight of now, once it has begun: ``{"weight", "since", "seconds",
-    "verdict", "wanted", "blind"}``, where the last three are what the gate said last, None before it was asked, and
-    since when it cannot tell, None where it can. ``rehearsal``
+    "verdict", "wanted", "called", "blind"}``, where the last four are what the gate said last, None before it was
+    asked, the hook that was called since, and since when it cannot tell, None where it can. ``rehearsal``
     is what a migration that is one has come to (see ``rehearsal.outcome``), and ``rehearsed`` that of the one just
     before. ``artifacts`` are the snapshots of this migration by their part, ``parts`` those that must be there before
     traffic moves, and ``unverified`` is why it may move without. ``token`` is the highest one in the whole journal.
@@ -284,13 +284,15 @@ def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
     kind = event["kind"]
     if kind == "hold_began":
         hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"]}
-        return replace(state, hold={**hold, "verdict": None, "wanted": None, "blind": None})
+        return replace(state, hold={**hold, "verdict": None, "wanted": None, "called": None, "blind": None})
     if kind == "gate_seen" and state.hold is not None:
         blind = None
         if event["verdict"] == "inconclusive":
             blind = event["at"] if state.hold["blind"] is None else state.hold["blind"]
-        said = {"verdict": event["verdict"], "wanted": event["wanted"], "blind": blind}
+        said = {"verdict": event["verdict"], "wanted": event["wanted"], "called": None, "blind": blind}
         return replace(state, hold={**state.hold, **said})
+    if kind == "hook_called" and state.hold is not None:
+        return replace(state, hold={**state.hold, "called": event["hook"]})
     if kind == "snapshot_taken":
         return replace(state, artifacts={**state.artifacts, event["part"]: event["artifact"]})
     if kind == "held":

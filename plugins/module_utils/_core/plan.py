@@ -402,7 +402,12 @@ SCHEMA: dict[str, Spec] = {
     "cutover_run_limit": _duration(
         "How long one run may last when it comes to waiting in a hold; advance.yml goes on from there.", default=900
     ),
-    "cutover_back": _choice("How rollback.yml goes back.", "immediate", "progressive", default="immediate"),
+    "cutover_back": _choice(
+        "How rollback.yml goes back, and a hold after cutover_gate.patience.",
+        "immediate",
+        "progressive",
+        default="immediate",
+    ),
     "cutover_back_steps": _keys(
         "A progressive way back: the shares that the candidate keeps for a while, those below its share of then.",
         {
@@ -984,6 +989,8 @@ def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
             f"cutover_guard.time is {guard['time']}, and a step settles for {max(settles)} s: the guard would take it "
             "back each time; more is needed"
         )
+    if guard.get("triggers") and guard["enabled"] is False:
+        problems.append("cutover_guard has triggers, and is not enabled: nobody would ask them")
     if guard.get("triggers") and not values.get("cutover_prometheus"):
         problems.append("cutover_prometheus is missing; the triggers of cutover_guard are asked there")
     if guard.get("triggers") and None not in guard["triggers"]:

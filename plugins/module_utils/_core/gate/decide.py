@@ -377,15 +377,19 @@ def _required(readings: Sequence[Reading]) -> list[Reading]:
 
 
 def decide(readings: Sequence[Reading], settings: Settings, unknown_for: float, final: bool = False) -> Verdict:
-    """The verdict. ``unknown_for``: seconds since a required criterion could last be judged. ``final``: no waiting."""
+    """The verdict. ``unknown_for``: seconds since a required criterion could last be judged. ``final``: no waiting.
+
+    A broken criterion that only calls a hook must not hide for ever that another one cannot be judged.
+    """
     broken = sorted((r for r in readings if r.status == "breach"), key=lambda r: ACTIONS.index(r.action))
-    if broken:
-        return Verdict(FAIL, "breach", _join(broken), broken[0].action)
     required = _required(readings)
     unknown = [r for r in required if r.status in ("unknown", "common_mode")]
+    goes_back = bool(broken) and broken[0].action in FINAL_ACTIONS
+    if unknown and not goes_back and (final or unknown_for >= settings.hold):
+        return Verdict(INCONCLUSIVE, unknown[0].reason, _join([*unknown, *broken]))
+    if broken:
+        return Verdict(FAIL, "breach", _join(broken), broken[0].action)
     if unknown:
-        if final or unknown_for >= settings.hold:
-            return Verdict(INCONCLUSIVE, unknown[0].reason, _join(unknown))
         return Verdict(OPEN, unknown[0].reason, _join(unknown))
     if not final and covered(readings) < settings.window:
         return Verdict(OPEN, "window")

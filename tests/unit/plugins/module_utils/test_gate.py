@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _gate
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.circuit import Circuit
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, StateError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.decide import Settings
 from ansible_collections.bluegreen.cutover.plugins.module_utils._gate import (
     CONNECTION_ARGUMENTS,
@@ -341,9 +341,9 @@ def test_a_rehearsal_judges_the_window_that_has_gone_by() -> None:
 
 def test_a_state_of_another_gate_is_refused() -> None:
     state = make(Source(HEALTHY), ERRORS).run(0).state
-    with pytest.raises(InputError, match="belongs to another gate"):
+    with pytest.raises(StateError, match="belongs to another gate"):
         make(Source(HEALTHY), {**ERRORS, "max": 0.02}, state=state)
-    with pytest.raises(InputError, match="belongs to another gate"):
+    with pytest.raises(StateError, match="belongs to another gate"):
         make(Source(HEALTHY), ERRORS, state={**state, "version": 0})
 
 

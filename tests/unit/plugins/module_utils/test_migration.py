@@ -432,8 +432,12 @@ def test_who_is_asked_for_help_is_asked_once_in_a_hold(desk: Desk) -> None:
     slow = {**said("fail"), "wanted": "performance_mode", "criteria": [], "left": 500}
     asked = []
     for look, gate in enumerate((slow, said("open"), slow, said("open"), slow)):
-        asked.append(desk.run(1001 + look, **GATED).look(token, step, gate)["hold"].get("action"))
-    assert asked == ["performance_mode", None, None, None, None]
+        run = desk.run(1001 + look, **GATED)
+        asked.append(run.look(token, step, gate)["hold"]["action"])
+        if look == 2:
+            run.record(token, "hook_called", {"hook": "performance_mode", "message": "slow", "problem": ""})
+    # The run that was told first died before it had called.
+    assert asked == ["performance_mode", None, "performance_mode", None, None]
     assert desk.events.count("gate_seen") == 1
 
 
@@ -481,11 +485,24 @@ def test_a_gate_that_never_tells_is_a_reason_to_go_back_in_the_end(desk: Desk) -
     found = [desk.run(1000 + later, **changes).look(token, step, blind)["hold"]["kind"] for later in (1, 50, 100, 101)]
     assert found == ["unknown"] * 3 + ["failed"]
     assert desk.events.count("gate_seen") == 1
+    # Samples of the past that are judged meanwhile say nothing of now.
+    desk.run(1101, **changes).look(token, step, {**said("open"), "behind": 7200.0})
+    assert desk.run(1101, **changes).look(token, step, blind)["hold"]["kind"] == "failed"
     # A moment in which it could tell is a new beginning.
     desk.run(1102, **changes).look(token, step, said("open"))
     assert desk.run(1103, **changes).look(token, step, blind)["hold"]["kind"] == "unknown"
     # More of it does not make another gate.
     assert desk.run(1104, **GATED).look(token, step, None)["hold"]["gate_state"] == {"n": 1}
+
+
+def test_a_gate_that_does_not_know_its_own_state_any_more_begins_anew(desk: Desk) -> None:
+    """Such as after an update of the collection in the middle of weeks."""
+    token, step = held_at_50(desk, **GATED)
+    desk.run(**GATED).look(token, step, said("open"))
+    refused = {**said("inconclusive"), "reason": "state", "message": "belongs to another gate"}
+    hold = desk.run(1010, **GATED).look(token, step, refused)["hold"]
+    assert (hold["kind"], hold["gate_state"]) == ("unknown", None)
+    assert desk.run(1020, **GATED).look(token, step, None)["hold"]["gate_state"] is None
 
 
 def test_a_hold_that_is_not_proven_may_be_accepted_with_a_reason(desk: Desk) -> None:

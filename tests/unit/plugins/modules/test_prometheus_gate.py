@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -106,6 +107,29 @@ def test_slices_hand_the_state_on_and_show_a_line_each(lines: list[str]) -> None
     assert lines == ["gate open: e 0"] * 3 + ["gate pass: e 0"]
     assert "invocation" not in out
     assert not out.get("failed")
+
+
+def test_while_prometheus_does_not_answer_the_last_lines_are_told_again(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call ends only when a question that hangs does, which may begin at the end of its slice."""
+    monkeypatch.setattr(action, "SILENCE", 0.001)
+    act = Action([{"verdict": "open", "state": {}}, {"verdict": "pass"}])
+    ask, said = act._execute_module, []
+
+    def hang(**given: Any) -> dict[str, Any]:
+        before, until = len(lines), time.monotonic() + 5
+        while len(lines) == before and time.monotonic() < until:
+            time.sleep(0.001)
+        said.append(lines[before])
+        return ask(**given)
+
+    monkeypatch.setattr(act, "_execute_module", hang)
+    assert act.run()["verdict"] == "pass"
+    assert said == ["gate open: waiting for Prometheus · no answer for 0 s", "gate open: e 0 · no answer for 0 s"]
+    count = len(lines)
+    time.sleep(0.01)
+    assert len(lines) == count
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ BLIND = {"verdict": "inconclusive", "message": "no samples", "left": 600.0}
 
 
 def judge(gate: dict[str, Any] | None = None, *, gated: bool = True, **changes: Any) -> holding.Outcome:
-    given = {"now": 1100.0, "run_left": 900.0, "slice_": 20.0, "patience": 3600.0, **changes}
-    hold = {**HOLD, **{name: given.pop(name, None) for name in ("verdict", "wanted", "blind")}}
+    given = {"now": 1100.0, "run_left": 900.0, "slice_": 20.0, "patience": 3600.0, "back": "immediate", **changes}
+    hold = {**HOLD, **{name: given.pop(name, None) for name in ("verdict", "wanted", "called", "blind")}}
     return holding.judge(hold, gate=gate, gated=gated, **given)
 
 
@@ -84,6 +84,17 @@ def test_a_gate_that_cannot_tell_is_waited_for_so_long(
     outcome = judge(BLIND, blind=blind, patience=patience)
     assert (outcome.kind, outcome.action) == (kind, action)
     assert says in outcome.sentence
+
+
+@pytest.mark.parametrize(("back", "action"), [("immediate", "rollback"), ("progressive", "rollback_progressive")])
+def test_after_so_much_patience_it_goes_back_as_the_inventory_has_it(back: str, action: str) -> None:
+    """R-D7: nothing has happened that would be a reason to hurry."""
+    assert judge(BLIND, patience=0.0, back=back).action == action
+    criteria = [{"required": True, "status": "breach"}]
+    asks = {"verdict": "fail", "wanted": "notify", "message": "p95", "left": 0.0, "criteria": criteria}
+    assert judge(asks, now=1700.0, patience=100.0, back=back).action == action
+    # A criterion that says how is not asked again.
+    assert judge({"verdict": "fail", "wanted": "rollback", "left": 9.0}, back=back).action == "rollback"
 
 
 @pytest.mark.parametrize(("now", "kind"), [(1599.0, "waiting"), (1699.0, "waiting"), (1700.0, "failed")])

@@ -170,7 +170,8 @@ def test_a_hundred_looks_at_a_hold_leave_what_one_does() -> None:
     assert (events[-1]["kind"], events[-1]["token"], events[-1]["looks"]) == ("held", 101, 100)
     state = journal.fold(document)
     assert (state.phase, state.token, state.weight, state.since) == ("held", 101, 50, 102)
-    assert state.hold == {"weight": 50, "since": 103, "seconds": 60, "verdict": "open", "wanted": None, "blind": None}
+    told = {"verdict": "open", "wanted": None, "called": None, "blind": None}
+    assert state.hold == {"weight": 50, "since": 103, "seconds": 60, **told}
 
 
 def test_since_when_a_gate_cannot_tell_is_known_until_it_can() -> None:

@@ -210,6 +210,13 @@ def test_a_trigger_is_refused_for_what_a_gates_criterion_is(change: dict[str, An
     assert says in found
 
 
+def test_triggers_that_nobody_would_ask_are_told() -> None:
+    changes = {"triggers": [{"name": "ill", "query": "up", "min": 1}], "enabled": False}
+    assert problems(cutover_guard=changes, cutover_prometheus={"url": "http://127.0.0.1:9090"}) == [
+        "cutover_guard has triggers, and is not enabled: nobody would ask them"
+    ]
+
+
 def test_who_is_shown_to_prometheus_is_files_of_the_router_host() -> None:
     source = {
         "url": "https://mimir/prometheus",

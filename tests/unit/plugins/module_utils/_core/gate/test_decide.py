@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -277,6 +278,21 @@ def test_the_hold_ends_and_nothing_unknown_ever_passes() -> None:
     assert decide(unknown, SETTINGS, 0.0, final=True).verdict == "inconclusive"
     assert decide([reading("in_breach")], SETTINGS, 0.0, final=True).reason == "breach_pending"
     assert decide([reading(covered=0.0)], SETTINGS, 0.0, final=True).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("action", "unknown_for", "verdict"),
+    [("notify", 0.0, "fail"), ("notify", 120.0, "inconclusive"), ("rollback_progressive", 120.0, "fail")],
+)
+def test_a_hook_that_is_called_does_not_hide_what_is_unknown(action: str, unknown_for: float, verdict: str) -> None:
+    """Else a hold would never end, and no run fail, while the data of a required criterion is gone."""
+    slow = reading("breach", action=action, message="slow")
+    gone = reading("unknown", name="b", reason="no_data", message="gone")
+    got = decide([slow, gone], SETTINGS, unknown_for)
+    assert got.verdict == verdict
+    if verdict == "inconclusive":
+        assert (got.reason, got.message) == ("no_data", "b: gone; a: slow")
+    assert decide([slow, replace(gone, required=False)], SETTINGS, unknown_for).verdict == "fail"
 
 
 def test_the_gravest_action_is_wanted() -> None:
