@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._command import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import enough_to_return
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    ClusterError,
     CutoverError,
     FencedError,
     NotReadyError,
@@ -44,25 +46,45 @@ RETRY = (0.5, 30.0)
 """Seconds until a failed attempt is made again: the first, doubled each time, up to the second."""
 
 
+def routed(target: Mapping[str, Any]) -> tuple[Service, Router]:
+    """The service of a guard's target, and what moves its traffic."""
+    service = make_service(target["service"], target["colours"], target["ready_path"])
+    return service, make_router(target["router"], service)
+
+
+def tell(line: str) -> None:
+    """One line for the system's journal, or the container's log."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 class Guardian:
-    """The guard of one service. ``tell`` takes one line for the system's journal."""
+    """The guard of one service.
+
+    ``show`` takes what the process has seen, every ``beat`` seconds and whenever that is something new, and raises
+    OSError where nobody can see that. ``glance`` reads what is armed, often; ``tell`` takes one line.
+    """
 
     def __init__(
         self,
         store: FileStore,
-        runtime: Path,
+        show: Callable[[dict[str, Any]], object],
         *,
+        beat: float = BEAT,
+        glance: Callable[[], dict[str, Any] | None] | None = None,
         moment: Callable[[], Moment] = _guarding.moment,
         clock: Clock = time,
-        routed: Callable[[Mapping[str, Any]], tuple[Service, Router]] | None = None,
-        tell: Callable[[str], object] | None = None,
+        routed: Callable[[Mapping[str, Any]], tuple[Service, Router]] = routed,
+        tell: Callable[[str], object] = tell,
     ) -> None:
         self.store = store
-        self.runtime = runtime
+        self.show = show
+        self.beat = beat
+        self.glance = glance or store.read_guard
         self.moment = moment
         self.clock = clock
-        self.routed = routed or _routed
-        self.tell = tell or _tell
+        self.routed = routed
+        self.tell = tell
         self.watch = Watch(self.tell)
         self.problem = ""
         self._beaten: tuple[int, int, float] = (0, 0, 0.0)
@@ -72,7 +94,7 @@ class Guardian:
     def look(self) -> float | None:
         """Look once, and act where it is time; seconds until the next look, None when there is nothing to guard."""
         try:
-            document = self.store.read_guard()
+            document = self.glance()
         except StoreError as error:
             # What cannot be read cannot be acted on; it was whole when it was armed.
             self._say(error.message)
@@ -115,7 +137,8 @@ class Guardian:
             if token is None:
                 return True
         except StoreError as error:
-            if isinstance(error, LockedError):
+            # Where the cluster does not keep the record it does not move the traffic either.
+            if isinstance(error, (LockedError, ClusterError)):
                 return self._failed(error)
             self._say(f"{error.message}; the traffic is sent back without a record")
         try:
@@ -231,35 +254,29 @@ class Guardian:
 
     def _beat(self, document: Mapping[str, Any], now: Moment) -> None:
         token, generation, at = self._beaten
-        if (token, generation) == (document["token"], document["generation"]) and now.boottime - at < BEAT:
+        if (token, generation) == (document["token"], document["generation"]) and now.boottime - at < self.beat:
             return
         self._beaten = document["token"], document["generation"], now.boottime
         seen = {"token": document["token"], "generation": document["generation"]}
-        scratch = self.runtime / "seen.tmp"
-        problem = self.problem or self.watch.problem
         try:
-            scratch.write_text(json.dumps({**seen, "at": now.boottime, "problem": problem}), encoding="utf-8")
-            scratch.replace(self.runtime / "seen.json")
+            self.show({**seen, "at": now.boottime, "problem": self.problem or self.watch.problem})
         except OSError as error:
             # Not to be seen is one thing, not to guard another.
-            self._say(f"{scratch} cannot be written: {error.strerror}")
+            self._say(f"{error.filename} cannot be written: {error.strerror}")
 
 
-def _routed(target: Mapping[str, Any]) -> tuple[Service, Router]:
-    service = make_service(target["service"], target["colours"], target["ready_path"])
-    return service, make_router(target["router"], service)
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+def show_in(runtime: Path, seen: Mapping[str, Any]) -> None:
+    """Replace what the process has told in its runtime folder. Raises OSError."""
+    scratch = runtime / "seen.tmp"
+    scratch.write_text(json.dumps(seen), encoding="utf-8")
+    scratch.replace(runtime / "seen.json")
 
 
 def main(arguments: Sequence[str]) -> int:
     """``run|boot STATE_DIR SERVICE``, as the units start it."""
     what, state_dir, service = arguments
     store = FileStore(state_dir, service)
-    guardian = Guardian(store, Path(_guarding.RUNTIME.format(service=service)))
+    guardian = Guardian(store, functools.partial(show_in, Path(_guarding.RUNTIME.format(service=service))))
     try:
         if what == "boot":
             guardian.boot()
@@ -271,7 +288,7 @@ def main(arguments: Sequence[str]) -> int:
             elif _guard_service.remove(store, run_command):
                 return 0
     except CutoverError as error:
-        _tell(error.message)
+        tell(error.message)
         # Until systemd starts it again.
         time.sleep(BEAT)
         return 1

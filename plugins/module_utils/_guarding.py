@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, bluegreen.cutover contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard as runs see it: renewed, confirmed, disarmed and described, all in the store of the router host."""
+"""The guard as runs see it: renewed, confirmed, disarmed and described, all in the service's store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Moment
@@ -27,6 +27,25 @@ class Wall(Protocol):
     """A clock that people read."""
 
     def time(self) -> float: ...
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """What a store has, too, whose guard is not on this host: a clock that both know, and a way to be told.
+
+    ``guard_place`` is what shows the guard's process to people.
+    """
+
+    guard_place: str
+
+    def moment(self) -> Moment: ...
+
+    def heard(self) -> dict[str, Any] | None: ...
+
+
+def moment_of(store: FileStore) -> Moment:
+    """Now, by the clock that the guard of ``store`` goes by."""
+    return store.moment() if isinstance(store, Elsewhere) else moment()
 
 
 def moment() -> Moment:
@@ -63,14 +82,16 @@ def disarm(store: FileStore, token: int, now: float) -> bool:
         return current is not None
 
 
-def describe(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+def describe(store: FileStore, document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """What status tells of a guard; ``problems`` gets what is wrong with it."""
-    now = moment()
-    seen = heard(document["target"]["service"])
+    now = moment_of(store)
+    if isinstance(store, Elsewhere):
+        seen, place = store.heard(), store.guard_place
+    else:
+        seen, place = heard(store.service), f"systemctl status {unit_names(store.service)[0]}"
     alive = seen is not None and now.boottime - seen["at"] < DEAD
     if not alive:
-        unit = unit_names(document["target"]["service"])[0]
-        problems.append(f"a guard is {document['state']}, and its process is not there; see 'systemctl status {unit}'")
+        problems.append(f"a guard is {document['state']}, and its process is not there; see '{place}'")
     return {
         "state": document["state"],
         "back_to": document["target"]["back_to"],

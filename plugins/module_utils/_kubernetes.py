@@ -28,6 +28,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
 
 TIMEOUT = 5.0
 """Seconds for one answer."""
@@ -60,6 +61,10 @@ Objects = dict[str, dict[str, Any]]
 """By uid."""
 
 
+class UnheardError(OSError):
+    """A connection that was never made: nobody has heard of the request."""
+
+
 class Answer(Protocol):
     """What is used of an answer of urllib3."""
 
@@ -76,7 +81,7 @@ class Answer(Protocol):
 
 
 class Pool(Protocol):
-    """What is used of a pool of urllib3."""
+    """What is used of a pool of urllib3. One of our own raises OSError, and ``UnheardError`` where that is so."""
 
     def request(self, method: str, url: str, **options: Any) -> Answer: ...
 
@@ -262,9 +267,7 @@ class Cluster:
         return self._headers != before
 
     def _unanswered(self, method: str, path: str, error: Exception) -> ClusterError:
-        errors = _library("urllib3").exceptions
-        # Nobody has heard of a request whose connection was never made.
-        unheard = isinstance(error, (errors.NewConnectionError, errors.ConnectTimeoutError))
+        unheard = isinstance(error, (UnheardError, *_urllib3("NewConnectionError", "ConnectTimeoutError")))
         return ClusterError(
             f"the cluster's API at {self._address} did not answer {method} {path}: {error}. "
             "See whether it runs and can be reached from here, then run again",
@@ -274,7 +277,13 @@ class Cluster:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    return _library("urllib3").exceptions.HTTPError, OSError
+    return *_urllib3("HTTPError"), OSError
+
+
+def _urllib3(*names: str) -> tuple[type[Exception], ...]:
+    """Exceptions of what makes the connections, unless it is something else (``_in_pod``)."""
+    errors = sys.modules.get("urllib3.exceptions")
+    return tuple(getattr(errors, name) for name in names) if errors is not None else ()
 
 
 def _parsed(text: bytes, method: str, path: str) -> dict[str, Any]:

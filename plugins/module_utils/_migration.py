@@ -139,7 +139,7 @@ class Migration:
                 armed = self.store.read_guard()
                 if armed is not None and not self.check_mode:
                     ttl = self.plan["lease"]["ttl"]
-                    adopted = guard.adopt(armed, taken["token"], ttl, _guarding.moment())
+                    adopted = guard.adopt(armed, taken["token"], ttl, _guarding.moment_of(self.store))
                     # Where this run is to have none, nobody would renew it.
                     self.store.write_guard(adopted if self.plan["guard"]["enabled"] else None)
             return self._result(decision, state, reality, taken["token"])
@@ -198,7 +198,7 @@ class Migration:
                     differences=[*damage, *decision.differences],
                 )
                 if armed is not None and not self.check_mode:
-                    self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment()))
+                    self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment_of(self.store)))
             return self._result(decision, state, reality, taken["token"])
 
     def _check_advance(self, parts: Sequence[str], state: journal.State, *, advance: bool) -> None:
@@ -414,7 +414,7 @@ class Migration:
             "checkpoints": _last(document, "probed", "checkpoints"),
             "success": _last(document, "finished", "success"),
             "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
-            "guard": _guarding.describe(armed, problems) if armed else None,
+            "guard": _guarding.describe(self.store, armed, problems) if armed else None,
             "agree": not problems,
             "differences": problems,
         }

@@ -151,66 +151,87 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan impor
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 
 
-def arm(store: FileStore, plan: dict[str, Any], token: int) -> None:
-    """Arm or renew, and wait until the guard's process has seen it."""
-    if journal.fold(store.read_journal()).phase == journal.ROLLING_BACK:
-        # Triggers would say no more than what is done about them already.
-        time_ = max(plan["guard"]["time"], plan["back_steps"]["settle"] + GUARD_MARGIN)
-        plan = {**plan, "guard": {**plan["guard"], "triggers": [], "time": time_}}
-    _ask(store, plan, token)
-    _write(store, token, lambda current: guard.arm(current, plan, token, _guarding.moment()))
+class Guarding:
+    """The guard of ``plan`` as the run with ``token`` sees it. Raises ``CutoverError``."""
 
+    def __init__(self, plan: dict[str, Any], token: int) -> None:
+        self.given, self.plan, self.token = plan, plan, token
+        self.write: Callable[[Callable[[guard.Guard | None], guard.Guard]], None] = self._write
+        if not plan.get("cluster"):
+            self.store = FileStore(plan["state_dir"], plan["service"])
+            return
+        # Not at the top: the modules of hosts, and the guard that is made of them, do without.
+        from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_pod  # noqa: PLC0415
 
-def confirm(store: FileStore, plan: dict[str, Any], token: int) -> bool:
-    """Leave the triggers alone, those of ``plan``; whether that changed something."""
-    armed = store.read_guard()
-    if not _is_idle(armed) or not guard.is_edited(armed, plan):
-        return _guarding.confirm(store, token, time.time())
-    if not plan["guard"]["triggers"]:
-        return _guarding.disarm(store, token, time.time())
-    _ask(store, plan, token)
-    _write(store, token, lambda current: guard.watch(current, plan, token, _guarding.moment()))
-    return True
+        self.store, self.plan, self.write = _guard_pod.opened(plan, token)
 
+    def arm(self) -> None:
+        """Arm or renew, and wait until the guard's process has seen it."""
+        plan = self.plan
+        if journal.fold(self.store.read_journal()).phase == journal.ROLLING_BACK:
+            # Triggers would say no more than what is done about them already.
+            time_ = max(plan["guard"]["time"], plan["back_steps"]["settle"] + GUARD_MARGIN)
+            plan = {**plan, "guard": {**plan["guard"], "triggers": [], "time": time_}}
+        self._ask(plan)
+        self.write(lambda current: guard.arm(current, plan, self.token, self._now()))
 
-def _ask(store: FileStore, plan: dict[str, Any], token: int) -> None:
-    """Ask triggers that are not those that are armed: a mistake in a query would never fire, and is better told before
-    any traffic moves. Where the candidate has a share already, that is kept: what is armed stays so, and the run ends.
-    """
-    armed, settings = store.read_guard(), plan["guard"]
-    if not settings["triggers"] or not guard.is_edited(armed, plan):
-        return
-    try:
-        _triggers.check(settings["triggers"], settings["prometheus"])
-    except CutoverError as error:
-        shared = journal.fold(store.read_journal()).weight not in (None, journal.side(plan["from"]))
-        if not shared or not _is_idle(armed):
-            raise
-        message = f"triggers of cutover_guard that are not armed yet cannot be asked: {error.message.rstrip('.')}"
-        with store.locked():
-            store.record(token, time.time(), "held", message=message)
-            store.write_lease(None)
-        names = ", ".join(f"'{one['name']}'" for one in armed["triggers"]) if armed is not None else "none"
-        raise HeldError(
-            f"{plan['service']}: {message}. The candidate keeps its share, and the guard its triggers of before "
-            f"({names}). Put that right and run advance.yml, or go back with rollback.yml"
-        ) from error
+    def confirm(self) -> bool:
+        """Leave the triggers alone, those of the plan; whether that changed something."""
+        armed = self.store.read_guard()
+        if not _is_idle(armed) or not guard.is_edited(armed, self.plan):
+            return _guarding.confirm(self.store, self.token, self._now().wall)
+        if not self.plan["guard"]["triggers"]:
+            return self.disarm()
+        self._ask(self.plan)
+        self.write(lambda current: guard.watch(current, self.plan, self.token, self._now()))
+        return True
+
+    def disarm(self) -> bool:
+        """Leave nothing; whether that changed something."""
+        return _guarding.disarm(self.store, self.token, self._now().wall)
+
+    def _now(self) -> guard.Moment:
+        return _guarding.moment_of(self.store)
+
+    def _ask(self, plan: dict[str, Any]) -> None:
+        """Ask triggers that are not those that are armed: a mistake in a query would never fire, and is better told
+        before any traffic moves. Where the candidate has a share already, that is kept: what is armed stays so, and the
+        run ends.
+        """
+        armed, settings = self.store.read_guard(), plan["guard"]
+        if not settings["triggers"] or not guard.is_edited(armed, plan):
+            return
+        try:
+            # With the files of this host.
+            _triggers.check(settings["triggers"], self.given["guard"]["prometheus"])
+        except CutoverError as error:
+            shared = journal.fold(self.store.read_journal()).weight not in (None, journal.side(plan["from"]))
+            if not shared or not _is_idle(armed):
+                raise
+            message = f"triggers of cutover_guard that are not armed yet cannot be asked: {error.message.rstrip('.')}"
+            with self.store.locked():
+                self.store.record(self.token, self._now().wall, "held", message=message)
+                self.store.write_lease(None)
+            names = ", ".join(f"'{one['name']}'" for one in armed["triggers"]) if armed is not None else "none"
+            raise HeldError(
+                f"{plan['service']}: {message}. The candidate keeps its share, and the guard its triggers of before "
+                f"({names}). Put that right and run advance.yml, or go back with rollback.yml"
+            ) from error
+
+    def _write(self, make: Callable[[guard.Guard | None], guard.Guard]) -> None:
+        """Write the guard that ``make`` makes of the one of now, and wait until its process has seen it."""
+        with self.store.locked():
+            document = make(self.store.read_guard())
+            self.store.fence(self.token, time.time())
+            written = _guard_service.install(self.store, _guardian.main)
+            self.store.write_guard(document)
+        anew = written or _guarding.heard(self.store.service) is None
+        _guard_service.start(self.store, run, time, anew=anew)
 
 
 def _is_idle(armed: guard.Guard | None) -> bool:
     """Is nothing armed that has a time?"""
     return armed is None or armed["state"] == guard.WATCHING
-
-
-def _write(store: FileStore, token: int, make: Callable[[guard.Guard | None], guard.Guard]) -> None:
-    """Write the guard that ``make`` makes of the one of now, and wait until its process has seen it."""
-    with store.locked():
-        document = make(store.read_guard())
-        store.fence(token, time.time())
-        written = _guard_service.install(store, _guardian.main)
-        store.write_guard(document)
-    anew = written or _guarding.heard(store.service) is None
-    _guard_service.start(store, run, time, anew=anew)
 
 
 def main() -> None:
@@ -224,20 +245,18 @@ def main() -> None:
     )
     state, plan, token = (module.params[name] for name in ("state", "plan", "token"))
     try:
-        store = FileStore(plan["state_dir"], plan["service"])
+        guarding = Guarding(plan, token)
         if module.check_mode:
-            module.exit_json(changed=state == "armed" or store.read_guard() is not None, guard=None)
+            module.exit_json(changed=state == "armed" or guarding.store.read_guard() is not None, guard=None)
         if token is None:
             raise InputError("the guard needs the token of the run; it is cutover_run.token")
         changed = True
         if state == "armed":
-            arm(store, plan, token)
-        elif state == "confirmed":
-            changed = confirm(store, plan, token)
+            guarding.arm()
         else:
-            changed = _guarding.disarm(store, token, time.time())
-        left = store.read_guard()
-        described = _guarding.describe(left, []) if left is not None else None
+            changed = guarding.confirm() if state == "confirmed" else guarding.disarm()
+        left = guarding.store.read_guard()
+        described = _guarding.describe(guarding.store, left, []) if left is not None else None
     except CutoverError as error:
         module.fail_json(**error.as_result())
     module.exit_json(changed=changed, guard=described)

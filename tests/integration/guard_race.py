@@ -30,7 +30,7 @@ def main(plan: dict[str, Any], rounds: int) -> None:
     routing = importlib.import_module(f"{package}._routing")
     run = importlib.import_module(f"{package}._command").run
     store = importlib.import_module(f"{package}._stores.files").FileStore(plan["state_dir"], plan["service"])
-    shop, router = guardian._routed(guard.target(plan))
+    shop, router = guardian.routed(guard.target(plan))
     short = {**plan, "guard": {**plan["guard"], "time": 0.5}}
     for number in range(rounds):
         with store.locked():

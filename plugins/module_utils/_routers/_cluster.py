@@ -41,6 +41,10 @@ class Connected:
         """Let only what no higher token has written be written from now on."""
         self.token = token
 
+    def use(self, cluster: Cluster) -> None:
+        """Ask this one, whatever the options say: a pod has no kubeconfig."""
+        self._cluster = cluster
+
     def persist(self, weight: int) -> list[str]:
         """Nothing is left to do: what the API has taken outlives a reboot."""
         del weight

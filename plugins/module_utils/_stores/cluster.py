@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _lease_objects, _process
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard_pod
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     FencedError,
     StoreError,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Moment
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import PAUSES, Cluster, path_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._lease_objects import LeaseObject
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import (
@@ -51,8 +53,10 @@ class ClusterStore(FileStore):
     """The ConfigMap and the Lease ``bluegreen-<service>`` in ``namespace``.
 
     As with files, reading needs no lock, and in check mode nothing but the ``read_`` methods is called. Times are those
-    of the API server (``cluster.time``), for control nodes do not agree on theirs.
+    of the API server (``cluster.time``), for control nodes do not agree on theirs. ``guard_place`` shows the guard.
     """
+
+    lock_life = LOCK_LIFE
 
     def __init__(self, cluster: Cluster, namespace: str, service: str) -> None:
         super().__init__("/", service)
@@ -63,6 +67,8 @@ class ClusterStore(FileStore):
         self._config_path = path_of("v1", namespace, "configmaps", name)
         self._lease_object = LeaseObject(cluster, namespace, name)
         self._name = name
+        self._pulse = LeaseObject(cluster, namespace, guard_pod.name_of(service))
+        self.guard_place = f"kubectl -n {namespace} describe job {guard_pod.name_of(service)}"
         self._key = ""
         self._config: dict[str, Any] | None = None
         self._lease: dict[str, Any] | None = None
@@ -111,6 +117,15 @@ class ClusterStore(FileStore):
         if not (self._depth and self._lease_known):
             self._lease, self._lease_known = self._lease_object.find(), True
         return self._lease
+
+    def moment(self) -> Moment:
+        """Now, as the API server tells it: what guards is a pod, whose own clock nobody knows."""
+        now = self.cluster.time()
+        return Moment(now, guard_pod.BOOT_ID, now)
+
+    def heard(self) -> dict[str, Any] | None:
+        """What the guard's pod told last, ``at`` in the API server's time; None where it has told nothing."""
+        return guard_pod.told(self._pulse.find())
 
     def write_page(self, name: str, text: str, *, check_mode: bool = False) -> bool:
         """Replace a page for people; return whether it was another one before."""
@@ -212,8 +227,8 @@ class ClusterStore(FileStore):
         lock = _lock(config)
         if config is None or lock.get("key") != self._key:
             raise FencedError(
-                f"this run of {self.service} has lost its lock on {self.folder} to {_told(lock)}: it "
-                f"stood still for more than {LOCK_LIFE:.0f} s. Nothing more was written; see status.yml, and run again",
+                f"this run of {self.service} has lost its lock on {self.folder} to {_told(lock)}: it stood still for "
+                "too long, or the guard needed it. Nothing more was written; see status.yml, and run again",
                 {"lock": lock},
             )
         return config
@@ -236,7 +251,7 @@ class ClusterStore(FileStore):
             version = config["metadata"]["resourceVersion"] if config else ""
             if version != seen:
                 seen, seen_at = version, clock.monotonic()
-            dead = _process.is_gone(lock, here) or clock.monotonic() - seen_at >= LOCK_LIFE
+            dead = _process.is_gone(lock, here) or clock.monotonic() - seen_at >= self.lock_life
             if not lock or dead:
                 taken = self._make(mine) if config is None else self._take_over(config, mine)
                 if taken is not None:

@@ -93,6 +93,9 @@ class _Target:
         return (self.kind.resource, self.namespace, self.name)
 
 
+_ONE_NAME = re.compile(r"metadata\.name==?([^=,]+)")
+
+
 class Api:
     """One cluster's API. ``clock`` gives the time as the ``time`` module does."""
 
@@ -154,7 +157,9 @@ class Api:
         verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(request.method)
         verb = verb or ("get" if target.name else "watch" if watching else "list")
         resource = target.kind.plural + (f"/{target.subresource}" if target.subresource else "")
-        ask = Ask(verb, target.kind.group, resource, target.namespace, target.name)
+        # A list or watch of one object is of that name for those who give rights.
+        one = _ONE_NAME.fullmatch(request.query.get("fieldSelector") or "")
+        ask = Ask(verb, target.kind.group, resource, target.namespace, target.name or (one[1] if one else ""))
         if not rbac.allowed(self.storage, user, ask):
             details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
             raise ApiError(403, rbac.refusal(user, ask), details=details)

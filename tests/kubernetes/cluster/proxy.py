@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +26,12 @@ from .client import Client, write_kubeconfig
 
 @dataclass(frozen=True)
 class Seen:
-    """One request, as it came."""
+    """One request, as it came; ``token`` is who asked."""
 
     number: int
     method: str
     path: str
+    token: str = ""
 
     @property
     def is_watch(self) -> bool:
@@ -64,9 +66,9 @@ class Proxy:
         self.seen: list[Seen] = []
         self.lock = threading.Lock()
 
-    def note(self, method: str, path: str) -> Seen:
+    def note(self, method: str, path: str, token: str) -> Seen:
         with self.lock:
-            seen = Seen(len(self.seen) + 1, method, path)
+            seen = Seen(len(self.seen) + 1, method, path, token)
             self.seen.append(seen)
             return seen
 
@@ -91,7 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _hand_on(self) -> None:
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        seen = proxy.note(self.command, self.path)
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        seen = proxy.note(self.command, self.path, token)
         fault = proxy.faults(seen) or Fault()
         time.sleep(fault.delay)
         if fault.call and fault.cut != "after":
@@ -156,9 +159,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.proxy = proxy
+        if tls is not None:
+            # In the thread of each connection.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that is gone is none."""
@@ -168,15 +174,24 @@ class _Server(ThreadingHTTPServer):
 def proxying(kubeconfig: Path, scratch: Path) -> Iterator[tuple[Proxy, Path]]:
     """The proxy, and the kubeconfig that goes through it as the same user."""
     client = Client(kubeconfig)
-    proxy = Proxy(client)
-    with _Server(proxy) as server:
+    with _serving(Proxy(client), None) as (proxy, port):
+        yield proxy, write_kubeconfig(scratch / "proxied.kubeconfig", f"http://127.0.0.1:{port}", client.token)
+
+
+@contextlib.contextmanager
+def for_pods(kubeconfig: Path, tls: ssl.SSLContext) -> Iterator[tuple[Proxy, int]]:
+    """The proxy as pods reach the API, and its port: by TLS, and each as who it says it is."""
+    with _serving(Proxy(Client(kubeconfig, "nobody")), tls) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _serving(proxy: Proxy, tls: ssl.SSLContext | None) -> Iterator[tuple[Proxy, int]]:
+    with _Server(proxy, tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
-        path = write_kubeconfig(
-            scratch / "proxied.kubeconfig", f"http://127.0.0.1:{server.server_address[1]}", client.token
-        )
         try:
-            yield proxy, path
+            yield proxy, server.server_address[1]
         finally:
             server.shutdown()
             thread.join(5)

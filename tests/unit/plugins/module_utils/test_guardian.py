@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -97,7 +98,12 @@ class Desk:
 
     def new_guardian(self) -> Guardian:
         return Guardian(
-            self.store, self.runtime, moment=self.moment, clock=self, routed=self.routed, tell=self.said.append
+            self.store,
+            functools.partial(_guardian.show_in, self.runtime),
+            moment=self.moment,
+            clock=self,
+            routed=self.routed,
+            tell=self.said.append,
         )
 
     def routed(self, target: Any) -> tuple[Service, Router]:
