@@ -154,7 +154,9 @@ class Api:
         verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(request.method)
         verb = verb or ("get" if target.name else "watch" if watching else "list")
         resource = target.kind.plural + (f"/{target.subresource}" if target.subresource else "")
-        ask = Ask(verb, target.kind.group, resource, target.namespace, target.name)
+        # A namespace is in itself: a Role in it can allow to read it.
+        namespace = target.name if target.kind.kind == "Namespace" else target.namespace
+        ask = Ask(verb, target.kind.group, resource, namespace, target.name)
         if not rbac.allowed(self.storage, user, ask):
             details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
             raise ApiError(403, rbac.refusal(user, ask), details=details)
