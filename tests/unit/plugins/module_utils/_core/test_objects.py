@@ -111,7 +111,8 @@ def _shop(replicas: int, *, scaled: bool = True, word: str = "a") -> dict[object
     return {key: objects.clean(one) for key, one in found.items()}
 
 
-def test_contents_tell_every_change_but_the_replicas_that_an_autoscaler_sets() -> None:
+def test_contents_tell_every_change_but_the_replicas_that_an_autoscaler_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_SLOW", 2)
     before = objects.contents(_shop(2))
     assert objects.contents(_shop(3)) == before
     assert objects.contents(_shop(2, scaled=False)) != objects.contents(_shop(3, scaled=False))
