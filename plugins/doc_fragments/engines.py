@@ -38,6 +38,54 @@ options:
         description: Where the tags are pushed to; where there is no such remote they are not.
         type: str
         default: origin
+  kubernetes:
+    description:
+      - The objects of a namespace of Kubernetes, of every kind that the server has, without status and what the server
+        and its controllers set. What an owner makes, pods, jobs, events, leases, endpoints and tokens are left out.
+      - It is proven by dry runs of the server, in a namespace of its own that is removed again.
+      - A restore is tried as a whole first. It makes, changes and removes objects until they are as they were; claims
+        of volumes are never changed nor removed.
+      - Runs where the API can be reached, such as V(localhost), and needs the Python package C(kubernetes) there.
+    type: dict
+    suboptions:
+      namespace:
+        description: The namespace.
+        type: str
+        required: true
+      secrets:
+        description:
+          - What is done with Secrets. They are never written in clear.
+          - V(left_out) neither keeps nor restores them.
+        type: str
+        required: true
+        choices: [encrypted, left_out]
+      encryption:
+        description: To whom Secrets are encrypted.
+        type: dict
+        suboptions:
+          tool:
+            description: What encrypts them; it must be installed on this host.
+            type: str
+            required: true
+            choices: [age, gpg]
+          recipient:
+            description: The public key, or for V(gpg) what names one in the keyring; a path is a file with public keys.
+            type: str
+            required: true
+          identity_file:
+            description: A file of this host with the private key, without a passphrase; only a restore needs it.
+            type: path
+      leave_out:
+        description: More kinds to leave out, such as V(certificates.cert-manager.io).
+        type: list
+        elements: str
+        default: []
+      kubeconfig:
+        description: The kubeconfig on this host; without it E(KUBECONFIG), the pod's account, or C(~/.kube/config).
+        type: path
+      context:
+        description: The context in it, when not its current one.
+        type: str
   postgresql:
     description:
       - One PostgreSQL database, by the server's own C(pg_dump), with large objects, sequences, and all else in it.

@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, bluegreen.cutover contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A folder encrypted to one recipient as one file, and back, by age or gpg; nothing secret is on a command line."""
+"""A folder, or bytes, encrypted to one recipient as one file, and back, by age or gpg; no command line has a secret."""
 
 from __future__ import annotations
 
@@ -88,6 +88,26 @@ class Encryption:
         finally:
             os.close(source)
 
+    def encrypt_bytes(self, content: bytes, into: Path) -> None:
+        """Write ``content`` encrypted as the new file ``into``; in clear it is on no disk."""
+        sink = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with _in_memory(content) as source:
+                _ended_well(pipeline([self._encrypting()], source=source, sink=sink))
+        finally:
+            os.close(sink)
+
+    def decrypt_bytes(self, file: Path, identity: Path) -> bytes:
+        """What ``encrypt_bytes`` wrote, with the private key in the file ``identity``."""
+        _installed(self.tool)
+        source = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            with self._decrypting(identity) as (argv, variables), _in_memory(b"") as sink:
+                _ended_well(pipeline([argv], source=source, sink=sink, variables=variables))
+                return os.pread(sink, os.fstat(sink).st_size, 0)
+        finally:
+            os.close(source)
+
     def _encrypting(self) -> list[str]:
         is_file = self.recipient.startswith("/")
         if self.tool == "age":
@@ -116,6 +136,19 @@ class Encryption:
         finally:
             run(["gpgconf", "--homedir", home, "--kill", "all"], _QUICK)
             shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A descriptor of a file that is on no disk."""
+    descriptor = os.memfd_create("bluegreen")
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as handle:
+            handle.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _installed(tool: str) -> None:

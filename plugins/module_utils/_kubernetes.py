@@ -147,7 +147,7 @@ def _library(name: str) -> Any:
 
 
 class Cluster:
-    """A cluster's API. ``requests`` counts those that were sent, without watches.
+    """A cluster's API at ``address``. ``requests`` counts those that were sent, without watches.
 
     Methods raise ``ClusterError``. Reading is tried again while the server is busy or gone, for ``patience`` seconds;
     so is a write that the server says it has not begun. A write of which nobody knows is for the caller to decide.
@@ -155,7 +155,7 @@ class Cluster:
 
     def __init__(self, opener: Callable[[], Connection], *, patience: float = PATIENCE, clock: Clock = time) -> None:
         self._opener = opener
-        self._address, self._pool, self._headers = opener()
+        self.address, self._pool, self._headers = opener()
         self.patience = patience
         self.clock = clock
         self.requests = 0
@@ -192,7 +192,7 @@ class Cluster:
             else:
                 if answer.status < 400:
                     return _parsed(text, method, path)
-                problem = _refused(method, path, answer.status, text, self._address)
+                problem = _refused(method, path, answer.status, text, self.address)
                 again = answer.status == 429 or (answer.status in _BUSY and method == "GET")
                 pause = _retry_after(answer.headers)
                 if answer.status == 401 and not renewed:
@@ -229,7 +229,7 @@ class Cluster:
             raise self._unanswered("GET", path, error) from error
         if answer.status >= 400:
             with contextlib.closing(answer):
-                raise _refused("GET", path, answer.status, answer.read(), self._address)
+                raise _refused("GET", path, answer.status, answer.read(), self.address)
         return answer, self._events(path, answer)
 
     def _events(self, path: str, answer: Answer) -> Iterator[dict[str, Any]]:
@@ -245,7 +245,7 @@ class Cluster:
     def _send(self, method: str, path: str, body: Any, media: str, query: Mapping[str, str], seconds: float) -> Answer:
         return self._pool.request(
             method,
-            self._address + path + (f"?{urlencode(query)}" if query else ""),
+            self.address + path + (f"?{urlencode(query)}" if query else ""),
             body=None if body is None else json.dumps(body, allow_nan=False),
             headers={**self._headers, **({} if body is None else {"content-type": media})},
             preload_content=False,
@@ -263,15 +263,15 @@ class Cluster:
     def _renew(self) -> bool:
         """Read the credentials again; whether they have changed."""
         before = self._headers
-        self._address, self._pool, self._headers = self._opener()
+        self.address, self._pool, self._headers = self._opener()
         return self._headers != before
 
     def _unanswered(self, method: str, path: str, error: Exception) -> ClusterError:
         unheard = isinstance(error, (UnheardError, *_urllib3("NewConnectionError", "ConnectTimeoutError")))
         return ClusterError(
-            f"the cluster's API at {self._address} did not answer {method} {path}: {error}. "
+            f"the cluster's API at {self.address} did not answer {method} {path}: {error}. "
             "See whether it runs and can be reached from here, then run again",
-            {"address": self._address, "request": f"{method} {path}", "error": str(error)},
+            {"address": self.address, "request": f"{method} {path}", "error": str(error)},
             unknown=not unheard,
         )
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.objects import OURS
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.selector import TOKEN, token_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster, path_of
 
 ANNOTATION = "bluegreen.cutover/lease"
-LABELS = {"app.kubernetes.io/managed-by": "bluegreen.cutover"}
+LABELS = OURS
 
 
 class LeaseObject:

@@ -15,6 +15,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Progress,
     files,
     git,
+    kubernetes,
     postgresql,
     qdrant,
     redis,
@@ -25,6 +26,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
 ENGINES: dict[str, tuple[Callable[[Mapping[str, Any], Progress], Engine], dict[str, Any]]] = {
     "files": (files.Files, files.OPTIONS),
     "git": (git.Git, git.OPTIONS),
+    "kubernetes": (kubernetes.Kubernetes, kubernetes.OPTIONS),
     "postgresql": (postgresql.PostgreSQL, postgresql.OPTIONS),
     "qdrant": (qdrant.Qdrant, qdrant.OPTIONS),
     "redis": (redis.Redis, redis.OPTIONS),

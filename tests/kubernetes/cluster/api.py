@@ -159,7 +159,9 @@ class Api:
         resource = target.kind.plural + (f"/{target.subresource}" if target.subresource else "")
         # A list or watch of one object is of that name for those who give rights.
         one = _ONE_NAME.fullmatch(request.query.get("fieldSelector") or "")
-        ask = Ask(verb, target.kind.group, resource, target.namespace, target.name or (one[1] if one else ""))
+        # A namespace is in itself: a Role in it can allow to read it.
+        namespace = target.name if target.kind.kind == "Namespace" else target.namespace
+        ask = Ask(verb, target.kind.group, resource, namespace, target.name or (one[1] if one else ""))
         if not rbac.allowed(self.storage, user, ask):
             details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
             raise ApiError(403, rbac.refusal(user, ask), details=details)

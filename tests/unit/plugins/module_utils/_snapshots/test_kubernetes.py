@@ -1,0 +1,84 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine kubernetes, on an API server in this process; tests/kubernetes has the real way (R-B2)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import kubernetes
+from cluster.inprocess import Answer
+
+CONFIGS = "/api/v1/namespaces/shop/configmaps"
+
+
+@pytest.fixture
+def engine(shop: Any, monkeypatch: pytest.MonkeyPatch) -> kubernetes.Kubernetes:
+    monkeypatch.setattr(kubernetes, "connect", lambda *_given: shop.cluster)
+    for name in ("settings", "words"):
+        shop.setter.make(CONFIGS, {"metadata": {"name": name}, "data": {"a": name}})
+    return kubernetes.Kubernetes({"namespace": "shop", "secrets": "left_out"}, lambda _told: None)
+
+
+def test_it_is_taken_tried_and_restored(engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path) -> None:
+    engine.check()
+    taken = engine.take(tmp_path)
+    assert taken.point_in_time
+    assert taken.contents["deployments.apps"].count == 2
+    with engine.scratch(tmp_path, taken) as found:
+        assert found == taken.contents
+    assert engine.written_since(taken) == []
+    shop.patch(f"{CONFIGS}/settings", {"data": {"a": "other"}})
+    shop.setter.ask("DELETE", f"{CONFIGS}/words")
+    shop.setter.make(CONFIGS, {"metadata": {"name": "extra"}})
+    told = {(one.what, one.count) for one in engine.written_since(taken)}
+    assert told == {("added", 1), ("changed", 1), ("removed", 1)}
+    engine.restore(tmp_path, taken)
+    assert engine.contents() == taken.contents
+
+
+def test_what_was_deleted_on_the_way_is_made_again(engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path) -> None:
+    taken = engine.take(tmp_path)
+    for name in ("extra-1", "extra-2"):
+        shop.setter.make(CONFIGS, {"metadata": {"name": name}, "data": {"mine": name}})
+    before = engine.contents()
+    failing = json.dumps({"message": "made by a test"}).encode()
+
+    def fault(method: str, path: str) -> Any:
+        return Answer(403, failing) if method == "DELETE" and path == f"{CONFIGS}/extra-1" else None
+
+    shop.pool.fault = fault
+    with pytest.raises(SnapshotError, match=r"\(403\): made by a test.*What was changed was changed back"):
+        engine.restore(tmp_path, taken)
+    assert engine.contents() == before
+    shop.pool.fault = lambda method, _path: Answer(403, failing) if "DELETE POST".count(method) else None
+    with pytest.raises(SnapshotError, match="nothing was changed: ConfigMap extra-2"):
+        engine.restore(tmp_path, taken)
+    assert engine.contents() == before
+
+
+def test_scratch_namespaces_that_nobody_has_any_more_are_removed(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = engine.take(tmp_path)
+    for name, of in (("left", "shop"), ("theirs", "other")):
+        shop.setter.make("/api/v1/namespaces", {"metadata": {"name": name, "labels": {kubernetes.SCRATCH: of}}})
+    for seconds, going in ((1e9, False), (-1.0, True)):
+        monkeypatch.setattr(kubernetes, "_ABANDONED", seconds)
+        with engine.scratch(tmp_path, taken):
+            pass
+        for name, expected in (("left", going), ("theirs", False), ("shop", False)):
+            found = shop.get(f"/api/v1/namespaces/{name}")["metadata"]
+            assert ("deletionTimestamp" in found) == expected
+
+
+def test_a_kind_that_a_server_has_no_more_is_told(engine: kubernetes.Kubernetes, tmp_path: Path) -> None:
+    taken = engine.take(tmp_path)
+    file = tmp_path / kubernetes.OBJECTS
+    file.write_text(file.read_text().replace('"apps/v1"', '"apps/v0"'))
+    with pytest.raises(SnapshotError, match="has Deployment of apps/v0, which .* does not have"):
+        engine.restore(tmp_path, taken)
