@@ -28,6 +28,8 @@ PROGRESS = 10.0
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
+    module = MODULE
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
@@ -47,7 +49,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return {**result, **answer}
 
     def _ask(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        answer: dict[str, Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        answer: dict[str, Any] = self._execute_module(
+            module_name=self.module, module_args=arguments, task_vars=task_vars
+        )
         return answer
 
     def _open(

@@ -74,6 +74,7 @@ def ask(target: Target) -> Answer:
     location = None
     body = b""
     error = ""
+    headers: dict[str, str] = {}
     try:
         with contextlib.closing(_connection(target, limit)) as connection:
             connection.connect()
@@ -86,6 +87,7 @@ def ask(target: Target) -> Answer:
                 response = connection.getresponse()
                 status = response.status
                 location = response.getheader("Location")
+                headers = {name.lower(): value for name, value in response.getheaders()}
                 body = response.read(BODY_BYTES + 1)
             finally:
                 timer.cancel()
@@ -98,7 +100,7 @@ def ask(target: Target) -> Answer:
     ms = (time.monotonic() - began) * 1000
     if error and ms >= limit * 1000:
         error = f"no whole answer in {ms:.0f} ms, the budget is {target.budget_ms} ms"
-    return Answer(ms=ms, status=status, location=location, body=body, error=error)
+    return Answer(ms=ms, status=status, location=location, body=body, error=error, headers=headers)
 
 
 def transfer(

@@ -28,6 +28,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     CheckpointError,
     CutoverError,
     DriftError,
+    FinalizeError,
     HeldError,
     InputError,
     RehearsalError,
@@ -170,6 +171,13 @@ class Migration:
             armed = self._undamaged(self.store.read_guard, None, damage)
             state = journal.fold(document)
             highest = max(highest, state.token)
+            if state.ended is not None and state.ended["removed"] is not None:
+                gone = state.ended["colour"]
+                raise FinalizeError(
+                    f"{gone} of {self.plan['service']} was removed by finalize.yml: there is nothing to go back to; "
+                    f"nothing was changed. Install it anew, then move there with cutover.yml -e cutover_to={gone}",
+                    {"ended": state.ended},
+                )
             if token is not None:
                 lease.check_overtaken(self.plan["service"], held, highest, token, self.clock.time())
                 if state.phase == journal.FINISHED:
@@ -413,6 +421,7 @@ class Migration:
             "needed": [state.id] if state.id and state.phase not in journal.CLOSED else [],
             "checkpoints": _last(document, "probed", "checkpoints"),
             "success": _last(document, "finished", "success"),
+            "ended": state.ended,
             "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
             "guard": _guarding.describe(self.store, armed, problems) if armed else None,
             "agree": not problems,

@@ -25,6 +25,12 @@ SAMPLES = 20_000
 BEFORE = 3600.0
 """Seconds before a migration that tell how fast the old version was."""
 QUANTILE = 0.95
+POINTS = 720
+"""Moments of a long time at which it is looked whether Prometheus has the service: in 30 days one each hour."""
+COVERED = 0.99
+"""Share of them that must have samples: Prometheus may have been restarted."""
+LAST = 86_400
+"""Seconds within which the old version must have had no request, before it is removed."""
 
 
 class FlowError(CutoverError):
@@ -103,6 +109,56 @@ def measure(source: Prometheus, plan: Mapping[str, Any], since: float) -> list[s
         except CutoverError as error:
             found.append(success.unknown(name, error.message))
     return found
+
+
+def steady(source: Prometheus, plan: Mapping[str, Any]) -> list[success.Finding]:
+    """What Prometheus says of the new version over ``finalize.stable``, and of the old one's last day; none raises."""
+    old, new = (plan["metrics"][plan[name]] for name in ("from", "to"))
+    seconds, wanted = plan["finalize"]["stable"], plan["success"]["availability"]
+
+    def added(selector: str, over: float) -> float:
+        return _number(source, f"sum(increase({selector}[{max(1, math.ceil(over))}s]))") or 0.0
+
+    asked: dict[str, Callable[[], success.Finding]] = {
+        "metrics": lambda: _covered(source, new["up"], seconds),
+        "availability": lambda: success.availability(
+            added(new["bad"], seconds), added(new["requests"], seconds), wanted
+        ),
+        f"requests to {plan['from']}": lambda: success.unused(plan["from"], added(old["requests"], LAST)),
+    }
+    for one in plan["finalize"]["criteria"]:
+        asked[one["name"]] = lambda one=one: _criterion(source, one, seconds)  # type: ignore[misc]
+    found = []
+    for name, ask in asked.items():
+        try:
+            found.append(ask())
+        except CutoverError as error:
+            found.append(success.unknown(name, error.message))
+    return found
+
+
+def _covered(source: Prometheus, up: str, seconds: float) -> success.Finding:
+    step = max(60, math.ceil(seconds / POINTS))
+    points = max(1, math.floor(seconds / step))
+    seen = _number(source, f"count_over_time((max({up}))[{points * step}s:{step}s])") or 0.0
+    days = [f"{math.floor(part * step / 8640) / 10:g}" for part in (min(seen, points), points)]
+    return {
+        "name": "metrics",
+        "passed": seen >= COVERED * points,
+        "seen": f"Prometheus has samples of {up} for {days[0]} of {days[1]} days"
+        + ("" if seen >= COVERED * points else "; is its retention shorter?"),
+    }
+
+
+def _criterion(source: Prometheus, one: Mapping[str, Any], seconds: float) -> success.Finding:
+    value = _number(source, one["query"].replace("{window}", f"{math.ceil(seconds)}s"))
+    if value is None:
+        return success.unknown(one["name"], "its query does not give one number")
+    low, high = one["min"], one["max"]
+    right = (low is None or value >= low) and (high is None or value <= high)
+    bounds = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
+    told = f"{value:g}; {' and '.join(filter(None, bounds))} is needed"
+    return {"name": one["name"], "passed": right, "seen": told}
 
 
 def _counted(source: Prometheus, selector: str, since: float, scrape: float) -> float:

@@ -29,8 +29,10 @@ options:
       - V(success) measures the migration that is open, and asks the front once more; it never fails for what it finds.
         At most the last 20000 scrapes are looked at. A request that reached no process is in no counter, and neither
         is what a process did between its last scrape and its end.
+      - V(steady) tells of the new version over C(cutover_finalize.stable), and whether the old one still had requests
+        in the last day; it never fails for what it finds.
     type: str
-    choices: [flowing, success]
+    choices: [flowing, success, steady]
     required: true
 seealso:
   - module: bluegreen.cutover.prometheus_gate
@@ -62,8 +64,8 @@ series:
 findings:
   description:
     - The availability, the response time, the features and the alerting, each with its C(name), whether it C(passed)
-      (null where that cannot be known), and what was C(seen).
-  returned: when O(state) is V(success)
+      (null where that cannot be known), and what was C(seen). With V(steady) those of C(cutover_finalize).
+  returned: when O(state) is V(success) or V(steady)
   type: list
   elements: dict
   sample:
@@ -89,7 +91,7 @@ def main() -> None:
     """Wire the module."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["flowing", "success"], "required": True},
+            "state": {"type": "str", "choices": ["flowing", "success", "steady"], "required": True},
             "plan": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
@@ -101,7 +103,10 @@ def main() -> None:
         if given["state"] == "flowing":
             result = _service_metrics.flowing(source, plan)
         else:
-            findings = _service_metrics.measure(source, plan, _service_metrics.began(plan))
+            if given["state"] == "steady":
+                findings = _service_metrics.steady(source, plan)
+            else:
+                findings = _service_metrics.measure(source, plan, _service_metrics.began(plan))
             result = {"findings": findings, "sentence": "; ".join(success.tell(findings))}
     except CutoverError as error:
         module.fail_json(**error.as_result())

@@ -153,6 +153,12 @@ class HeldError(CutoverError):
     reason = "held"
 
 
+class FinalizeError(CutoverError):
+    """The old version may not be deprecated or removed yet, or is gone already."""
+
+    reason = "finalize"
+
+
 class SlotError(CutoverError):
     """A shared environment is not this application's now."""
 

@@ -64,6 +64,10 @@ _RULES: dict[str, _Rule] = {
     "finished": _Rule(frozenset({MOVING}), ("weight",)),
     "rollback_began": _Rule(_EVERY, ("from", "to", "owner", "reason", "weight", "persisted", "differences")),
     "rolled_back": _Rule(frozenset({ROLLING_BACK}), ("weight",)),
+    "deprecated": _Rule(frozenset({FINISHED}), ("colour", "sunset", "owner", "reason", "conditions")),
+    "removal_began": _Rule(frozenset({FINISHED}), ("colour", "owner", "reason", "conditions")),
+    "removal_stopped": _Rule(frozenset({FINISHED}), ("message",)),
+    "removed": _Rule(frozenset({FINISHED}), ("colour",)),
     "guard_fired": _Rule(_OPEN | {HELD, FAILED}, ("cause", "reason", "late")),
     "guard_waits": _Rule(frozenset({ROLLING_BACK}), ("message",)),
     "failed": _Rule(_OPEN, ("reason", "message")),
@@ -83,7 +87,9 @@ class State:
     asked, the hook that was called since, and since when it cannot tell, None where it can. ``rehearsal``
     is what a migration that is one has come to (see ``rehearsal.outcome``), and ``rehearsed`` that of the one just
     before. ``artifacts`` are the snapshots of this migration by their part, ``parts`` those that must be there before
-    traffic moves, and ``unverified`` is why it may move without. ``token`` is the highest one in the whole journal.
+    traffic moves, and ``unverified`` is why it may move without. ``ended`` is how far the old version's end has come
+    since the migration finished: ``{"colour", "deprecated", "sunset", "removed"}``, the last None before it is removed.
+    ``token`` is the highest one in the whole journal.
     """
 
     phase: str = NONE
@@ -103,6 +109,7 @@ class State:
     parts: tuple[str, ...] = ()
     artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unverified: str | None = None
+    ended: dict[str, Any] | None = None
     token: int = 0
 
 
@@ -235,10 +242,17 @@ def _problem(state: State, event: Mapping[str, Any]) -> str | None:
         return f"the last migration is in the phase {state.phase!r}"
     if kind == "began" and state.phase not in CLOSED and event["to"] != state.to_colour:
         return f"the migration {state.id} to {state.to_colour} is still open"
-    if kind == "rehearsed" and state.rehearsal is None:
-        return f"the migration {state.id} is no rehearsal"
-    if kind == "weight_set" and event["weight"] != (state.intent or {}).get("weight"):
-        return "no intention to set that weight was recorded before"
+    before = {
+        "rehearsed": (state.rehearsal is not None, f"the migration {state.id} is no rehearsal"),
+        "removal_began": (state.ended is not None, "the old version was not deprecated before"),
+        "weight_set": (
+            event.get("weight") == (state.intent or {}).get("weight"),
+            "no intention to set that weight was recorded before",
+        ),
+    }
+    prepared, problem = before.get(kind, (True, ""))
+    if not prepared:
+        return problem
     goal = {"finished": state.to_colour, "rolled_back": state.from_colour}.get(kind)
     if goal and event["weight"] != side(goal):
         return f"the weight is {event['weight']}, and {goal} serves alone only at {side(goal)}"
@@ -295,6 +309,8 @@ def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
         return replace(state, hold={**state.hold, "called": event["hook"]})
     if kind == "snapshot_taken":
         return replace(state, artifacts={**state.artifacts, event["part"]: event["artifact"]})
+    if kind in ("deprecated", "removed"):
+        return replace(state, ended=_end(state.ended, event))
     if kind == "held":
         return replace(state, phase=HELD)
     if kind == "guard_fired":
@@ -305,6 +321,13 @@ def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
         failure = {"reason": event["reason"], "message": event["message"]}
         return replace(state, phase=FAILED, failure=failure, fired=fired)
     return state
+
+
+def _end(ended: Mapping[str, Any] | None, event: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the old version's end has come, after ``deprecated`` or ``removed``."""
+    if event["kind"] == "removed":
+        return {**(ended or {}), "removed": event["at"]}
+    return {"colour": event["colour"], "deprecated": event["at"], "sunset": event["sunset"], "removed": None}
 
 
 def _weigh(state: State, weight: int | None, at: float) -> State:

@@ -4,9 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lease: who may act on a service now. Times are unix seconds of the router host; nothing here reads a clock.
 
-A lease is ``{"owner": {...}, "kind": "cutover" | "rollback" | "guard" | "freeze", "reason", "since", "expires", "ttl",
-"token"}``. While it is kept, it has a ``Clock`` as well: when the host's clock is set, neither does a lease end, nor
-does one of a dead run last for longer.
+A lease is ``{"owner": {...}, "kind": "cutover" | "rollback" | "guard" | "freeze" | "finalize", "reason", "since",
+"expires", "ttl", "token"}``. While it is kept, it has a ``Clock`` as well: when the host's clock is set, neither does a
+lease end, nor does one of a dead run last for longer.
 """
 
 from __future__ import annotations
@@ -40,9 +40,15 @@ _GIVES_WAY = {
     "rollback": ("guard",),
     "guard": ("rollback", "guard"),
     FREEZE: ("rollback", "guard"),
+    "finalize": ("rollback", "guard"),
 }
 """To which kinds a live lease gives way. A guard fires only when its time is over, that of a rollback, too."""
-_DOING = {"cutover": "migrated", "rollback": "rolled back", "guard": "taken back by its guard"}
+_DOING = {
+    "cutover": "migrated",
+    "rollback": "rolled back",
+    "guard": "taken back by its guard",
+    "finalize": "finalized",
+}
 
 
 def acquire(

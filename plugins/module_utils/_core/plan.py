@@ -421,6 +421,7 @@ SCHEMA: dict[str, Spec] = {
         {
             "notify": replace(_HOOK, help="When the service has moved or gone back, a run stops, and by a criterion."),
             "performance_mode": replace(_HOOK, help="By a criterion with that action."),
+            "deprecated": replace(_HOOK, help="By finalize.yml; its event has the headers for the old API."),
         },
         default={},
     ),
@@ -610,6 +611,46 @@ SCHEMA: dict[str, Spec] = {
                     },
                 ),
                 default=[],
+            ),
+        },
+        default={},
+    ),
+    "cutover_finalize": _keys(
+        "What finalize.yml asks for before the old version is removed.",
+        {
+            "stable": _duration(
+                "How long the new version must have served alone, with no way back and no guard that fired.",
+                default=30 * 86_400,
+            ),
+            "notice": _duration("From the old version's deprecation to its sunset.", default=30 * 86_400),
+            "announced": _list(
+                "Paths of the old API whose answers at cutover_front must carry the headers Deprecation and Sunset.",
+                _url_path("One."),
+                default=[],
+            ),
+            "criteria": _list(
+                "What Prometheus must say besides.",
+                _keys(
+                    "One condition.",
+                    {
+                        "name": _text("What it says of the service.", r"\S[^\n]*", "one line", required=True),
+                        "query": _text(
+                            "PromQL that gives one number; {window} in it is cutover_finalize.stable.",
+                            r"\S(?s:.*)",
+                            "a text",
+                            required=True,
+                        ),
+                        "min": Spec("number", "The least that is right.", "a number"),
+                        "max": Spec("number", "The most that is right.", "a number"),
+                    },
+                ),
+                default=[],
+            ),
+            "remove": _choice(
+                "What is removed of the old version: nothing, so that it is stopped and disabled; or its unit's file.",
+                "nothing",
+                "unit",
+                default="nothing",
             ),
         },
         default={},
@@ -1049,6 +1090,15 @@ def _check_metrics(values: Mapping[str, Any], problems: _Problems) -> None:
             problems.append(f"cutover_performance.{error.message}")
 
 
+def _check_finalize(values: Mapping[str, Any], problems: _Problems) -> None:
+    criteria_ = (values.get("cutover_finalize") or {}).get("criteria") or []
+    for index, one in enumerate(criteria_):
+        if one and one["min"] is None and one["max"] is None:
+            problems.append(f"cutover_finalize.criteria[{index}] needs min, max or both")
+    if criteria_ and not values.get("cutover_metrics"):
+        problems.append("cutover_metrics is missing; the criteria of cutover_finalize are asked beside it")
+
+
 def _check_looks(values: Mapping[str, Any], problems: _Problems) -> None:
     """Each look at a hold is a task file in the one of the look before, and Ansible's stack has an end."""
     limit = values.get("cutover_run_limit")
@@ -1099,6 +1149,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_prometheus,
     _check_gate,
     _check_metrics,
+    _check_finalize,
     _check_looks,
     _check_freeze,
     _check_hooks,
@@ -1201,6 +1252,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "metrics": _metrics(values["cutover_metrics"], service),
         "performance": values["cutover_performance"],
         "success": values["cutover_success"],
+        "finalize": values["cutover_finalize"],
         # An address or a body may hold a secret, and modules print the plan: these stay where the inventory has them.
         "hooks": {
             name: {"tasks": hook["tasks"]} if hook["tasks"] else {"method": hook["method"]}

@@ -43,13 +43,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back within ``ms`` milliseconds. Without an answer ``status`` is None and ``error`` says why."""
+    """What came back within ``ms`` milliseconds. Without an answer ``status`` is None and ``error`` says why. The names
+    of ``headers`` are in small letters.
+    """
 
     ms: float
     status: int | None = None
     location: str | None = None
     body: bytes = b""
     error: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def _url(url: str, where: str) -> str:

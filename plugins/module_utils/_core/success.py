@@ -64,6 +64,11 @@ def alerting(alertmanagers: Sequence[str], groups: Sequence[Mapping[str, Any]], 
     return _finding("alerting", True, f"{len(rules)} rules are evaluated, and sent to {', '.join(alertmanagers)}")
 
 
+def unused(colour: str, requests: float) -> Finding:
+    """``requests`` that a version had in the last day, which should have none any more."""
+    return _finding(f"requests to {colour}", requests < 0.5, f"{requests:.0f} in the last day, none are wanted")
+
+
 def unknown(name: str, why: str) -> Finding:
     """What could not be asked."""
     return _finding(name, None, why)

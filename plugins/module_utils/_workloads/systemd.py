@@ -35,6 +35,7 @@ _PROPERTIES = (
     "ExecMainStatus",
     "NRestarts",
     "NeedDaemonReload",
+    "FragmentPath",
 )
 _NOT_LOADED = {
     "not-found": "does not exist on this host. Install its unit file, or correct its name in cutover_colours",
@@ -136,11 +137,34 @@ class SystemdUnit:
             raise WorkloadError(f"{self.name} {_NOT_LOADED.get(load, f'is {load}')}.", {"properties": self._properties})
         return to_state(self._properties)
 
+    @property
+    def check_mode(self) -> bool:
+        return self._check_mode
+
+    def fragment(self, units: Path) -> tuple[Path | None, str]:
+        """Its file, None where there is none any more; and why it may not be removed, empty where it may."""
+        self._properties = _show(self._run, [self.name])[0]
+        if self._properties["LoadState"] == "not-found":
+            return None, ""
+        path, state = Path(self._properties.get("FragmentPath") or "/"), to_state(self._properties)
+        problem = ""
+        if path.name != self.name:
+            problem = f"{path} is not its own file, others may need it. Use cutover_finalize.remove: nothing"
+        elif path.parent != units:
+            problem = f"{path} is not in {units}; remove the package that it belongs to"
+        elif not state.stopped or state.enabled:
+            problem = f"it is {state.state}{', and enabled' if state.enabled else ''}. Stop and disable it first"
+        return path, problem
+
+    def reload(self) -> None:
+        """Have systemd read its files again."""
+        self._change(["systemctl", "daemon-reload"], QUICK)
+
     def start(self, timeout: float) -> None:
         # What is not running is started as the operator has written it, not as systemd remembers it. `enable` and
         # `disable` reload all the same, so refusing would only move the moment.
         if self._properties.get("NeedDaemonReload") == "yes":
-            self._change(["systemctl", "daemon-reload"], QUICK)
+            self.reload()
         # Otherwise the failures of an earlier run may use up StartLimitBurst.
         if self._properties.get("ActiveState") == "failed":
             self._change(["systemctl", "reset-failed", "--", self.name], QUICK)

@@ -141,3 +141,49 @@ def test_a_plan_without_metrics_is_refused() -> None:
         _service_metrics.source({**PLAN, "metrics": None})
     with pytest.raises(InputError, match="the plan has no metrics"):
         _service_metrics.source({**PLAN, "prometheus": {}})
+
+
+FINALIZE = {**PLAN, "finalize": {"stable": 30 * 86_400, "criteria": [
+    {"name": "precision", "query": "avg_over_time(precision[{window}])", "min": 0.95, "max": None},
+]}}  # fmt: skip
+
+
+def steady(source: Source) -> dict[str, tuple[Any, str]]:
+    found = _service_metrics.steady(source, FINALIZE)  # type: ignore[arg-type]
+    return {one["name"]: (one["passed"], one["seen"]) for one in found}
+
+
+def test_r_d9_all_of_the_time_is_asked_for() -> None:
+    answers = {
+        "count_over_time((max(up_green{}))[2592000s:3600s])": [[(NOW, 718)]],
+        "increase(bad_green{}[2592000s])": [[(NOW, 40)]],
+        "increase(requests_green{}[2592000s])": [[(NOW, 100_000)]],
+        "avg_over_time(precision[2592000s])": [[(NOW, 0.97)]],
+    }
+    found = steady(Source(answers))
+    assert found["metrics"] == (True, "Prometheus has samples of up_green{} for 29.9 of 30 days")
+    assert found["availability"] == (True, "99.9600% of 100000 requests, more than 99.90% are wanted")
+    assert found["requests to blue"] == (True, "0 in the last day, none are wanted")
+    assert found["precision"] == (True, "0.97; at least 0.95 is needed")
+
+
+def test_a_retention_that_is_too_short_and_what_is_not_right_are_told() -> None:
+    answers = {
+        "count_over_time": [[(NOW, 360)]],
+        "requests_green": [[(NOW, 1000)]],
+        "bad_green": [[(NOW, 5)]],
+        "requests_blue{}[86400s]": [[(NOW, 12)]],
+    }
+    found = steady(Source(answers))
+    assert found["metrics"] == (
+        False, "Prometheus has samples of up_green{} for 15 of 30 days; is its retention shorter?"
+    )  # fmt: skip
+    assert found["availability"][0] is False
+    assert found["requests to blue"] == (False, "12 in the last day, none are wanted")
+    assert found["precision"] == (None, "its query does not give one number")
+
+
+def test_a_prometheus_that_is_down_knows_nothing_of_it() -> None:
+    down = Down({})
+    down.query = lambda _text: down.now()  # type: ignore[method-assign, assignment, return-value]
+    assert {passed for passed, _seen in steady(down).values()} == {None}
