@@ -290,23 +290,28 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
         phase = state.phase if kind == "weight_set" else kind
         settled = _weigh(state, event["weight"], event["at"])
         return replace(settled, phase=phase, intent=None, possible=_known(event["weight"]))
-    return _hold_or_end(state, event)
+    return _phase_or_end(replace(state, hold=_hold(state, event)), event)
 
 
-def _hold_or_end(state: State, event: Mapping[str, Any]) -> State:
-    """The state after an event that leaves the weight alone."""
-    kind = event["kind"]
+def _hold(state: State, event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The hold of the weight of now, after any event that leaves the weight alone."""
+    kind, hold = event["kind"], state.hold
     if kind == "hold_began":
-        hold = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"]}
-        return replace(state, hold={**hold, "verdict": None, "wanted": None, "called": None, "blind": None})
-    if kind == "gate_seen" and state.hold is not None:
+        began = {"weight": event["weight"], "since": event["at"], "seconds": event["seconds"]}
+        return {**began, "verdict": None, "wanted": None, "called": None, "blind": None}
+    if kind == "gate_seen" and hold is not None:
         blind = None
         if event["verdict"] == "inconclusive":
-            blind = event["at"] if state.hold["blind"] is None else state.hold["blind"]
-        said = {"verdict": event["verdict"], "wanted": event["wanted"], "called": None, "blind": blind}
-        return replace(state, hold={**state.hold, **said})
-    if kind == "hook_called" and state.hold is not None:
-        return replace(state, hold={**state.hold, "called": event["hook"]})
+            blind = event["at"] if hold["blind"] is None else hold["blind"]
+        return {**hold, "verdict": event["verdict"], "wanted": event["wanted"], "called": None, "blind": blind}
+    if kind == "hook_called" and hold is not None:
+        return {**hold, "called": event["hook"]}
+    return hold
+
+
+def _phase_or_end(state: State, event: Mapping[str, Any]) -> State:
+    """The state after an event that leaves the weight alone, but for its hold."""
+    kind = event["kind"]
     if kind == "snapshot_taken":
         return replace(state, artifacts={**state.artifacts, event["part"]: event["artifact"]})
     if kind in ("deprecated", "removed"):
