@@ -107,8 +107,8 @@ def take(wanted: Wanted, engine: Engine, progress: Progress, *, check_mode: bool
     _make_place(wanted.destination)
     with _alone(wanted.destination, wanted.prefix):
         for leftover in sorted(wanted.destination.glob(f"{PARTIAL}{wanted.prefix}*")):
-            progress(f"{leftover} is removed: a run that took it has died")
-            _remove(leftover)
+            if _remove_forgotten(leftover):
+                progress(f"{leftover} is removed: a run that made it has died")
         there = _usable(wanted, engine)
         if there is not None:
             return _result(there)
@@ -327,7 +327,9 @@ def restore(
     """Put an artifact in the place of what is there now, and compare; nothing is done where that is the same already.
 
     What was written since is counted first: without ``accept_data_loss`` it is a DataLossError, and nothing is changed.
-    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before. Raises SnapshotError.
+    Check mode raises that too, and what would keep it from being restored.
+    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before, and ``kept``, what is left of
+    what was there. Raises SnapshotError.
     """
     with in_use(folder):
         found = open_whole(folder)
@@ -341,7 +343,7 @@ def restore(
             )
         taken = _taken(manifest)
         told, now = _compare(engine, taken)
-        result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": []}
+        result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": [], "kept": []}
         if not told:
             return result
         written = _written(engine, taken, now)
@@ -353,20 +355,13 @@ def restore(
                 "with accept_data_loss, or leave the data as it is",
                 {"written": result["written"], "differences": told},
             )
+        engine.check_restore(taken)
         if check_mode:
+            _check_identity(found, identity, progress)
             return result
         with _unpacked(found, identity, progress) as data:
             progress(f"{manifest['part']} is restored")
-            engine.restore(data, taken)
-        progress("what is there now is compared with the snapshot")
-        wrong = artifact.differences(taken.contents, engine.contents(), later=True)
-        if wrong:
-            raise SnapshotError(
-                f"{manifest['part']} was restored from {folder}, and is not what it was: {artifact.some(wrong)}. "
-                "Let nobody write to it, and restore again or look into it",
-                {"differences": wrong},
-            )
-        return result
+            return {**result, "kept": engine.restore(data, taken)}
 
 
 def _taken(manifest: Mapping[str, Any]) -> Taken:
@@ -403,28 +398,51 @@ def numbers(written: Collection[Written]) -> str:
     return artifact.some([f"{one.count} {one.what} ({one.name})" for one in ranked])
 
 
-@contextlib.contextmanager
-def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
-    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
+def _check_identity(found: Found, identity: Path | None, progress: Progress) -> None:
+    """Decrypt to nowhere what is encrypted. Raises SnapshotError where that is not possible with this key."""
+    locked = _encryption_of(found, identity)
+    if locked is not None:
+        encryption, file, key = locked
+        progress(f"whether {encryption.tool} can decrypt it is tried")
+        encryption.decrypt(file, None, key, progress)
+
+
+def _encryption_of(found: Found, identity: Path | None) -> tuple[Encryption, Path, Path] | None:
+    """By whom and which file is encrypted, and the private key's file; None where nothing is."""
     manifest = found.manifest or {}
     if manifest["encryption"] is None:
-        yield found.path / DATA
-        return
+        return None
     encryption = Encryption(**manifest["encryption"])
     if identity is None:
         raise SnapshotError(
             f"{found.path} is encrypted to {encryption.recipient}. Give the file of its private key as identity_file"
         )
+    return encryption, found.path / f"{DATA}{encryption.suffix}", identity
+
+
+@contextlib.contextmanager
+def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
+    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
+    locked = _encryption_of(found, identity)
+    if locked is None:
+        yield found.path / DATA
+        return
+    encryption, file, key = locked
+    # It has the name of a leftover of this part, and its lock says that it is none yet.
     with _naming(found.path.parent):
-        place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}restore.", dir=found.path.parent))
+        place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{found.path.name}-", dir=found.path.parent))
         try:
-            data = place / DATA
-            data.mkdir(0o700)
-            progress(f"it is decrypted by {encryption.tool}")
-            encryption.decrypt(found.path / f"{DATA}{encryption.suffix}", data, identity, progress)
-            if hash_tree(data, place) != manifest["packed"]:
-                raise SnapshotError(f"{found.path} was decrypted, and has not what was encrypted. Use another artifact")
-            yield data
+            with _opened(place) as descriptor:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                data = place / DATA
+                data.mkdir(0o700)
+                progress(f"it is decrypted by {encryption.tool}")
+                encryption.decrypt(file, data, key, progress)
+                if hash_tree(data, place) != (found.manifest or {})["packed"]:
+                    raise SnapshotError(
+                        f"{found.path} was decrypted, and has not what was encrypted. Use another artifact"
+                    )
+                yield data
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -486,9 +504,7 @@ def _part_of(name: str, service: str | None) -> str | None:
 def _abandoned(destination: Path, prefix: str, leftover: Path, *, check_mode: bool) -> bool:
     try:
         with _alone(destination, prefix):
-            if not check_mode:
-                _remove(leftover)
-            return True
+            return _remove_forgotten(leftover, check_mode=check_mode)
     except SnapshotError:
         return False  # a run is at work there
 
@@ -498,10 +514,10 @@ class _StoppedError(BaseException):
 
 
 @contextlib.contextmanager
-def bounded(seconds: float) -> Iterator[None]:
+def bounded(seconds: float, afterwards: str) -> Iterator[None]:
     """End what is inside when the time ends, or when this process is told to end, so that nothing is left of it.
 
-    Raises SnapshotError.
+    Raises SnapshotError, which says what is so ``afterwards``, in whole sentences.
     """
 
     def stop(number: int, _frame: Any) -> None:
@@ -516,7 +532,7 @@ def bounded(seconds: float) -> Iterator[None]:
     except _StoppedError as stopped:
         [number] = stopped.args
         what = f"did not end within {seconds:.0f} s" if number == signal.SIGALRM else "was told to end by a signal"
-        raise SnapshotError(f"this {what}. Nothing was kept, and what was there is as it was. Run again") from stopped
+        raise SnapshotError(f"this {what}. {afterwards}") from stopped
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for one, handler in before.items():
@@ -641,6 +657,22 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _remove_forgotten(path: Path, *, check_mode: bool = False) -> bool:
+    """Remove what has the name of a leftover, unless somebody has locked it, who is at work in it."""
+    try:
+        with _opened(path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not check_mode:
+                _remove(path)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # No folder, so nobody is at work in it.
+        if not check_mode:
+            _remove(path)
+    return True
 
 
 def _write_new(path: Path, content: bytes) -> None:

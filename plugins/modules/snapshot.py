@@ -189,7 +189,7 @@ def main() -> None:
     given = module.params
     log = _artifacts.Log()
     try:
-        with _artifacts.bounded(given["timeout"]):
+        with _artifacts.bounded(given["timeout"], "Nothing was kept; the part is as it was. Run again"):
             wanted = _artifacts.Wanted(
                 part=given["part"],
                 destination=Path(given["destination"]),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +176,17 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     [left] = site.of("data_left")
     assert {"files and folders changed", "commits"} < {one["what"] for one in left["written"]}
 
+    # Nobody knows whether a host that is lost still writes: nothing is restored, and the others serve again.
+    site.lab.command("kill", "app2")
+    try:
+        run = site.play("rollback", *parts, **back, rollback_accept_data_loss=True)
+    finally:
+        site.lab.command("up")
+    assert run.rc != 0
+    assert "nobody may write while it is restored, and what runs on app2 could not be stopped" in words(run)
+    assert site.lab.ssh("app1", "systemctl is-active shop-blue").strip() == "active"
+    assert (site.green(), site.look()) == (0, corrupted)
+
     # The decision can be taken later, too.
     run = site.play("rollback", *parts, **back, rollback_accept_data_loss=True).ok()
     files_after, items = site.look()
@@ -184,6 +196,7 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     assert [event["part"] for event in site.of("data_restored")] == ["db", "code", "uploads"]
     audit = site.lab.ssh("router", f"cat {STATE}/audit-*.md")
     assert "- /srv/shop/code: 1 commits" in audit
+    assert re.search(r"- Left for you: what shop was .* DROP DATABASE \"shop_before_\w+\"", audit)
     assert f"What was lost is in {STATE}/audit-" in words(run)
     assert not [name for name in site.kept() if name.startswith(".partial")]
     secrets = json.loads((site.lab.state / "secrets.json").read_text()).values()

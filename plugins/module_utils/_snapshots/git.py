@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 
@@ -120,18 +121,34 @@ class Git:
             self._git("-c", "fetch.fsckObjects=true", "fetch", "--quiet", str(folder / BUNDLE), _REF, at=Path(place))
             yield {taken.source["repository"]: self._content(Path(place), "FETCH_HEAD")}
 
-    def restore(self, folder: Path, taken: Taken) -> None:
+    def check_restore(self, taken: Taken) -> None:
+        if taken.source["repository"] != str(self._repository):
+            raise SnapshotError(f"the snapshot is of {taken.source['repository']}; name that in git.repository")
+        self._commit()
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        self.check_restore(taken)
         commit = taken.source["commit"]
         self._git("fetch", "--quiet", str(folder / BUNDLE), _REF)
+        differing = differences(taken.contents, {str(self._repository): self._content(self._repository, "FETCH_HEAD")})
+        if differing:
+            raise SnapshotError(f"{folder / BUNDLE} is not what was taken: {some(differing)}. Nothing was changed")
         branch = self._try("symbolic-ref", "--quiet", "--short", "HEAD")
+        kept = []
         # What was committed since is still found by this name; what was not is what is lost.
         if self._commit() != commit:
-            self._git("branch", "--force", f"before-restore-{int(time.time())}", "HEAD")
+            name = f"before-restore-{int(time.time())}"
+            self._git("branch", "--force", name, "HEAD")
+            kept.append(
+                f"what was committed in {self._repository} since is the branch {name}. When nobody needs it: "
+                f"git branch --delete --force {name}"
+            )
         if branch and branch == taken.source["branch"]:
             self._git("reset", "--quiet", "--hard", commit)
         else:
             self._git("checkout", "--quiet", "--force", taken.source["branch"] or commit)
             self._git("reset", "--quiet", "--hard", commit)
+        return kept
 
     def contents(self) -> Mapping[str, Content]:
         one = self._content(self._repository, "HEAD")
