@@ -148,7 +148,11 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
         running.stop()
     assert running.result().outcomes() == {"ok": running.result().count}
     assert site.green() == 100
-    artifacts = {one["part"]: one["artifact"] for one in site.of("snapshot_taken")}
+    taken = site.of("snapshot_taken")
+    # Nobody was held while they were proven.
+    assert site.of("thawed")[0]["at"] < min(one["at"] for one in taken)
+    artifacts = {one["part"]: one["artifact"] for one in taken}
+    assert len({one["hold"] for one in artifacts.values()}) == 1
     assert {(one["encrypted"], one["verified"]) for one in artifacts.values()} == {(True, True)}
     manifest = json.loads(site.data.run(f"cat {artifacts['db']['path']}/manifest.json"))["manifest"]
     table = next(one for name, one in manifest["contents"].items() if name.endswith("items"))

@@ -544,7 +544,8 @@ SCHEMA: dict[str, Spec] = {
                 default="snapshot",
             ),
             "limit": _whole(
-                "Seconds that they are held at most; then a timer on that host lets them go, and the run fails.",
+                "Seconds that they are held at most; then a timer on that host lets them go, and the run fails. Until "
+                "snapshot, that is for as long as the parts of cutover_state are read; their proof comes after it.",
                 1,
                 86_400,
                 default=30,
@@ -1302,6 +1303,8 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
         # Each part is recorded.
         max((part["timeout"] for part in values["cutover_state"]), default=0),
         (math.ceil(queues["timeout"]) if queues else 0) + (freeze["wait"] if _writers(freeze) else 0),
+        # All are read in one hold.
+        sum(min(part["timeout"], freeze["limit"]) for part in values["cutover_state"]) if _writers(freeze) else 0,
         # Packed, compared and brought to the disk.
         batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
         batches * sum(test["timeout"] for test in values["cutover_tests"])

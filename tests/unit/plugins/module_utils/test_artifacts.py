@@ -225,6 +225,71 @@ def test_what_a_killed_run_left_is_removed_by_the_next(place: Path) -> None:
     assert other.exists()
 
 
+def halves(place: Path, engine: Shelf, state: str, **changed: Any) -> dict[str, Any]:
+    return _artifacts.take(wanted(place, migration="m1", **changed), engine, Log(), state=state)
+
+
+def test_what_is_read_while_writers_are_held_is_proven_when_they_are_let_go(place: Path) -> None:
+    """R-E1: clients wait for the reading, and for nothing else."""
+    engine = Shelf()
+    read = halves(place, engine, "taken", hold="7")
+    assert (read["changed"], read["artifact"], engine.takes) == (True, None, 1)
+    [partial] = visible(place)
+    assert partial.startswith(".partial-shop.text.")
+    assert _artifacts.find(place) == []
+    engine.text = "written since"
+    # A timer meanwhile; the migration is open.
+    assert not _artifacts.expire(place, "shop", ["m1"])["changed"]
+    result = halves(place, engine, "proven")
+    manifest = result["manifest"]
+    assert (manifest["contents"]["text"]["digest"], manifest["hold"], engine.takes) == ("hello", "7", 1)
+    assert manifest["verified"]
+    assert visible(place) == [Path(result["artifact"]).name] == [partial[len(".partial-") :]]
+    assert sorted(one.name for one in Path(result["artifact"]).iterdir()) == ["data", "manifest.json"]
+    assert _artifacts.open_whole(Path(result["artifact"])).problems == []
+    # A run that is resumed has nothing to do in either half.
+    assert [halves(place, engine, state)["changed"] for state in ("taken", "proven")] == [False, False]
+
+
+def test_what_was_read_and_is_no_use_is_not_proven(place: Path) -> None:
+    engine = Shelf()
+    halves(place, engine, "taken")
+    [partial] = place.glob(".partial-*")
+    (partial / "data" / "sub" / "text").write_text("hellp")
+    with pytest.raises(SnapshotError, match="is not there any more. It is not read anew, because nobody is held now"):
+        halves(place, engine, "proven")
+    assert (visible(place), engine.takes) == ([], 1)
+    halves(place, engine, "taken")
+    engine.spoils = "!"
+    with pytest.raises(SnapshotError, match="is not proven"):
+        halves(place, engine, "proven")
+    assert visible(place) == []
+    with pytest.raises(InputError, match="state taken needs a migration"):
+        _artifacts.take(wanted(place), engine, Log(), state="taken")
+
+
+def test_the_first_half_reads_anew_what_a_dead_run_has_read(place: Path) -> None:
+    """Its writers were let go since, and the other parts are read in another hold."""
+    engine = Shelf()
+    halves(place, engine, "taken", hold="1")
+    engine.text = "later"
+    halves(place, engine, "taken", hold="2")
+    assert len(visible(place)) == 1
+    manifest = halves(place, engine, "proven")["manifest"]
+    assert (manifest["contents"]["text"]["digest"], manifest["hold"]) == ("later", "2")
+    assert not _artifacts.expire(place, "shop", [])["changed"]
+    halves(place, Shelf(), "taken", part="other")
+    assert _artifacts.expire(place, "shop", [])["changed"]
+
+
+def test_a_service_does_not_remove_what_is_another_ones(place: Path) -> None:
+    left = place / ".partial-text.db.20200101T000000Z"
+    taken(place)
+    left.mkdir()
+    taken(place, service=None)
+    assert left.exists()
+
+
 def test_two_at_once_are_refused_and_the_second_is_told_who_is_first(place: Path) -> None:
     engine = Shelf()
 

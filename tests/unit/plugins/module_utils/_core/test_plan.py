@@ -152,6 +152,11 @@ def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
     # Packed, compared and brought to the disk; then the candidate is started.
     backup = {"paths": ["/opt/shop"], "destination": "/var/backups/shop"}
     assert plan(cutover_backup=backup)["lease"]["ttl"] == 3 * 600 + 60 + MARGIN
+    # Parts that are read in one hold are not recorded in between; what outlasts the hold is ended.
+    part = {"host": "data", "engine": "files", "options": {"paths": ["/srv"]}, "timeout": 700}
+    held = {"read_only": {"database": "shop"}, "limit": 600}
+    parts = [{**part, "name": name} for name in ("a", "b")]
+    assert plan(cutover_state=parts, cutover_freeze=held)["lease"]["ttl"] == 2 * 600 + MARGIN
 
 
 @pytest.mark.parametrize(("forks", "batches"), [(None, 1), (80, 1), (40, 2), (7, 12)])
