@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -508,13 +509,26 @@ def test_a_remote_that_refuses_leaves_no_tag(home: Path, repository: Repository)
     assert names(home) == []
 
 
-def test_what_no_tag_would_have_and_tags_of_another_commit_are_refused(home: Path, repository: Repository) -> None:
+def test_the_next_migration_has_tags_of_its_own(home: Path, repository: Repository) -> None:
+    """R-E1, again: no tag is moved, wherever it is, and a resumed run makes no others."""
+    repository.with_origin()
+    first = repository.git("rev-parse", "HEAD")
+    take(home, repository.engine)
+    # Another clone's, which this one has never fetched.
+    repository.git("tag", "--delete", "start")
+    repository.commit("two")
+    sources = [_artifacts.read_manifest(take(home, repository.engine, part=part))["source"] for part in ("a", "b")]
+    assert sources[0] == sources[1]
+    for tag, name in zip(("start", "back"), sources[0]["tags"], strict=True):
+        assert re.fullmatch(rf"{tag}-\d{{8}}T\d{{6}}Z", name)
+        assert repository.git("rev-parse", f"{name}^{{commit}}", at=repository.origin) == sources[0]["commit"]
+        assert repository.git("rev-parse", f"{tag}^{{commit}}", at=repository.origin) == first
+    assert len(repository.git("tag", "--list").split()) == 3
+
+
+def test_what_no_tag_would_have_is_refused(home: Path, repository: Repository) -> None:
     (repository.path / "code.py").write_text("not committed")
     with pytest.raises(SnapshotError, match=r"1 tracked files that are changed and not committed, such as 'code.py'"):
-        take(home, repository.engine)
-    repository.commit("two")
-    repository.git("tag", "start", "HEAD~1")
-    with pytest.raises(SnapshotError, match="the tag start of .* is at .* already, and HEAD at"):
         take(home, repository.engine)
 
 
