@@ -30,7 +30,9 @@ options:
         type: path
         required: true
       tags:
-        description: The tags to make on its commit; one that is there already must be on that commit.
+        description:
+          - The tags to make on its commit. No tag is moved. Where one is at another commit, here or at the remote, the
+            new one has the time in its name, such as V(migration-start-point-20261121T194000Z).
         type: list
         elements: str
         default: [migration-start-point, migration-rollback-point]

@@ -28,7 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import artifact
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import DATA, MANIFEST, PARTIAL
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import (
+    DATA,
+    MANIFEST,
+    PARTIAL,
+    TAKEN_FILE,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     DataLossError,
     InputError,
@@ -36,6 +41,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine, Progress, Taken, Written
+
+STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
+"""Whether it is to be an artifact, or only what of it has to be done while writers are held, or the rest of that."""
 
 _CHUNK = 1 << 20
 _ENDINGS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -65,6 +73,7 @@ class Wanted:
     migration: str | None = None
     verify: bool = True
     encryption: Encryption | None = None
+    hold: str | None = None
 
     def check(self) -> None:
         """Raises InputError."""
@@ -89,55 +98,124 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
 
-def take(wanted: Wanted, engine: Engine, progress: Progress, *, check_mode: bool = False) -> dict[str, Any]:
+def take(
+    wanted: Wanted, engine: Engine, progress: Progress, *, state: str = PRESENT, check_mode: bool = False
+) -> dict[str, Any]:
     """Take a snapshot, prove it where that is wanted, and make it an artifact; or find the one of the same migration.
 
-    Returns ``changed``, ``artifact`` and ``manifest``, both None where check mode took none. Raises InputError or
+    With the ``state`` TAKEN it is read and brought to the disk and nothing else, so that writers are held for no
+    longer than that; with PROVEN what was read so is proven and made an artifact.
+
+    Returns ``changed``, ``artifact`` and ``manifest``, both None where there is none yet. Raises InputError or
     SnapshotError, and leaves nothing behind then.
     """
     wanted.check()
+    if state != PRESENT and wanted.migration is None and not check_mode:
+        raise InputError(f"state {state} needs a migration, by which what was read is found again")
     if wanted.encryption is not None:
         wanted.encryption.check()
     _check_place(wanted.destination)
     if check_mode:
         there = _usable(wanted, engine) if wanted.destination.is_dir() else None
-        if there is None:
+        if there is None and state != PROVEN:
             engine.check()
         return _result(there) if there else {"changed": True, "artifact": None, "manifest": None}
     _make_place(wanted.destination)
     with _alone(wanted.destination, wanted.prefix):
-        for leftover in sorted(wanted.destination.glob(f"{PARTIAL}{wanted.prefix}*")):
-            progress(f"{leftover} is removed: a run that took it has died")
-            _remove(leftover)
         there = _usable(wanted, engine)
+        read = _read_before(wanted, engine) if state == PROVEN and there is None else None
+        _clear(wanted, read, progress)
         if there is not None:
             return _result(there)
-        engine.check()
-        return {**_result(_take(wanted, engine, progress)), "changed": True}
+        if read is None and state == PROVEN:
+            raise SnapshotError(
+                f"what was read of {wanted.part} for the migration {wanted.migration} is not there any more. It is not "
+                "read anew, because nobody is held now: run again"
+            )
+        if read is None:
+            engine.check()
+            read = _read(wanted, engine, progress)
+        if state == TAKEN:
+            return {"changed": True, "artifact": None, "manifest": None}
+        return {**_result(_finish(read, wanted, engine, progress)), "changed": True}
 
 
-def _take(wanted: Wanted, engine: Engine, progress: Progress) -> Found:
+def _clear(wanted: Wanted, read: Found | None, progress: Progress) -> None:
+    """Remove what runs that have died left of this part, but for what was ``read``."""
+    for leftover in leftovers(wanted.destination):
+        ours = _part_of(leftover.name, wanted.service) == wanted.prefix
+        if ours and (read is None or leftover != read.path) and _remove_forgotten(leftover):
+            progress(f"{leftover} is removed: a run that made it has died")
+
+
+def _read(wanted: Wanted, engine: Engine, progress: Progress) -> Found:
+    """Have the part read into a folder that is no artifact yet; its manifest says so far what was read."""
     name = artifact.name_of(wanted.service, wanted.part, time.time())
-    final = wanted.destination / name
     partial = wanted.destination / f"{PARTIAL}{name}"
-    if os.path.lexists(final):
-        raise SnapshotError(f"{final} is there already. Take the next snapshot a second later")
-    with _naming(wanted.destination):
+    if os.path.lexists(wanted.destination / name):
+        raise SnapshotError(f"{wanted.destination / name} is there already. Take the next snapshot a second later")
+    with _unless_it_fails(partial):
+        partial.mkdir(0o700)
+        manifest = _fill(partial, name, wanted, engine, progress)
+        _write_new(partial / TAKEN_FILE, artifact.render(manifest))
+        _sync_folder(partial)
+        _sync_folder(wanted.destination)
+    return Found(partial, manifest)
+
+
+def _read_before(wanted: Wanted, engine: Engine) -> Found | None:
+    """What the state TAKEN has read for the same migration, whole."""
+    for partial in reversed(leftovers(wanted.destination)):
         try:
-            partial.mkdir(0o700)
-            manifest = _fill(partial, name, wanted, engine, progress)
-            _write_new(partial / MANIFEST, artifact.render(manifest))
-            _sync_folder(partial)
-            os.rename(partial, final)
-            _sync_folder(wanted.destination)
-        except BaseException:
-            _remove(partial)
-            raise
+            found = Found(partial, _manifest_in(partial / TAKEN_FILE))
+            files = hash_tree(partial / DATA, partial)
+        except (SnapshotError, OSError):
+            continue
+        one = found.manifest or {}
+        same = (one["service"], one["part"], one["migration"], one["engine"])
+        if same == (wanted.service, wanted.part, wanted.migration, engine.name) and one["files"] == files:
+            return found
+    return None
+
+
+def _finish(read: Found, wanted: Wanted, engine: Engine, progress: Progress) -> Found:
+    """Prove what was read, encrypt it, and make it an artifact; each where that is wanted."""
+    partial, manifest = read.path, dict(read.manifest or {})
+    final = wanted.destination / manifest["name"]
+    data = partial / DATA
+    with _unless_it_fails(partial):
+        if wanted.verify:
+            manifest["verified"] = _prove(engine, data, _taken(manifest), progress)
+        recipient = None
+        if wanted.encryption is not None:
+            recipient = wanted.encryption.recipient
+            manifest["encryption"] = asdict(wanted.encryption)
+            manifest["packed"], manifest["files"] = manifest["files"], _encrypt(wanted.encryption, data, progress)
+        completed = time.time()
+        manifest.update(
+            completed=completed, expires=completed + wanted.keep, needs=artifact.needs(manifest["versions"], recipient)
+        )
+        _write_new(partial / MANIFEST, artifact.render(manifest))
+        (partial / TAKEN_FILE).unlink()
+        _sync_folder(partial)
+        os.rename(partial, final)
+        _sync_folder(wanted.destination)
     return Found(final, manifest)
 
 
+@contextlib.contextmanager
+def _unless_it_fails(partial: Path) -> Iterator[None]:
+    """Whatever is raised, nothing of the folder is left."""
+    with _naming(partial.parent):
+        try:
+            yield
+        except BaseException:
+            _remove(partial)
+            raise
+
+
 def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Progress) -> dict[str, Any]:
-    """Write all but the manifest into ``partial``, and return that."""
+    """Write what is read into ``partial``; its manifest, of what is neither proven nor encrypted."""
     started = time.time()
     data = partial / DATA
     data.mkdir(0o700)
@@ -147,11 +225,6 @@ def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Pr
     files = hash_tree(data, partial, sync=True)
     if not files:
         raise SnapshotError(f"the engine {engine.name} wrote nothing")
-    verified = _prove(engine, data, taken, progress) if wanted.verify else None
-    packed, recipient = None, None
-    if wanted.encryption is not None:
-        recipient = wanted.encryption.recipient
-        packed, files = files, _encrypt(wanted.encryption, data, progress)
     completed = time.time()
     return {
         "format": artifact.FORMAT,
@@ -159,6 +232,7 @@ def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Pr
         "service": wanted.service,
         "part": wanted.part,
         "migration": wanted.migration,
+        "hold": wanted.hold,
         "host": socket.gethostname(),
         "engine": engine.name,
         "source": taken.source,
@@ -168,13 +242,13 @@ def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Pr
         "contents": artifact.as_json(taken.contents),
         "mark": taken.mark,
         "files": files,
-        "packed": packed,
-        "encryption": None if wanted.encryption is None else asdict(wanted.encryption),
+        "packed": None,
+        "encryption": None,
         "started": started,
         "completed": completed,
         "expires": completed + wanted.keep,
-        "verified": verified,
-        "needs": artifact.needs(taken.versions, recipient),
+        "verified": None,
+        "needs": artifact.needs(taken.versions, None),
     }
 
 
@@ -263,15 +337,19 @@ def leftovers(destination: Path) -> list[Path]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of the artifact at ``folder``. Raises SnapshotError."""
     path = folder / MANIFEST
-    with _naming(path), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as handle:
-        raw = handle.read()
-    try:
-        manifest = artifact.parse(raw)
-    except SnapshotError as error:
-        raise SnapshotError(f"{path} {error.message}. Do not rely on it; take another one") from error
+    manifest = _manifest_in(path)
     if manifest["name"] != folder.name:
         raise SnapshotError(f"{path} is the manifest of {manifest['name']}. Give the folder its name back")
     return manifest
+
+
+def _manifest_in(path: Path) -> dict[str, Any]:
+    with _naming(path), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as handle:
+        raw = handle.read()
+    try:
+        return artifact.parse(raw)
+    except SnapshotError as error:
+        raise SnapshotError(f"{path} {error.message}. Do not rely on it; take another one") from error
 
 
 def check_files(found: Found, *, sums: bool) -> list[str]:
@@ -327,7 +405,9 @@ def restore(
     """Put an artifact in the place of what is there now, and compare; nothing is done where that is the same already.
 
     What was written since is counted first: without ``accept_data_loss`` it is a DataLossError, and nothing is changed.
-    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before. Raises SnapshotError.
+    Check mode raises that too, and what would keep it from being restored.
+    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before, and ``kept``, what is left of
+    what was there. Raises SnapshotError.
     """
     with in_use(folder):
         found = open_whole(folder)
@@ -341,7 +421,7 @@ def restore(
             )
         taken = _taken(manifest)
         told, now = _compare(engine, taken)
-        result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": []}
+        result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": [], "kept": []}
         if not told:
             return result
         written = _written(engine, taken, now)
@@ -353,20 +433,13 @@ def restore(
                 "with accept_data_loss, or leave the data as it is",
                 {"written": result["written"], "differences": told},
             )
+        engine.check_restore(taken)
         if check_mode:
+            _check_identity(found, identity, progress)
             return result
         with _unpacked(found, identity, progress) as data:
             progress(f"{manifest['part']} is restored")
-            engine.restore(data, taken)
-        progress("what is there now is compared with the snapshot")
-        wrong = artifact.differences(taken.contents, engine.contents(), later=True)
-        if wrong:
-            raise SnapshotError(
-                f"{manifest['part']} was restored from {folder}, and is not what it was: {artifact.some(wrong)}. "
-                "Let nobody write to it, and restore again or look into it",
-                {"differences": wrong},
-            )
-        return result
+            return {**result, "kept": engine.restore(data, taken)}
 
 
 def _taken(manifest: Mapping[str, Any]) -> Taken:
@@ -403,28 +476,51 @@ def numbers(written: Collection[Written]) -> str:
     return artifact.some([f"{one.count} {one.what} ({one.name})" for one in ranked])
 
 
-@contextlib.contextmanager
-def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
-    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
+def _check_identity(found: Found, identity: Path | None, progress: Progress) -> None:
+    """Decrypt to nowhere what is encrypted. Raises SnapshotError where that is not possible with this key."""
+    locked = _encryption_of(found, identity)
+    if locked is not None:
+        encryption, file, key = locked
+        progress(f"whether {encryption.tool} can decrypt it is tried")
+        encryption.decrypt(file, None, key, progress)
+
+
+def _encryption_of(found: Found, identity: Path | None) -> tuple[Encryption, Path, Path] | None:
+    """By whom and which file is encrypted, and the private key's file; None where nothing is."""
     manifest = found.manifest or {}
     if manifest["encryption"] is None:
-        yield found.path / DATA
-        return
+        return None
     encryption = Encryption(**manifest["encryption"])
     if identity is None:
         raise SnapshotError(
             f"{found.path} is encrypted to {encryption.recipient}. Give the file of its private key as identity_file"
         )
+    return encryption, found.path / f"{DATA}{encryption.suffix}", identity
+
+
+@contextlib.contextmanager
+def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
+    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
+    locked = _encryption_of(found, identity)
+    if locked is None:
+        yield found.path / DATA
+        return
+    encryption, file, key = locked
+    # It has the name of a leftover of this part, and its lock says that it is none yet.
     with _naming(found.path.parent):
-        place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}restore.", dir=found.path.parent))
+        place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{found.path.name}-", dir=found.path.parent))
         try:
-            data = place / DATA
-            data.mkdir(0o700)
-            progress(f"it is decrypted by {encryption.tool}")
-            encryption.decrypt(found.path / f"{DATA}{encryption.suffix}", data, identity, progress)
-            if hash_tree(data, place) != manifest["packed"]:
-                raise SnapshotError(f"{found.path} was decrypted, and has not what was encrypted. Use another artifact")
-            yield data
+            with _opened(place) as descriptor:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                data = place / DATA
+                data.mkdir(0o700)
+                progress(f"it is decrypted by {encryption.tool}")
+                encryption.decrypt(file, data, key, progress)
+                if hash_tree(data, place) != (found.manifest or {})["packed"]:
+                    raise SnapshotError(
+                        f"{found.path} was decrypted, and has not what was encrypted. Use another artifact"
+                    )
+                yield data
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -457,7 +553,10 @@ def expire(
             result["kept"].append({"path": str(path), "why": why or fate.why})
     for leftover in leftovers(destination):
         part = _part_of(leftover.name, service)
-        if part is not None and _abandoned(destination, part, leftover, check_mode=check_mode):
+        # Between the two halves of a run nobody is at work there.
+        if part is None or _migration_of(leftover) in needed:
+            continue
+        if _abandoned(destination, part, leftover, check_mode=check_mode):
             result["removed"].append({"path": str(leftover), "why": "a run that took or removed it has died"})
     return {"changed": bool(result["removed"]), **result}
 
@@ -476,6 +575,14 @@ def _retire(path: Path) -> bool:
         return True
 
 
+def _migration_of(leftover: Path) -> str | None:
+    try:
+        migration: str | None = _manifest_in(leftover / TAKEN_FILE)["migration"]
+    except SnapshotError:
+        return None
+    return migration
+
+
 def _part_of(name: str, service: str | None) -> str | None:
     """The lock's prefix of a leftover of ``service``; None where it is another's."""
     words = name[len(PARTIAL) :].split(".")
@@ -486,9 +593,7 @@ def _part_of(name: str, service: str | None) -> str | None:
 def _abandoned(destination: Path, prefix: str, leftover: Path, *, check_mode: bool) -> bool:
     try:
         with _alone(destination, prefix):
-            if not check_mode:
-                _remove(leftover)
-            return True
+            return _remove_forgotten(leftover, check_mode=check_mode)
     except SnapshotError:
         return False  # a run is at work there
 
@@ -498,10 +603,10 @@ class _StoppedError(BaseException):
 
 
 @contextlib.contextmanager
-def bounded(seconds: float) -> Iterator[None]:
+def bounded(seconds: float, afterwards: str) -> Iterator[None]:
     """End what is inside when the time ends, or when this process is told to end, so that nothing is left of it.
 
-    Raises SnapshotError.
+    Raises SnapshotError, which says what is so ``afterwards``, in whole sentences.
     """
 
     def stop(number: int, _frame: Any) -> None:
@@ -516,7 +621,7 @@ def bounded(seconds: float) -> Iterator[None]:
     except _StoppedError as stopped:
         [number] = stopped.args
         what = f"did not end within {seconds:.0f} s" if number == signal.SIGALRM else "was told to end by a signal"
-        raise SnapshotError(f"this {what}. Nothing was kept, and what was there is as it was. Run again") from stopped
+        raise SnapshotError(f"this {what}. {afterwards}") from stopped
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for one, handler in before.items():
@@ -641,6 +746,22 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _remove_forgotten(path: Path, *, check_mode: bool = False) -> bool:
+    """Remove what has the name of a leftover, unless somebody has locked it, who is at work in it."""
+    try:
+        with _opened(path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not check_mode:
+                _remove(path)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # No folder, so nobody is at work in it.
+        if not check_mode:
+            _remove(path)
+    return True
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -46,6 +46,20 @@ options:
   migration:
     description: The migration that the artifact is for.
     type: str
+  state:
+    description:
+      - V(taken) only reads the part and brings that to the disk, for whoever holds writers meanwhile. It is no artifact
+        yet, whether one could be made of it is not known, and O(migration) is needed.
+      - V(proven) goes on with what V(taken) has read, and fails where that is not there.
+      - V(present) does both.
+    type: str
+    choices: [present, taken, proven]
+    default: present
+  hold:
+    description:
+      - Names the hold of the writers that the part is read in. The journal of a migration takes only parts that were
+        read in the same one.
+    type: str
   destination:
     description:
       - The folder for artifacts. It is made where it is missing.
@@ -110,7 +124,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 artifact:
-  description: The artifact's folder; V(null) where check mode took none.
+  description: The artifact's folder; V(null) where check mode took none, and with O(state=taken).
   type: str
   returned: success
   sample: /var/backups/cutover/shop.uploads.20261121T194000Z
@@ -169,6 +183,8 @@ def main() -> None:
             "part": {"type": "str", "required": True},
             "service": {"type": "str"},
             "migration": {"type": "str"},
+            "state": {"type": "str", "default": _artifacts.PRESENT, "choices": list(_artifacts.STATES)},
+            "hold": {"type": "str"},
             "destination": {"type": "path", "required": True},
             "keep": {"type": "str", "default": "72h"},
             "verify": {"type": "bool", "default": True},
@@ -189,7 +205,7 @@ def main() -> None:
     given = module.params
     log = _artifacts.Log()
     try:
-        with _artifacts.bounded(given["timeout"]):
+        with _artifacts.bounded(given["timeout"], "Nothing was kept; the part is as it was. Run again"):
             wanted = _artifacts.Wanted(
                 part=given["part"],
                 destination=Path(given["destination"]),
@@ -198,8 +214,10 @@ def main() -> None:
                 migration=given["migration"],
                 verify=given["verify"],
                 encryption=Encryption(**given["encryption"]) if given["encryption"] else None,
+                hold=given["hold"],
             )
-            result = _artifacts.take(wanted, chosen_engine(given, log), log, check_mode=module.check_mode)
+            engine = chosen_engine(given, log)
+            result = _artifacts.take(wanted, engine, log, state=given["state"], check_mode=module.check_mode)
     except CutoverError as error:
         module.fail_json(**error.as_result(), progress=log.lines)
     summary = artifact.summary(result["artifact"], result["manifest"]) if result["artifact"] else None

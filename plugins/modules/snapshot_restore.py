@@ -15,7 +15,7 @@ description:
     same, nothing is done.
   - Otherwise it counts what was written since. Without O(accept_data_loss) it fails with RV(reason=data_loss) and these
     numbers, and changes nothing.
-  - What is restored takes the place of what was there only when it is whole. Afterwards both are compared again.
+  - What is restored takes the place of what was there only when it is whole and has the contents of the snapshot.
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
@@ -24,7 +24,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: It fails as it would without, for data that would be lost too.
+    details: >-
+      It fails as it would without, for data that would be lost too, and for what would keep it from being restored, as
+      far as that is known before; an artifact that is encrypted is decrypted to nowhere.
   diff_mode:
     support: none
   idempotent:
@@ -79,6 +81,15 @@ written:
   elements: dict
   returned: success
   sample: [{name: public.orders, what: rows inserted, count: 4711}]
+kept:
+  description: What is left of what was there, and how it is removed.
+  type: list
+  elements: str
+  returned: success
+  sample:
+    - >-
+      what shop was until now is the database shop_before_20261121T194000Z. When nobody needs it: DROP DATABASE
+      "shop_before_20261121T194000Z"
 progress:
   description: What was done, with the seconds since the beginning.
   type: list
@@ -124,7 +135,8 @@ def main() -> None:
     given = module.params
     log = _artifacts.Log()
     try:
-        with _artifacts.bounded(given["timeout"]):
+        # It may have been at its very end.
+        with _artifacts.bounded(given["timeout"], "Run again: where it is restored already, nothing is done"):
             result = _artifacts.restore(
                 Path(given["path"]),
                 chosen_engine(given, log),

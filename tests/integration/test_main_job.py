@@ -38,12 +38,6 @@ print(s.recv(65536))
 true
 """
 
-# In place of coreutils' sync: it also notes what it was given, and what there was at that time.
-SYNCED = "/run/synced"
-SYNC = f"""#!/bin/sh
-echo "$@ of $(ls /var/backups/nextgeneration | tr '\\n' ' ')" >>{SYNCED}
-exec /usr/bin/sync "$@"
-"""
 PROVED = "/run/green-has-proved-itself"
 # Beside green's own suite; {what} is done when that is run.
 TEST_OF_GREEN = """
@@ -143,7 +137,6 @@ def story(request: pytest.FixtureRequest, lab: Lab, _fresh: None) -> Story:
     if one.inventory == "nextgeneration":
         given = TEST_OF_GREEN.format(what=f'pathlib.Path("{PROVED}").open("a").write("yes ")')
         lab.ssh("solo", f"cat >/opt/nextgeneration-green/tests/test_proof.py <<'END'\n{given}\nEND")
-        lab.ssh("solo", f"cat >/usr/local/bin/sync <<'END'\n{SYNC}END\nchmod +x /usr/local/bin/sync")
     with lab.load(one.front, rate=300, idle=100, write_share=0.02, duration=3000) as running:
         one.check("check", "cutover")
         one.play("cutover", "cutover")
@@ -261,19 +254,18 @@ def test_r_a2_blue_is_backed_up_whole_with_a_stamp(story: Story) -> None:
     # The journal names a migration by when it began; the rollback belongs to the same one.
     recorded = story.lab.ssh("solo", "cat /var/lib/bluegreen-cutover/nextgeneration/journal.json")
     stamps = re.findall(r'"id": "(\d{8}T\d{6}Z)"', recorded)
-    expected = f"nextgeneration-blue-{stamps[0]}.tar.gz"
     folder = "/var/backups/nextgeneration"
-    assert story.lab.ssh("solo", f"ls {folder}").split() == [expected]
+    [name, guide] = story.lab.ssh("solo", f"ls {folder}").split()
+    assert re.fullmatch(r"nextgeneration\.blue\.\d{8}T\d{6}Z", name)
+    assert name[-16:] >= stamps[0]
+    assert guide == "nextgeneration.rollback.md"
     assert story.lab.ssh("solo", f"stat -c %a {folder}").split() == ["700"]
-    packed = story.lab.ssh("solo", f"tar --list --file {folder}/{expected}").split()
-    assert {"opt/nextgeneration-blue/service.py", "opt/nextgeneration-blue/tests/test_service.py"} <= set(packed)
-    story.lab.ssh("solo", f"tar --compare --file {folder}/{expected} --directory /")
-    # The archive and its folder before it has its name, and the folder again after.
-    partial = f"{expected}.partial"
-    assert story.lab.ssh("solo", f"cat {SYNCED}").splitlines() == [
-        f"-- {folder}/{partial} {folder} of {partial} ",
-        f"-- {folder} of {expected} ",
-    ]
+    unpack = f"zstd -dc {folder}/{name}/data/0.tar.zst | tar"
+    packed = story.lab.ssh("solo", f"{unpack} --list").split()
+    assert {"nextgeneration-blue/service.py", "nextgeneration-blue/tests/test_service.py"} <= set(packed)
+    story.lab.ssh("solo", f"{unpack} --compare --directory /opt")
+    [taken] = [event["artifact"] for event in story.events() if event["kind"] == "snapshot_taken"]
+    assert (taken["path"], taken["verified"]) == (f"{folder}/{name}", True)
 
 
 @only_nextgeneration
@@ -290,7 +282,7 @@ def test_r_a3_the_switch_is_one_task(story: Story) -> None:
 @only_nextgeneration
 def test_r_a5_rollback_is_recorded_and_blue_is_healthy(story: Story) -> None:
     kinds = [event["kind"] for event in story.events()]
-    there = ["began", "started", "probed", "weight_intended", "weight_set", "drained", "finished"]
+    there = ["began", "snapshot_taken", "started", "probed", "weight_intended", "weight_set", "drained", "finished"]
     assert kinds == [*there, "rollback_began", "weight_intended", "weight_set", "evidence_kept", "rolled_back"]
     assert story.serving() == "blue"
 

@@ -104,7 +104,7 @@ def test_the_rehearsal_really_goes_there_and_back(story: Story) -> None:
     rehearsal, migration = story.migrations
     moves = ["weight_intended", "weight_set"]
     assert [event["kind"] for event in rehearsal] == [
-        *("began", "started", "probed"),
+        *("began", "snapshot_taken", "started", "probed"),
         *(moves * 2),
         *("drained", "rehearsed", "rollback_began"),
         *moves,
@@ -124,7 +124,7 @@ def test_the_rehearsal_really_goes_there_and_back(story: Story) -> None:
 def test_then_the_cutover_may_begin_and_goes_by_its_hold(story: Story) -> None:
     _rehearsal, events = story.migrations
     kinds = [event["kind"] for event in events]
-    assert kinds[:3] == ["began", "started", "probed"]
+    assert kinds[:4] == ["began", "snapshot_taken", "started", "probed"]
     assert events[0]["rehearsal"] is None
     held = at(events, "weight_intended", 1) - at(events, "hold_began")
     assert held >= 15

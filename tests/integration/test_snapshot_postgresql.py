@@ -150,7 +150,8 @@ def test_all_of_a_database_with_a_hostile_name_is_proven_and_comes_back(data: Po
     assert data.sql(PROPERTIES, HOSTILE) == before
     assert data.sql("SELECT count(*) FROM pg_stats WHERE schemaname = 'app'", HOSTILE) != "0"
     [kept] = [name for name in data.databases() if re.search(r"_before_\d{8}T\d{6}Z$", name)]
-    assert any(f"is kept as the database {kept}" in line for line in restored["progress"])
+    drop = 'DROP DATABASE "{}"'.format(kept.replace('"', '""'))
+    assert restored["kept"] == [f"what {HOSTILE} was until now is the database {kept}. When nobody needs it: {drop}"]
     assert data.sql("SELECT count(*) FROM app.items", kept) == "1500"
     assert data.traces() == []
 
@@ -191,7 +192,12 @@ def test_tables_that_come_and_go_meanwhile_do_not_disturb(data: Postgres) -> Non
     assert taken["changed"], taken["msg"]
 
 
-@pytest.mark.parametrize("what", ["our process is killed", "the server is killed", "the disk is full"])
+ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bluegreen.cutover'"
+
+
+@pytest.mark.parametrize(
+    "what", ["our process is killed", "our sessions are ended", "the server is killed", "the disk is full"]
+)
 def test_nothing_is_left_when(data: Postgres, what: str) -> None:
     destination = KEPT
     before = data.run(f"ls {KEPT}")
@@ -200,10 +206,14 @@ def test_nothing_is_left_when(data: Postgres, what: str) -> None:
         data.run(f"mkdir -p {destination} && mount -t tmpfs -o size=20m,mode=0700 none {destination}")
     process = data.start(data.snapshot("large", "large", destination=destination))
     if what != "the disk is full":
-        server = "systemctl kill -s KILL postgresql@15-main"
-        data.once("pg_dump", "kill -9 $PARENT" if what.startswith("our") else server)
+        deeds = {
+            "our process is killed": "kill -9 $PARENT",
+            "our sessions are ended": f'runuser -u postgres -- psql -Xqd postgres -c "{ENDED}"',
+            "the server is killed": "systemctl kill -s KILL postgresql@15-main",
+        }
+        data.once("pg_dump", deeds[what])
     run = data.lab.finish(process)
-    if what.startswith("our"):
+    if what == "our process is killed":
         # What it started ends with it; the folder stays, under a name that is no artifact's.
         deadline = time.monotonic() + 20
         while data.run("pgrep -x pg_dump || true") or data.sql(SESSIONS) != "0":
@@ -217,7 +227,8 @@ def test_nothing_is_left_when(data: Postgres, what: str) -> None:
         expected = "No space left on device" if what == "the disk is full" else "server closed the connection|terminat"
         assert re.search(expected, answer["msg"]), answer
         assert data.run(f"ls {destination}") == ("" if what == "the disk is full" else before)
-        data.run("systemctl restart postgresql@15-main" if what.startswith("the server") else f"umount {destination}")
+        undo = {"the server is killed": "systemctl restart postgresql@15-main", "the disk is full": "umount /mnt/small"}
+        data.run(undo.get(what, "true"))
     assert data.traces() == []
 
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import files as files_engine
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.files import Files
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.git import Git
 
@@ -36,7 +40,7 @@ from pathlib import Path
 from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted, bounded, take
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.files import Files
 paths, destination = sys.argv[1], Path(sys.argv[2])
-with bounded(60):
+with bounded(60, "Nothing was kept"):
     print(take(Wanted("tree", destination, 3600), Files({"paths": [paths]}, Log()), Log())["artifact"])
 """
 
@@ -179,6 +183,54 @@ def test_several_paths_are_replaced_together_or_not_at_all(home: Path, tree: Pat
     assert sorted(os.listdir(home)) == ["conf", "kept", "srv"]
 
 
+def test_what_is_unpacked_is_compared_before_it_takes_the_place(home: Path, tree: Path) -> None:
+    engine = files(tree)
+    path = take(home, engine)
+    (tree / "it's").write_text("two")
+    taken = _artifacts._taken(_artifacts.read_manifest(path))
+    other = {name: replace(one, digest="another") for name, one in taken.contents.items()}
+    with pytest.raises(SnapshotError, match="what was unpacked is not what was taken: .*another content; all is as"):
+        engine.restore(path / "data", replace(taken, contents=other))
+    assert (tree / "it's").read_text() == "two"
+    assert os.listdir(tree.parent) == ["tree"]
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_swap_that_fails_in_the_middle_is_undone(home: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool) -> None:
+    """Also on a file system that cannot exchange two names."""
+    if not atomic:
+        monkeypatch.setattr(files_engine, "_RENAME_EXCHANGE", 1 << 10)  # a flag that is none: EINVAL
+    pairs = []
+    for name in ("a", "b", "c"):
+        new, old = home / f"new-{name}" / name, home / name
+        new.parent.mkdir()
+        new.write_text("new")
+        old.write_text("old")
+        pairs.append((new, old))
+    (home / "b").unlink()
+    (home / "new-c" / "c").unlink()
+    with pytest.raises(SnapshotError, match=r"/c could not be replaced: No such file or directory; all is as it was"):
+        files_engine._swap(pairs)
+    assert ((home / "a").read_text(), (home / "b").exists(), (home / "c").read_text()) == ("old", False, "old")
+    assert [new.read_text() for new, _old in pairs[:2]] == ["new", "new"]
+    files_engine._swap(pairs[:2])
+    assert [old.read_text() for _new, old in pairs[:2]] == ["new", "new"]
+    assert (home / "new-a" / "a").read_text() == "old"
+
+
+def test_what_a_killed_restore_left_is_removed_by_the_next(home: Path, tree: Path) -> None:
+    path = take(home, files(tree))
+    (tree / "it's").write_text("two")
+    left = [tree.parent / name for name in (".restore-tree-1", ".restore-tree-2", ".restore-tree-3")]
+    for place, name in zip(left, ("tree", "tree", "somebody else's"), strict=True):
+        (place / name).mkdir(parents=True)
+    descriptor = os.open(left[1], os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    os.close(descriptor)
+    assert [place.exists() for place in left] == [False, True, True]
+
+
 def test_a_tree_that_is_written_to_meanwhile_is_refused(home: Path, tree: Path) -> None:
     engine = files(tree)
     inner = engine._read
@@ -207,6 +259,24 @@ def test_a_tree_that_is_written_to_meanwhile_is_refused(home: Path, tree: Path) 
 def test_a_hostile_path_is_refused(path: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         Files({"paths": [path]}, Log())
+
+
+def test_what_is_mounted_in_a_tree_is_not_emptied_by_a_restore(home: Path, tree: Path) -> None:
+    path = take(home, files(tree))
+    volume = tree / "sub" / "a volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(volume)], check=True)
+    try:
+        (volume / "precious").write_text("x")
+        for attempt in (
+            lambda: take(home, files(tree)),
+            lambda: _artifacts.restore(path, files(tree), Log(), accept_data_loss=True),
+        ):
+            with pytest.raises(SnapshotError, match="no tree of its own: .*/sub/a volume is mounted in it"):
+                attempt()
+        assert (volume / "precious").read_text() == "x"
+    finally:
+        subprocess.run(["umount", str(volume)], check=True)
 
 
 def test_a_path_that_could_not_be_restored_is_refused(home: Path, tree: Path) -> None:
@@ -439,13 +509,26 @@ def test_a_remote_that_refuses_leaves_no_tag(home: Path, repository: Repository)
     assert names(home) == []
 
 
-def test_what_no_tag_would_have_and_tags_of_another_commit_are_refused(home: Path, repository: Repository) -> None:
+def test_the_next_migration_has_tags_of_its_own(home: Path, repository: Repository) -> None:
+    """R-E1, again: no tag is moved, wherever it is, and a resumed run makes no others."""
+    repository.with_origin()
+    first = repository.git("rev-parse", "HEAD")
+    take(home, repository.engine)
+    # Another clone's, which this one has never fetched.
+    repository.git("tag", "--delete", "start")
+    repository.commit("two")
+    sources = [_artifacts.read_manifest(take(home, repository.engine, part=part))["source"] for part in ("a", "b")]
+    assert sources[0] == sources[1]
+    for tag, name in zip(("start", "back"), sources[0]["tags"], strict=True):
+        assert re.fullmatch(rf"{tag}-\d{{8}}T\d{{6}}Z", name)
+        assert repository.git("rev-parse", f"{name}^{{commit}}", at=repository.origin) == sources[0]["commit"]
+        assert repository.git("rev-parse", f"{tag}^{{commit}}", at=repository.origin) == first
+    assert len(repository.git("tag", "--list").split()) == 3
+
+
+def test_what_no_tag_would_have_is_refused(home: Path, repository: Repository) -> None:
     (repository.path / "code.py").write_text("not committed")
     with pytest.raises(SnapshotError, match=r"1 tracked files that are changed and not committed, such as 'code.py'"):
-        take(home, repository.engine)
-    repository.commit("two")
-    repository.git("tag", "start", "HEAD~1")
-    with pytest.raises(SnapshotError, match="the tag start of .* is at .* already, and HEAD at"):
         take(home, repository.engine)
 
 

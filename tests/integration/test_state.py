@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import time
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import artifact
 
 from .data_host import PASSWORDS, Data
 
@@ -78,6 +80,14 @@ class Site:
     def kept(self) -> list[str]:
         return self.data.run(f"ls -A {KEPT}").split()
 
+    def age(self, part: str) -> None:
+        """As if the time of its only artifact were over."""
+        [name] = [name for name in self.kept() if name.startswith(f"shop.{part}.")]
+        path = f"{KEPT}/{name}/manifest.json"
+        manifest = json.loads(self.data.run(f"cat {path}"))["manifest"]
+        old = base64.b64encode(artifact.render({**manifest, "expires": 1.0})).decode()
+        self.data.run(f"echo {old} | base64 -d >{path}")
+
     def green(self) -> int:
         """Percent of the traffic that green gets, as it was set last."""
         return int(self.of("weight_set")[-1]["weight"])
@@ -108,7 +118,7 @@ def test_a_part_that_cannot_be_read_stops_the_run_before_anything_moves(site: Si
 
 
 def test_no_traffic_moves_without_a_proven_snapshot_and_what_is_past_its_time_goes(site: Site) -> None:
-    unproven = {"cutover_state": [{**site.parts["uploads"], "verify": False}], "cutover_artifacts": {"keep": "1s"}}
+    unproven = {"cutover_state": [{**site.parts["uploads"], "verify": False}]}
     run = site.play("cutover", **unproven)
     assert run.rc != 0
     assert "shop may not move: the snapshot of uploads," in words(run)
@@ -118,8 +128,8 @@ def test_no_traffic_moves_without_a_proven_snapshot_and_what_is_past_its_time_go
     assert moved.recap["router"]["failed"] == 0
     assert site.of("began")[-1]["unverified"] == "it is a copy"
     assert site.green() == 100
-    time.sleep(1)
-    assert any(name.startswith("shop.uploads.") for name in site.kept())
+    assert site.play("expire", **unproven).ok().changed == 0
+    site.age("uploads")
     site.play("expire", **unproven).ok()
     assert [name for name in site.kept() if not name.startswith(".")] == ["mine", "shop.rollback.md"]
     assert site.play("expire", **unproven).ok().changed == 0
@@ -147,7 +157,11 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
         running.stop()
     assert running.result().outcomes() == {"ok": running.result().count}
     assert site.green() == 100
-    artifacts = {one["part"]: one["artifact"] for one in site.of("snapshot_taken")}
+    taken = site.of("snapshot_taken")
+    # Nobody was held while they were proven.
+    assert site.of("thawed")[0]["at"] < min(one["at"] for one in taken)
+    artifacts = {one["part"]: one["artifact"] for one in taken}
+    assert len({one["hold"] for one in artifacts.values()}) == 1
     assert {(one["encrypted"], one["verified"]) for one in artifacts.values()} == {(True, True)}
     manifest = json.loads(site.data.run(f"cat {artifacts['db']['path']}/manifest.json"))["manifest"]
     table = next(one for name, one in manifest["contents"].items() if name.endswith("items"))
@@ -175,6 +189,17 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     [left] = site.of("data_left")
     assert {"files and folders changed", "commits"} < {one["what"] for one in left["written"]}
 
+    # Nobody knows whether a host that is lost still writes: nothing is restored, and the others serve again.
+    site.lab.command("kill", "app2")
+    try:
+        run = site.play("rollback", *parts, **back, rollback_accept_data_loss=True)
+    finally:
+        site.lab.command("up")
+    assert run.rc != 0
+    assert "nobody may write while it is restored, and what runs on app2 could not be stopped" in words(run)
+    assert site.lab.ssh("app1", "systemctl is-active shop-blue").strip() == "active"
+    assert (site.green(), site.look()) == (0, corrupted)
+
     # The decision can be taken later, too.
     run = site.play("rollback", *parts, **back, rollback_accept_data_loss=True).ok()
     files_after, items = site.look()
@@ -184,6 +209,7 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     assert [event["part"] for event in site.of("data_restored")] == ["db", "code", "uploads"]
     audit = site.lab.ssh("router", f"cat {STATE}/audit-*.md")
     assert "- /srv/shop/code: 1 commits" in audit
+    assert re.search(r"- Left for you: what shop was .* DROP DATABASE \"shop_before_\w+\"", audit)
     assert f"What was lost is in {STATE}/audit-" in words(run)
     assert not [name for name in site.kept() if name.startswith(".partial")]
     secrets = json.loads((site.lab.state / "secrets.json").read_text()).values()

@@ -6,13 +6,14 @@
 
 A manifest is a JSON object::
 
-    {"format": 1, "name", "service", "part", "migration", "host", "engine", "source", "versions",
+    {"format": 1, "name", "service", "part", "migration", "hold", "host", "engine", "source", "versions",
      "consistent_at", "point_in_time", "contents": {name: {"count", "digest", "at_least"}}, "mark",
      "files": {path: {"size", "sha256"}}, "encryption": None | {"tool", "recipient"}, "packed": None | files as above,
      "started", "completed", "expires", "verified": None | {"at", "seconds"}, "needs": [str]}
 
 Times are unix seconds. ``files`` are those in the artifact's folder; where they are encrypted, ``packed`` are those
-that the engine wrote. ``needs`` tells what must be at hand for a restore besides the folder.
+that the engine wrote. ``needs`` tells what must be at hand for a restore besides the folder. ``hold`` is None, or
+names the hold of the writers in which it was read: parts that were read in one hold fit together.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 DATA = "data"
 """The folder in an artifact that holds what the engine wrote; encrypted, it is one file with the tool's suffix."""
+TAKEN_FILE = "taken.json"
+"""A manifest before its time: of what was read, and is not proven yet."""
 PARTIAL = ".partial-"
 """Begins the name of what is not an artifact yet."""
 
@@ -166,9 +169,9 @@ def needs(versions: Mapping[str, str], recipient: str | None) -> list[str]:
 
 def summary(path: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a journal keeps of an artifact."""
-    kept = ("part", "name", "host", "engine", "migration", "consistent_at", "expires")
+    kept = ("part", "name", "host", "engine", "migration", "hold", "consistent_at", "expires")
     return {
-        **{name: manifest[name] for name in kept},
+        **{name: manifest.get(name) for name in kept},
         "path": path,
         "bytes": sum(one["size"] for one in manifest["files"].values()),
         "verified": manifest["verified"] is not None,

@@ -102,6 +102,7 @@ def _restores(plan: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]
 def audit(service: str, migration: str, events: Sequence[Mapping[str, Any]]) -> str:
     """What the restores of a migration have cost, as Markdown; ``events`` are the journal's of that migration."""
     lines = [f"# What the restore of {service} has cost", "", f"Migration {migration}.", ""]
+    kept: list[str] = []
     for event in events:
         if event["kind"] != "data_restored":
             continue
@@ -120,10 +121,12 @@ def audit(service: str, migration: str, events: Sequence[Mapping[str, Any]]) -> 
             *(f"- {each}" for each in event.get("differences") or ["nothing"]),
             "",
         ]
+        kept += event.get("kept") or []
     lines += [
         "## To do",
         "",
         "- Find who wrote in that time, from the logs of the service and of its clients, and what they were told.",
         "- What left the service in that time (mails, payments, events, queues) is not taken back by this.",
+        *(f"- Left for you: {one}." for one in kept),
     ]
     return "\n".join(lines) + "\n"

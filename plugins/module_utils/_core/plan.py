@@ -29,6 +29,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes imp
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
 
+LEAST_KEPT = 48 * 3600
+"""Seconds that a snapshot is kept at least (R-E5)."""
+
 GUARD_MARGIN = 30
 """Seconds that a guard outlives the longest stretch of work without its renewal: the router's own time to see what is
 ready, some tasks, and the first ones of a rollback.
@@ -459,18 +462,6 @@ SCHEMA: dict[str, Spec] = {
         ),
         default=[],
     ),
-    "cutover_backup": _keys(
-        "What is packed on each application host before the switch.",
-        {
-            "paths": _list(
-                "Files and folders; nothing in them may change while they are packed.",
-                _file_path("A path."),
-                required=True,
-            ),
-            "destination": _file_path("The folder for the archives.", required=True),
-            "timeout": _whole("Seconds it may take.", 1, 86_400, default=600),
-        },
-    ),
     "cutover_state": _list(
         "What the service keeps: of each part a snapshot is taken and restored into a place of its own to prove it, "
         "before any traffic moves.",
@@ -508,7 +499,9 @@ SCHEMA: dict[str, Spec] = {
                 "The folder; only root may be able to write to it.", default="/var/backups/bluegreen-cutover"
             ),
             "keep": _duration(
-                "How long each is kept, from its completion. Then expire.yml removes it.", default=259200
+                "How long each is kept, from its completion; 48 h at least, and longer than the steps are held. Then "
+                "expire.yml removes it.",
+                default=259_200,
             ),
             "encryption": _keys(
                 "To whom they are encrypted.",
@@ -550,7 +543,8 @@ SCHEMA: dict[str, Spec] = {
                 default="snapshot",
             ),
             "limit": _whole(
-                "Seconds that they are held at most; then a timer on that host lets them go, and the run fails.",
+                "Seconds that they are held at most; then a timer on that host lets them go, and the run fails. Until "
+                "snapshot, that is for as long as the parts of cutover_state are read; their proof comes after it.",
                 1,
                 86_400,
                 default=30,
@@ -1000,21 +994,27 @@ def _check_endpoints(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append("cutover_router.endpoints is empty; at least one is needed, or leave it out for all of blue's")
 
 
-def _check_backup(values: Mapping[str, Any], problems: _Problems) -> None:
-    backup = values.get("cutover_backup") or {}
-    destination = (backup.get("destination") or "").rstrip("/")
-    for path in backup.get("paths") or []:
-        if path and destination and f"{destination}/".startswith(path.rstrip("/") + "/"):
-            problems.append(f"cutover_backup.destination {destination} is inside {path}, which it would back up")
-
-
 def _check_state(values: Mapping[str, Any], problems: _Problems) -> None:
     parts = [part for part in values.get("cutover_state") or [] if part]
     for name, count in Counter(part["name"] for part in parts).items():
         if name and count > 1:
             problems.append(f"cutover_state has {name} {count} times; each part needs a name of its own")
+    artifacts = values.get("cutover_artifacts") or {}
+    destination = (artifacts.get("destination") or "").rstrip("/")
+    for part in parts:
+        paths = (part["options"] or {}).get("paths") if part["engine"] == "files" else None
+        for path in paths if isinstance(paths, list) else []:
+            if destination and f"{destination}/".startswith(str(path).rstrip("/") + "/"):
+                problems.append(
+                    f"cutover_artifacts.destination {destination} is inside {path}, of which it is to hold snapshots"
+                )
     holds = sum(step["hold"] or 0 for step in values.get("cutover_steps") or [] if step)
-    keep = (values.get("cutover_artifacts") or {}).get("keep")
+    keep = artifacts.get("keep")
+    if keep is not None and keep < LEAST_KEPT:
+        problems.append(
+            f"cutover_artifacts.keep is {keep} s; {LEAST_KEPT} are needed (48h), because what is wrong with a new "
+            "version may show only after days"
+        )
     if parts and keep is not None and keep <= holds:
         problems.append(
             f"cutover_artifacts.keep is {keep} s, and the steps are held for {holds} s: the snapshots would expire on "
@@ -1143,7 +1143,6 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_probes,
     _check_sticky,
     _check_endpoints,
-    _check_backup,
     _check_state,
     _check_guard,
     _check_prometheus,
@@ -1235,7 +1234,6 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "drain": drain,
         "min_ready": values["cutover_min_ready"] or len(addresses),
         "tests": values["cutover_tests"],
-        "backup": values["cutover_backup"],
         "lease": {
             "ttl": _longest_stretch(values, len(addresses), batches) + MARGIN,
             "wait": values["cutover_lease_wait"],
@@ -1355,14 +1353,14 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
 
     What is done on each of the ``hosts`` is done in so many ``batches``, one after the other.
     """
-    backup = values["cutover_backup"]
     queues, freeze = values["cutover_queues"], values["cutover_freeze"]
     stretches: list[int] = [
         # Each part is recorded.
         max((part["timeout"] for part in values["cutover_state"]), default=0),
         (math.ceil(queues["timeout"]) if queues else 0) + (freeze["wait"] if _writers(freeze) else 0),
-        # Packed, compared and brought to the disk.
-        batches * ((3 * backup["timeout"] if backup else 0) + values["cutover_health"]["timeout"]),
+        # All are read in one hold.
+        sum(min(part["timeout"], freeze["limit"]) for part in values["cutover_state"]) if _writers(freeze) else 0,
+        batches * values["cutover_health"]["timeout"],
         batches * sum(test["timeout"] for test in values["cutover_tests"])
         + _budget(values["cutover_probes"], hosts)
         + (comparison.TIME if values["cutover_performance"] else 0)

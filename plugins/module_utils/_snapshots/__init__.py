@@ -68,8 +68,15 @@ class Engine(Protocol):
     def scratch(self, folder: Path, taken: Taken) -> AbstractContextManager[Mapping[str, Content]]:
         """Restore ``folder`` into a place of its own, give what it then holds, remove the place whatever happens."""
 
-    def restore(self, folder: Path, taken: Taken) -> None:
-        """Put ``folder`` in the place of what is there now; what fails on the way leaves what was there."""
+    def check_restore(self, taken: Taken) -> None:
+        """Raise what would keep ``restore`` from succeeding, as far as it is known before anything is touched."""
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        """Put ``folder`` in the place of what is there now; what fails on the way leaves what was there.
+
+        It is compared with ``taken.contents`` before: afterwards others may write to it. Returns what is kept of what
+        was there, and how that is removed, one sentence each.
+        """
 
     def contents(self) -> Mapping[str, Content]:
         """Read what the part holds now, as ``Taken.contents`` does."""

@@ -88,12 +88,13 @@ WHERE datname LIKE %s AND shobj_description(oid, 'pg_database') = %s
 _SEND_AWAY = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY (%s)"
 
 
-def describe(session: Any, path: Path) -> None:
-    """Write what belongs to the session's database, and is in no dump of it; a setting may be a secret."""
+def describe(session: Any, path: Path) -> dict[str, Any]:
+    """Write, and return, what belongs to the session's database and is in no dump of it; a setting may be a secret."""
     [(properties,)] = rows(session, _PROPERTIES)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         json.dump(properties, file, indent=2, sort_keys=True)
+    return dict(properties)
 
 
 def described(path: Path) -> dict[str, Any]:

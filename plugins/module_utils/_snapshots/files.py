@@ -12,9 +12,15 @@ extracted.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import fcntl
+import glob
 import hashlib
 import os
+import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,12 +28,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline, run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
 
 _QUICK = 30.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+"""How the kernel writes a space, a tab, a newline or a backslash in a path."""
 _TICK = 0.01
 """Seconds by which the time of a file may lag behind: what the kernel stamps files with ticks this often at least."""
 
@@ -90,10 +100,7 @@ class Files:
             raise SnapshotError(f"{path} cannot be read: {error.strerror}. Correct files.paths") from error
         if link:
             raise SnapshotError(f"{path} is a link to {os.readlink(path)!r}. Name what it leads to in files.paths")
-        if os.path.ismount(path):
-            raise SnapshotError(
-                f"{path} is a mount point, which a restore could not replace. Name what is in it in files.paths"
-            )
+        _check_mounts(path)
 
     def take(self, folder: Path) -> Taken:
         contents = {}
@@ -133,18 +140,28 @@ class Files:
                 found[name] = self._read(self._extract(folder, index, Path(name), into))
             yield found
 
-    def restore(self, folder: Path, taken: Taken) -> None:
+    def check_restore(self, taken: Taken) -> None:
         if taken.source["paths"] != [str(path) for path in self._paths]:
             raise SnapshotError(f"the snapshot is of {', '.join(taken.source['paths'])}; name these in files.paths")
+        for path in self._paths:
+            _check_mounts(path)
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        self.check_restore(taken)
         with contextlib.ExitStack() as stack:
-            swaps = []
+            swaps, found = [], {}
             for index, path in enumerate(self._paths):
                 # On the same file system, so that a rename is all that is left to do.
                 place = stack.enter_context(_beside(path, ".restore-"))
-                swaps.append((self._extract(folder, index, path, place), path, place / "replaced"))
+                new = self._extract(folder, index, path, place)
+                found[str(path)] = self._read(new)
+                swaps.append((new, path))
+            if differing := differences(taken.contents, found):
+                raise SnapshotError(f"what was unpacked is not what was taken: {some(differing)}; all is as it was")
             os.sync()
             _swap(swaps)
             self._progress("what was there before is removed")
+        return []
 
     def contents(self) -> Mapping[str, Content]:
         for path in self._paths:
@@ -201,6 +218,21 @@ def _checked(text: str) -> Path:
     return path
 
 
+def _check_mounts(path: Path) -> None:
+    """Raise where a file system is mounted at ``path`` or in it: the one cannot be replaced, and the other would be
+    emptied when what was there before is removed.
+    """
+    place = Path(os.path.realpath(path))
+    with open("/proc/self/mountinfo", "rb") as lines:
+        points = [_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), line.split()[4]) for line in lines]
+    for point in map(Path, map(os.fsdecode, points)):
+        if place in (point, *point.parents):
+            what = "a mount point" if point == place else f"no tree of its own: {point} is mounted in it"
+            raise SnapshotError(
+                f"{path} is {what}, which a restore could not replace. Name what is in it in files.paths"
+            )
+
+
 def _version(tool: str) -> str:
     _status, out, _err = run([tool, "--version"], _QUICK)
     return out.partition("\n")[0].strip("* ")
@@ -249,32 +281,82 @@ def _changed_since(path: Path, since: int) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _beside(path: Path, prefix: str) -> Iterator[Path]:
-    """A private folder in the one that ``path`` is in, removed whatever happens."""
+    """A private folder in the one that ``path`` is in, removed whatever happens; or by the next run, which sees by its
+    lock that nobody is at work in it.
+    """
+    begin = f"{prefix}{path.name[:40]}-"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f"{prefix}{path.name[:40]}-", dir=path.parent))
+        _remove_forgotten(path, begin)
+        place = Path(tempfile.mkdtemp(prefix=begin, dir=path.parent))
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise SnapshotError(f"{path.parent}: {error.strerror}; nothing was restored") from error
     try:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        os.close(descriptor)
 
 
-def _swap(swaps: list[tuple[Path, Path, Path]]) -> None:
-    """Put each ``new`` in the place of ``old``, which goes ``aside``; all of them, or none."""
-    with contextlib.ExitStack() as undo:
-        for new, old, aside in swaps:
-            try:
-                if os.path.lexists(old):
-                    os.rename(old, aside)
-                    undo.callback(os.rename, aside, old)
-                os.rename(new, old)
-                undo.callback(os.rename, old, new)
-            except OSError as error:
-                raise SnapshotError(f"{old} could not be replaced: {error.strerror}; all is as it was") from error
-        undo.pop_all()
-    for parent in {old.parent for _new, old, _aside in swaps}:
+def _remove_forgotten(path: Path, begin: str) -> None:
+    """Remove what killed runs have left beside ``path``: what only has something of that name, while that is there."""
+    for one in path.parent.glob(f"{glob.escape(begin)}*"):
+        try:
+            descriptor = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # not a folder, or gone
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.fstat(descriptor).st_uid == os.geteuid() and os.listdir(descriptor) == [path.name]
+            if ours and os.path.lexists(path):
+                shutil.rmtree(one, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Have them change places at once; where the file system cannot, by three renames. Raises OSError."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename:
+        if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(number, os.strerror(number))
+    aside = one.with_name("replaced")
+    os.rename(other, aside)
+    try:
+        os.rename(one, other)
+    except OSError:
+        os.rename(aside, other)
+        raise
+    os.rename(aside, one)
+
+
+def _swap(swaps: list[tuple[Path, Path]]) -> None:
+    """Have each ``new`` and ``old`` change places, or ``new`` take it where there is no other; all of them, or none."""
+    # Between a rename and the note of it no signal may come: what is in the wrong place would be removed.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        with contextlib.ExitStack() as undo:
+            for new, old in swaps:
+                try:
+                    if os.path.lexists(old):
+                        _exchange(new, old)
+                        undo.callback(_exchange, new, old)
+                    else:
+                        os.rename(new, old)
+                        undo.callback(os.rename, old, new)
+                except OSError as error:
+                    raise SnapshotError(f"{old} could not be replaced: {error.strerror}; all is as it was") from error
+            undo.pop_all()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for parent in {old.parent for _new, old in swaps}:
         descriptor = os.open(parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)

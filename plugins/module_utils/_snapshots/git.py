@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 
@@ -67,30 +68,20 @@ class Git:
     def check(self) -> None:
         if shutil.which("git") is None:
             raise SnapshotError("git is not installed on this host. Install the package git")
-        commit = self._commit()
+        self._commit()
         changed = self._changed()
         if changed:
             raise SnapshotError(
                 f"{self._repository} has {len(changed)} tracked files that are changed and not committed, such as "
                 f"{changed[0]!r}, which no tag would have. Commit them, or take them back"
             )
-        for tag in self._tags:
-            there = self._try("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
-            if there and there != commit:
-                raise SnapshotError(
-                    f"the tag {tag} of {self._repository} is at {there[:12]} already, and HEAD at {commit[:12]}. Give "
-                    "this snapshot other names in git.tags, or remove the old tag where nobody needs it"
-                )
 
     def take(self, folder: Path) -> Taken:
         commit = self._commit()
         made: list[str] = []
         try:
-            for tag in self._tags:
-                if not self._try("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
-                    self._git("tag", "--annotate", "--message=Before a migration", tag, commit)
-                    made.append(tag)
-            pushed = self._push()
+            tags = self._tag(commit, made)
+            pushed = self._push(tags)
             self._bundle(folder / BUNDLE, commit)
         except BaseException:
             # What others may have fetched already stays.
@@ -102,7 +93,7 @@ class Git:
                 "repository": str(self._repository),
                 "commit": commit,
                 "branch": self._try("symbolic-ref", "--quiet", "--short", "HEAD"),
-                "tags": self._tags,
+                "tags": tags,
                 "pushed_to": pushed,
             },
             versions={"git": self._git("version").replace("git version ", "")},
@@ -120,18 +111,34 @@ class Git:
             self._git("-c", "fetch.fsckObjects=true", "fetch", "--quiet", str(folder / BUNDLE), _REF, at=Path(place))
             yield {taken.source["repository"]: self._content(Path(place), "FETCH_HEAD")}
 
-    def restore(self, folder: Path, taken: Taken) -> None:
+    def check_restore(self, taken: Taken) -> None:
+        if taken.source["repository"] != str(self._repository):
+            raise SnapshotError(f"the snapshot is of {taken.source['repository']}; name that in git.repository")
+        self._commit()
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        self.check_restore(taken)
         commit = taken.source["commit"]
         self._git("fetch", "--quiet", str(folder / BUNDLE), _REF)
+        differing = differences(taken.contents, {str(self._repository): self._content(self._repository, "FETCH_HEAD")})
+        if differing:
+            raise SnapshotError(f"{folder / BUNDLE} is not what was taken: {some(differing)}. Nothing was changed")
         branch = self._try("symbolic-ref", "--quiet", "--short", "HEAD")
+        kept = []
         # What was committed since is still found by this name; what was not is what is lost.
         if self._commit() != commit:
-            self._git("branch", "--force", f"before-restore-{int(time.time())}", "HEAD")
+            name = f"before-restore-{int(time.time())}"
+            self._git("branch", "--force", name, "HEAD")
+            kept.append(
+                f"what was committed in {self._repository} since is the branch {name}. When nobody needs it: "
+                f"git branch --delete --force {name}"
+            )
         if branch and branch == taken.source["branch"]:
             self._git("reset", "--quiet", "--hard", commit)
         else:
             self._git("checkout", "--quiet", "--force", taken.source["branch"] or commit)
             self._git("reset", "--quiet", "--hard", commit)
+        return kept
 
     def contents(self) -> Mapping[str, Content]:
         one = self._content(self._repository, "HEAD")
@@ -167,11 +174,38 @@ class Git:
         self._run(["ls-tree", "-r", "-z", "--name-only", tree], repository, tap)
         return Content(count, tree)
 
-    def _push(self) -> str | None:
+    def _tag(self, commit: str, made: list[str]) -> list[str]:
+        """Tag the commit, and note in ``made`` what is new. The names that the tags have.
+
+        No tag is moved, because other clones would not follow: where an earlier migration has left it at another
+        commit, here or at the remote, the new one has the time, too.
+        """
+        taken = set(self._git("tag", "--list").splitlines())
+        if self._has_remote():
+            listed = self._git("ls-remote", "--refs", "--tags", self._remote).splitlines()
+            taken |= {line.partition("refs/tags/")[2] for line in listed}
+        here = self._git("tag", "--list", "--points-at", commit).splitlines()
+        tags = []
+        for tag in self._tags:
+            stamped = re.compile(rf"{re.escape(tag)}(-\d{{8}}T\d{{6}}Z)?")
+            there = [one for one in here if stamped.fullmatch(one)]
+            name = there[-1] if there else tag
+            if not there:
+                if tag in taken:
+                    name = time.strftime(f"{tag}-%Y%m%dT%H%M%SZ", time.gmtime())
+                self._git("tag", "--annotate", "--message=Before a migration", name, commit)
+                made.append(name)
+            tags.append(name)
+        return tags
+
+    def _has_remote(self) -> bool:
+        return self._remote in self._git("remote").split()
+
+    def _push(self, tags: list[str]) -> str | None:
         """Push the tags where there is such a remote, and see that it has them. Its name, or None."""
-        if self._remote not in self._git("remote").split():
+        if not self._has_remote():
             return None
-        refs = [f"refs/tags/{tag}" for tag in self._tags]
+        refs = [f"refs/tags/{tag}" for tag in tags]
         if refs:
             self._progress(f"the tags are pushed to {self._remote}")
             self._git("push", "--quiet", "--atomic", "--no-verify", self._remote, *refs)

@@ -163,7 +163,7 @@ class PostgreSQL:
             tools = self._tools_of(session)
             # Before the view begins: what is written in between counts as written since.
             mark = read_mark(session)
-            describe(session, folder / PROPERTIES)
+            properties = describe(session, folder / PROPERTIES)
             self._dump_roles(tools, session, folder / ROLES)
             contents, at = self._read(tools, folder / DUMP)
             return Taken(
@@ -176,7 +176,7 @@ class PostgreSQL:
                 consistent_at=at,
                 point_in_time=True,
                 contents=contents,
-                mark=mark,
+                mark={**mark, "needs": {name: properties[name] for name in ("roles", "extensions", "bytes")}},
             )
 
     @contextmanager
@@ -209,12 +209,11 @@ class PostgreSQL:
             restored.fill(folder / DUMP, without, scratching.NICE if elsewhere else 0)
             yield restored.contents()
 
-    def restore(self, folder: Path, taken: Taken) -> None:
-        properties = described(folder / PROPERTIES)
-        looking = explained(f"Looking at {self._server.name}")
-        with looking, closing(connect(self._server, maintenance(self._database))) as session:
-            tools = self._tools_of(session)
-            self._require_needs(session, properties, taken, tools)
+    def check_restore(self, taken: Taken) -> None:
+        self._tools_to_restore(taken)
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        properties, tools = described(folder / PROPERTIES), self._tools_to_restore(taken)
         with Restored(self._server, tools, properties, self._jobs, self._progress) as restored:
             restored.fill(folder / DUMP)
             found = restored.contents()
@@ -226,11 +225,10 @@ class PostgreSQL:
                 )
             restored.analyze()
             kept = restored.take_the_place_of(self._database)
-        if kept:
-            self._progress(
-                f"what {self._database} was until now is kept as the database {kept}; when it is not needed any more: "
-                f"DROP DATABASE {identifier(kept)}"
-            )
+        if not kept:
+            return []
+        drop = f"DROP DATABASE {identifier(kept)}"
+        return [f"what {self._database} was until now is the database {kept}. When nobody needs it: {drop}"]
 
     def contents(self) -> Mapping[str, Content]:
         return read_contents(self._server, self._database, self._jobs, self._progress)
@@ -297,7 +295,14 @@ class PostgreSQL:
         with open(descriptor, "wb") as file, Tool(argv, self._server, output=file) as tool:
             tool.wait(lambda: self._progress("dumping roles"))
 
-    def _require_needs(self, session: Any, properties: Mapping[str, Any], taken: Taken, tools: Tools) -> None:
+    def _tools_to_restore(self, taken: Taken) -> Tools:
+        looking = explained(f"Looking at {self._server.name}")
+        with looking, closing(connect(self._server, maintenance(self._database))) as session:
+            tools = self._tools_of(session)
+            self._require_needs(session, taken.mark["needs"], taken, tools)
+            return tools
+
+    def _require_needs(self, session: Any, needs: Mapping[str, Any], taken: Taken, tools: Tools) -> None:
         """Raise, before anything is touched, what would keep a restore from succeeding."""
         version = major_of(taken.versions["pg_dump"])
         if tools.major < version:
@@ -307,13 +312,13 @@ class PostgreSQL:
         for tool in ("pg_restore", "vacuumdb"):
             tools.path(tool)
         there = {name for (name,) in rows(session, "SELECT rolname FROM pg_roles")}
-        if missing := sorted(set(properties["roles"]) - there):
+        if missing := sorted(set(needs["roles"]) - there):
             raise SnapshotError(
                 f"These roles have something in the snapshot, and {self._server.name} does not have them any more: "
                 f"{some(missing)}. Create them, as {ROLES} in the artifact's folder has them, and try again."
             )
         there = {name for (name,) in rows(session, "SELECT name FROM pg_available_extensions")}
-        if missing := sorted(set(properties["extensions"]) - there):
+        if missing := sorted(set(needs["extensions"]) - there):
             raise SnapshotError(f"{self._server.name} does not have these extensions any more: {some(missing)}.")
         prepared = rows(session, "SELECT gid FROM pg_prepared_xacts WHERE database = %s", [self._database])
         if prepared:
@@ -323,7 +328,7 @@ class PostgreSQL:
             )
         [(directory,)] = rows(session, "SELECT setting FROM pg_settings WHERE name = 'data_directory'") or [(None,)]
         if self._server.is_here and directory and Path(directory).is_dir():
-            need = int(properties["bytes"] * ROOM)
+            need = int(needs["bytes"] * ROOM)
             purpose = f"Restoring {self._database!r} beside the one in use"
             scratching.require_space(Path(directory), need, purpose, "Free some.")
 

@@ -115,7 +115,11 @@ class Qdrant:
         finally:
             self._remove(place)
 
-    def restore(self, folder: Path, taken: Taken) -> None:
+    def check_restore(self, taken: Taken) -> None:
+        self._used_to_restore(taken)
+
+    def _used_to_restore(self, taken: Taken) -> str:
+        """The collection that the alias names now. Raises what would keep a restore from succeeding."""
         if (taken.source["url"], taken.source["collection"]) != (self._url, self._collection):
             raise SnapshotError(
                 f"the snapshot is of {taken.source['collection']!r} at {taken.source['url']}, and not of "
@@ -125,10 +129,14 @@ class Qdrant:
         if self._collection not in aliases:
             raise SnapshotError(
                 f"{self._where} is a collection and not an alias: nothing can take its place at once. Let applications "
-                f"use an alias, and name that in qdrant.collection. By hand: recover {folder / SNAPSHOT} into a new "
-                "collection. Nothing was changed"
+                f"use an alias, and name that in qdrant.collection. By hand: recover {SNAPSHOT} of the artifact into a "
+                "new collection. Nothing was changed"
             )
         self._check_version(taken)
+        return aliases[self._collection]
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        used = self._used_to_restore(taken)
         base = taken.source["behind"].partition(f"-{RESTORED}-")[0]
         place = f"{base}-{RESTORED}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
         try:
@@ -142,10 +150,7 @@ class Qdrant:
                 if self._aliases().get(self._collection) != place:
                     self._remove(place)
             raise
-        self._progress(
-            f"{self._where} is the collection {place} now; what it was before, {aliases[self._collection]}, is left. "
-            "Delete that when nobody needs it"
-        )
+        return [f"what {self._where} was until now is the collection {used}. Delete it when nobody needs it"]
 
     def contents(self) -> Mapping[str, Content]:
         return {POINTS: self._read(self._behind())[0]}

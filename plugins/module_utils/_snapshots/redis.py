@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.keyspace import Counters, Tally
 from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import Address, Connection, RefusedError
@@ -58,6 +59,8 @@ FUNCTIONS = "functions"
 
 _OLDEST = (7, 0)
 """Before that, no command tells at which moment a key expires."""
+_LOOKS = 3
+"""At what was restored, where the server has saved meanwhile and does not tell whether others have written."""
 _MOST_DATABASES = 1024
 _SILENCE = 60.0
 """Seconds that the server may be silent."""
@@ -152,12 +155,21 @@ class Redis:
                 _check_count(tally.count, taken)
             yield contents
 
-    def restore(self, folder: Path, taken: Taken) -> None:
+    def check_restore(self, taken: Taken) -> None:
+        self._check_source(taken)
+        with self._connected(_RESTORING) as (_connection, info):
+            _check_versions(info, taken, "the server")
+            _check_room(info, taken)
+
+    def _check_source(self, taken: Taken) -> None:
         if _part(taken.source) != _part(self._source):
             raise SnapshotError(
                 f"the snapshot is of {_part(taken.source)}, and not of {_part(self._source)}: keys are only put back "
                 "where they were taken from. Nothing was changed"
             )
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        self._check_source(taken)
         with self._connected(_RESTORING) as (connection, info):
             _check_versions(info, taken, "the server")
             _check_room(info, taken)
@@ -177,6 +189,28 @@ class Redis:
                 self._keys(connection, database).commit()
             if functions is not None:
                 connection.call("FUNCTION", "RESTORE", functions, "FLUSH")
+            self._compare(connection, taken)
+        return []
+
+    def _compare(self, connection: Connection, taken: Taken) -> None:
+        """Raise where the restored keys are not those of the snapshot, and nobody else can have made them others."""
+        for _look in range(_LOOKS):
+            before = Counters.of(_info(connection))
+            functions = None if self._prefix is not None else _functions(connection)
+            wrong = differences(taken.contents, self._contents(self._read(connection), functions), later=True)
+            if not wrong:
+                return
+            changes = Counters.of(_info(connection)).changes_since(before)
+            if changes:
+                self._progress(f"others write to {_part(self._source)} already: {some(wrong)}")
+                return
+            if changes == 0:
+                break
+        raise SnapshotError(
+            f"{_part(self._source)} was restored, and is not what it was: {some(wrong)}. Let nobody write to it, and "
+            "restore it again",
+            {"differences": wrong},
+        )
 
     def contents(self) -> Mapping[str, Content]:
         with self._connected("reading it") as (connection, _info_now):

@@ -22,7 +22,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     InputError,
     SnapshotError,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 
 
 class Shelf:
@@ -37,6 +38,7 @@ class Shelf:
         self.spoils = ""
         self.takes = 0
         self.problem = ""
+        self.refuses = ""
 
     def check(self) -> None:
         if self.problem:
@@ -53,8 +55,14 @@ class Shelf:
     def scratch(self, folder: Path, _taken: Taken) -> Iterator[Mapping[str, Content]]:
         yield {"text": Content(1, (folder / "sub" / "text").read_text() + self.spoils)}
 
-    def restore(self, folder: Path, _taken: Taken) -> None:
-        self.text = (folder / "sub" / "text").read_text() + self.spoils
+    def check_restore(self, _taken: Taken) -> None:
+        if self.refuses:
+            raise SnapshotError(self.refuses)
+
+    def restore(self, folder: Path, _taken: Taken) -> list[str]:
+        self.hook(folder)
+        before, self.text = self.text, (folder / "sub" / "text").read_text()
+        return [f"{before} is left"]
 
     def contents(self) -> dict[str, Content]:
         if self.problem:
@@ -198,7 +206,8 @@ def test_an_engine_that_writes_nothing_or_a_link_has_failed(place: Path) -> None
 def test_who_is_told_to_end_leaves_nothing(place: Path, number: signal.Signals) -> None:
     engine = Shelf()
     engine.hook = lambda _folder: signal.raise_signal(number)
-    with pytest.raises(SnapshotError, match="this did not end within 9 s|this was told to end"), _artifacts.bounded(9):
+    told = "this (did not end within 9 s|was told to end by a signal). Look"
+    with pytest.raises(SnapshotError, match=told), _artifacts.bounded(9, "Look"):
         taken(place, engine)
     assert visible(place) == []
     assert signal.getsignal(number) == signal.SIG_DFL
@@ -214,6 +223,71 @@ def test_what_a_killed_run_left_is_removed_by_the_next(place: Path) -> None:
     taken(place)
     assert not left.exists()
     assert other.exists()
+
+
+def halves(place: Path, engine: Shelf, state: str, **changed: Any) -> dict[str, Any]:
+    return _artifacts.take(wanted(place, migration="m1", **changed), engine, Log(), state=state)
+
+
+def test_what_is_read_while_writers_are_held_is_proven_when_they_are_let_go(place: Path) -> None:
+    """R-E1: clients wait for the reading, and for nothing else."""
+    engine = Shelf()
+    read = halves(place, engine, "taken", hold="7")
+    assert (read["changed"], read["artifact"], engine.takes) == (True, None, 1)
+    [partial] = visible(place)
+    assert partial.startswith(".partial-shop.text.")
+    assert _artifacts.find(place) == []
+    engine.text = "written since"
+    # A timer meanwhile; the migration is open.
+    assert not _artifacts.expire(place, "shop", ["m1"])["changed"]
+    result = halves(place, engine, "proven")
+    manifest = result["manifest"]
+    assert (manifest["contents"]["text"]["digest"], manifest["hold"], engine.takes) == ("hello", "7", 1)
+    assert manifest["verified"]
+    assert visible(place) == [Path(result["artifact"]).name] == [partial[len(".partial-") :]]
+    assert sorted(one.name for one in Path(result["artifact"]).iterdir()) == ["data", "manifest.json"]
+    assert _artifacts.open_whole(Path(result["artifact"])).problems == []
+    # A run that is resumed has nothing to do in either half.
+    assert [halves(place, engine, state)["changed"] for state in ("taken", "proven")] == [False, False]
+
+
+def test_what_was_read_and_is_no_use_is_not_proven(place: Path) -> None:
+    engine = Shelf()
+    halves(place, engine, "taken")
+    [partial] = place.glob(".partial-*")
+    (partial / "data" / "sub" / "text").write_text("hellp")
+    with pytest.raises(SnapshotError, match="is not there any more. It is not read anew, because nobody is held now"):
+        halves(place, engine, "proven")
+    assert (visible(place), engine.takes) == ([], 1)
+    halves(place, engine, "taken")
+    engine.spoils = "!"
+    with pytest.raises(SnapshotError, match="is not proven"):
+        halves(place, engine, "proven")
+    assert visible(place) == []
+    with pytest.raises(InputError, match="state taken needs a migration"):
+        _artifacts.take(wanted(place), engine, Log(), state="taken")
+
+
+def test_the_first_half_reads_anew_what_a_dead_run_has_read(place: Path) -> None:
+    """Its writers were let go since, and the other parts are read in another hold."""
+    engine = Shelf()
+    halves(place, engine, "taken", hold="1")
+    engine.text = "later"
+    halves(place, engine, "taken", hold="2")
+    assert len(visible(place)) == 1
+    manifest = halves(place, engine, "proven")["manifest"]
+    assert (manifest["contents"]["text"]["digest"], manifest["hold"]) == ("later", "2")
+    assert not _artifacts.expire(place, "shop", [])["changed"]
+    halves(place, Shelf(), "taken", part="other")
+    assert _artifacts.expire(place, "shop", [])["changed"]
+
+
+def test_a_service_does_not_remove_what_is_another_ones(place: Path) -> None:
+    left = place / ".partial-text.db.20200101T000000Z"
+    taken(place)
+    left.mkdir()
+    taken(place, service=None)
+    assert left.exists()
 
 
 def test_two_at_once_are_refused_and_the_second_is_told_who_is_first(place: Path) -> None:
@@ -291,14 +365,32 @@ def test_what_is_restored_is_what_was_taken(place: Path) -> None:
     assert (result["changed"], engine.text) == (True, "first")
     assert result["written"] == [{"name": "text", "what": "letters", "count": 3}]
     assert result["differences"] == ["text has 1 as before, with another content"]
+    assert result["kept"] == ["second is left"]
 
 
-def test_a_restore_that_does_not_bring_back_what_was_there_fails(place: Path) -> None:
+def test_check_mode_finds_what_would_keep_it_from_being_restored(place: Path) -> None:
     engine = Shelf("first")
     path = taken(place, engine)
-    engine.text, engine.spoils = "second", "!"
-    with pytest.raises(SnapshotError, match="was restored from .*, and is not what it was"):
-        _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    engine.text, engine.refuses = "second", "a role is gone"
+    for check_mode in (True, False):
+        with pytest.raises(SnapshotError, match="a role is gone"):
+            _artifacts.restore(path, engine, Log(), accept_data_loss=True, check_mode=check_mode)
+    assert engine.text == "second"
+
+
+def test_who_writes_at_once_does_not_make_a_restore_fail(place: Path) -> None:
+    """Engines compare before they swap: the next part of a rollback is not kept back by a service that goes on."""
+
+    class Busy(Shelf):
+        def restore(self, folder: Path, taken: Taken) -> list[str]:
+            kept = super().restore(folder, taken)
+            self.text = "written right after"
+            return kept
+
+    engine = Busy("first")
+    path = taken(place, engine)
+    engine.text = "second"
+    assert _artifacts.restore(path, engine, Log(), accept_data_loss=True)["changed"]
 
 
 def test_data_that_cannot_be_read_or_counted_is_not_lost_silently(place: Path) -> None:
@@ -370,6 +462,46 @@ def test_leftovers_go_unless_their_run_is_at_work(place: Path) -> None:
     assert not _artifacts.expire(place, "other", [])["changed"]
     assert _artifacts.expire(place, "shop", [])["changed"]
     assert not left.exists()
+
+
+@pytest.mark.parametrize("service", ["shop", None])
+def test_what_a_restore_decrypts_is_not_removed_from_under_it_nor_left_for_ever(
+    place: Path, monkeypatch: pytest.MonkeyPatch, service: str | None
+) -> None:
+    def encrypt(_self: Encryption, folder: Path, into: Path, _progress: Progress) -> None:
+        into.write_bytes((folder / "sub" / "text").read_bytes())
+
+    def decrypt(_self: Encryption, file: Path, into: Path | None, _identity: Path, _progress: Progress) -> None:
+        if into is not None:
+            (into / "sub").mkdir()
+            (into / "sub" / "text").write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(Encryption, "check", lambda _self: None)
+    monkeypatch.setattr(Encryption, "encrypt", encrypt)
+    monkeypatch.setattr(Encryption, "decrypt", decrypt)
+    engine = Shelf("first")
+    path = taken(place, engine, encryption=Encryption("age", "me"), service=service)
+    engine.text = "second"
+    with pytest.raises(SnapshotError, match="Give the file of its private key"):
+        _artifacts.restore(path, engine, Log(), accept_data_loss=True, check_mode=True)
+    unpacked: list[Path] = []
+
+    def look(data: Path) -> None:
+        unpacked.append(data)
+        assert not _artifacts.expire(place, service, [])["changed"]
+        taken(place, Shelf(), service=service)
+        assert (data / "sub" / "text").read_text() == "first"
+
+    engine.hook = look
+    _artifacts.restore(path, engine, Log(), identity=place, accept_data_loss=True)
+    [data] = unpacked
+    assert (engine.text, data.exists()) == ("first", False)
+    # As a run that is killed leaves it.
+    (data / "sub").mkdir(parents=True)
+    assert _artifacts.expire(place, service, [], check_mode=True)["changed"]
+    assert data.exists()
+    assert _artifacts.expire(place, service, [])["changed"]
+    assert not data.parent.exists()
 
 
 def test_a_folder_that_is_not_there_has_nothing_to_expire(place: Path) -> None:

@@ -76,8 +76,10 @@ def test_the_audit_has_what_was_lost_in_numbers() -> None:
         "artifact": DB,
         "written": written,
         "differences": ["x"],
+        "kept": ["what shop was is the database shop_before_1"],
     }
     text = guide.audit("shop", "m1", [{"kind": "began"}, event, {**event, "part": "conf", "written": []}])
     assert "- public.orders: 4711 rows inserted" in text
     assert "from then until 1970-01-01 00:01:00 UTC is lost" in text
     assert "- nothing: it was the same" in text
+    assert "- Left for you: what shop was is the database shop_before_1." in text

@@ -213,6 +213,7 @@ def taken(part: str, **changed: Any) -> Event:
         ([WITH_DATA, taken("db"), taken("files", verified=False)], "the snapshot of files, /b/db on data, is not pro"),
         ([WITH_DATA, taken("db", expires=102.0), taken("files")], "the snapshot of db, /b/db on data, has expired"),
         ([WITH_DATA, taken("db"), taken("files"), taken("files", verified=False)], "the snapshot of files"),
+        ([WITH_DATA, taken("db", hold="1"), taken("files", hold="2")], "the snapshots of db, files do not fit"),
     ],
 )
 def test_no_traffic_moves_without_a_proven_snapshot_of_each_part(events: list[Event], told: str) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan impor
     make_plan,
 )
 
+OPT = {"host": "data", "engine": "files", "options": {"paths": ["/opt"]}}
 SHOP: dict[str, Any] = {
     "cutover_service": "shop",
     "cutover_front": "http://router:8080",
@@ -149,9 +150,11 @@ def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
     assert first["lease"]["ttl"] == 303 + MARGIN
     tests = [{"name": "unit", "command": ["true"], "timeout": 400}, {"name": "more", "command": ["true"]}]
     assert plan(cutover_tests=tests)["lease"]["ttl"] == 700 + MARGIN
-    # Packed, compared and brought to the disk; then the candidate is started.
-    backup = {"paths": ["/opt/shop"], "destination": "/var/backups/shop"}
-    assert plan(cutover_backup=backup)["lease"]["ttl"] == 3 * 600 + 60 + MARGIN
+    # Parts that are read in one hold are not recorded in between; what outlasts the hold is ended.
+    part = {"host": "data", "engine": "files", "options": {"paths": ["/srv"]}, "timeout": 700}
+    held = {"read_only": {"database": "shop"}, "limit": 600}
+    parts = [{**part, "name": name} for name in ("a", "b")]
+    assert plan(cutover_state=parts, cutover_freeze=held)["lease"]["ttl"] == 2 * 600 + MARGIN
 
 
 @pytest.mark.parametrize(("forks", "batches"), [(None, 1), (80, 1), (40, 2), (7, 12)])
@@ -327,8 +330,12 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
             "cutover_tests[0].command is empty; at least one is needed",
         ),
         (
-            {"cutover_backup": {"paths": ["/opt"], "destination": "/opt/backups"}},
-            "cutover_backup.destination /opt/backups is inside /opt, which it would back up",
+            {"cutover_artifacts": {"keep": "47h"}},
+            "cutover_artifacts.keep is 169200 s; 172800 are needed (48h)",
+        ),
+        (
+            {"cutover_artifacts": {"destination": "/opt/backups"}, "cutover_state": [{**OPT, "name": "opt"}]},
+            "cutover_artifacts.destination /opt/backups is inside /opt, of which it is to hold snapshots",
         ),
         (
             {"cutover_router": {"provider": "haproxy", "sticky": {"cookie": "a", "header": "b"}}},
