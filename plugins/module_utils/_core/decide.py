@@ -183,6 +183,11 @@ def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list
 
 def subject(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What a migration moves, by the variables that say so: the same from its beginning to its end."""
+    if plan["cluster"]:
+        # How a control node reaches the cluster is its own affair.
+        router = {name: value for name, value in plan["router"].items() if name not in ("kubeconfig", "context")}
+        deployments = {colour: its["deployment"] for colour, its in plan["colours"].items()}
+        return {"cutover_router": router, "cutover_colours": deployments}
     addresses = [instance["host"] for instance in plan["colours"]["blue"]["instances"]]
     colours = {
         f"cutover_colours.{colour}": {"unit": plan["colours"][colour]["unit"], "port": plan["colours"][colour]["port"]}
