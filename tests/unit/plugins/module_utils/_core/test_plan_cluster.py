@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import State
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
 
 SELECTORS = {"blue": {"app": "web", "version": "v1"}, "green": {"app": "web", "version": "v2"}}
@@ -84,6 +86,35 @@ def test_how_the_cluster_is_reached_is_not_what_a_migration_moves() -> None:
     assert decide.subject(here) == decide.subject(there)
     other = plan(cutover_cluster={"namespace": "other"})
     assert decide.subject(here) != decide.subject(other)
+
+
+def deployments(**replicas: int) -> list[dict[str, Any]]:
+    return [
+        {"host": "shop", "colour": colour, "active": number > 0, "enabled": True} for colour, number in replicas.items()
+    ]
+
+
+def test_what_is_needed_is_what_the_old_colour_has() -> None:
+    """Argo Rollouts 3941: a way back that goes ahead of the capacity; here it needs as many as are left, at most."""
+    there = Reality(0, 0, {"blue": 3, "green": 0}, deployments(blue=3, green=0))
+    assert decide.decide(plan(), State(), there).min_ready == 3
+    assert decide.decide(plan(cutover_min_ready=1), State(), there).min_ready == 1
+    back = decide.decide_rollback(plan(), State(), Reality(100, 100, {"blue": 2, "green": 4}))
+    assert (back.kind, back.min_ready, back.at_once) == ("roll_back", 4, False)
+    broken = decide.decide_rollback(plan(), State(), Reality(100, 100, {"blue": 2, "green": 0}))
+    assert (broken.min_ready, broken.at_once) == (1, True)
+
+
+def test_the_old_colour_keeps_its_pods_and_that_is_no_difference() -> None:
+    state = State(phase="finished", from_colour="blue", to_colour="green", possible=frozenset({100}))
+    moved = Reality(100, 100, {"blue": 3, "green": 3}, deployments(blue=3, green=3))
+    done = decide.decide(plan(), state, moved)
+    assert (done.kind, done.differences) == ("nothing", ())
+    assert done.sentence == (
+        "Nothing to do: green serves shop alone. blue keeps its pods until the migration is finalised."
+    )
+    gone = decide.decide(plan(), state, Reality(100, 100, {"blue": 3, "green": 0}, deployments(blue=3, green=0)))
+    assert gone.differences == ("the Deployment web-v2 on shop is not active, and green gets 100 %",)
 
 
 ON_HOSTS = {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.service", "port": 2}}
