@@ -17,7 +17,8 @@ HEAD = """# The inventory
 
 One inventory describes one service. Two groups say where it is: `cutover_router` holds the one host that decides which
 colour gets a request, `cutover_app` the hosts that run both colours. `cutover_address`, a variable of an application
-host, is how the router reaches it when its inventory name is not right for that.
+host, is how the router reaches it when its inventory name is not right for that. With `cutover_cluster` the service
+runs in pods: `cutover_router` holds the host that talks to the cluster, usually this one, and `cutover_app` none.
 
 Everything else is in the variables below, usually in `group_vars/all.yml`. They are checked as a whole before the first
 connection; a name that is not known is refused, with the nearest one that is. `{service}` in a default stands for the

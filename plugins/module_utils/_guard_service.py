@@ -19,8 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import StoreError, WorkloadError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._guarding import RUNTIME, unit_names
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock, FileStore
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import QUICK
 
 UNITS = "/etc/systemd/system"

@@ -30,12 +30,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Cause, Moment
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import (
-    Clock,
     change_weight,
     make_router,
     make_service,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore, LockedError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock, FileStore, LockedError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._triggers import Watch
 
 TICK = 0.1

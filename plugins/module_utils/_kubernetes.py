@@ -165,7 +165,9 @@ class Cluster:
         """Now, in unix seconds of the API server: control nodes do not agree on theirs. It asks only once."""
         if self._ahead is None:
             self.call("GET", "/version")
-        return self.clock.time() + (self._ahead or 0.0)
+        # One that does not tell has ours.
+        self._ahead = self._ahead or 0.0
+        return self.clock.time() + self._ahead
 
     def call(
         self,

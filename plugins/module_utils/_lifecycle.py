@@ -26,7 +26,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import State, Workload
 
 if TYPE_CHECKING:
-    from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock
+    from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock
 
 #: Seconds between two looks.
 INTERVAL = 0.2

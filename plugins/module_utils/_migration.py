@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -38,8 +37,9 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock, make_router, make_service
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import DamagedError, FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import make_router, make_service
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock, DamagedError, FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
 
 _T = TypeVar("_T")
 
@@ -51,7 +51,8 @@ def open_plan(plan: Mapping[str, Any]) -> tuple[FileStore, Router]:
     """The store and the router that ``plan`` names."""
     try:
         service = make_service(plan["service"], plan["colours"], plan["health"]["ready"])
-        return FileStore(plan["state_dir"], plan["service"]), make_router(plan["router"], service)
+        store = open_store(plan["service"], plan["state_dir"], plan["cluster"])
+        return store, make_router(plan["router"], service)
     except KeyError as error:
         raise InputError(f"the plan lacks {error}; make it with the action bluegreen.cutover.plan") from error
 
@@ -59,7 +60,8 @@ def open_plan(plan: Mapping[str, Any]) -> tuple[FileStore, Router]:
 class Migration:
     """One run's view of a service; in check mode nothing is written.
 
-    ``clock`` is asked anew for each decision, under the lock: what was true before it was waited for may not be now.
+    ``clock``, the store's by default, is asked anew for each decision, under the lock: what was true before it was
+    waited for may not be now.
     """
 
     def __init__(
@@ -69,13 +71,13 @@ class Migration:
         router: Router,
         *,
         check_mode: bool = False,
-        clock: Clock = time,
+        clock: Clock | None = None,
     ) -> None:
         self.plan = plan
         self.store = store
         self.router = router
         self.check_mode = check_mode
-        self.clock = clock
+        self.clock = clock or store.clock
 
     def wait(self, owner: Mapping[str, Any], takeover: int | None = None) -> dict[str, Any]:
         """Raise ``LeaseHeldError`` while another run holds the lease; take nothing."""

@@ -19,7 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._queues import (
     redis_list,
     redis_stream,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import Clock
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock
 
 PROVIDERS: dict[str, Callable[[Mapping[str, Any]], Queue]] = {
     "redis_list": redis_list.RedisList,

@@ -11,7 +11,7 @@ import inspect
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
@@ -32,7 +32,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.haproxy
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nftables import Nftables
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx import Nginx
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.nginx_lua import NginxLua
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock, FileStore
 
 PROVIDERS: dict[str, type] = {
     "haproxy": HAProxy,
@@ -57,16 +57,6 @@ ROUTER_ARGUMENTS: dict[str, Any] = {
     "ready_path": {"type": "str", "default": "/health/ready"},
 }
 """Argument spec of every module that talks to a router; documented in the fragment ``router``."""
-
-
-class Clock(Protocol):
-    """The functions of the ``time`` module that are used here, so that a test can bring its own."""
-
-    def time(self) -> float: ...
-
-    def monotonic(self) -> float: ...
-
-    def sleep(self, seconds: float, /) -> None: ...
 
 
 def make_service(name: str, colours: Mapping[str, Any], ready_path: str) -> Service:

@@ -18,7 +18,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate.counters import grown
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import make_targets
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import Prometheus, connection_of
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
 
 SAMPLES = 20_000
 """Of each series that are looked at, the last ones: those of a migration of weeks would be too many."""
@@ -49,7 +49,7 @@ def source(plan: Mapping[str, Any]) -> Prometheus:
 
 def began(plan: Mapping[str, Any]) -> float:
     """When the service's last migration began, in unix s; ``InputError`` where there was none."""
-    migrations = FileStore(plan["state_dir"], plan["service"]).read_journal()["migrations"]
+    migrations = open_store(plan["service"], plan["state_dir"], plan["cluster"]).read_journal()["migrations"]
     if not migrations:
         raise InputError(f"{plan['service']} was never migrated; there is nothing to measure")
     return float(migrations[-1]["events"][0]["at"])

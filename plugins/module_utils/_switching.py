@@ -25,7 +25,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._probe import (
     probe_in_check_mode,
     unhealthy,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock, FileStore
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.systemd import SystemdUnit
 
 #: For one question about readiness or metrics, in milliseconds; a slower answer is not a healthy one.
@@ -46,7 +46,7 @@ class _Context:
     run: Run
     store: FileStore | None
     check_mode: bool
-    clock: _routing.Clock
+    clock: Clock
 
     def fence(self) -> AbstractContextManager[None]:
         if self.store is None or self.check_mode:
@@ -67,9 +67,7 @@ class _Context:
         return Hands(SystemdUnit(unit, self.run, self.check_mode), self.fence, self.check_mode, self.clock)
 
 
-def switch(
-    params: Mapping[str, Any], run: Run, done: dict[str, Any], *, check_mode: bool, clock: _routing.Clock = time
-) -> None:
+def switch(params: Mapping[str, Any], run: Run, done: dict[str, Any], *, check_mode: bool, clock: Clock = time) -> None:
     """Do the sections ``start``, ``route``, ``verify`` and ``stop`` of ``params`` (the module's), in this order.
 
     Each section's result is put into ``done`` as it ends: when a later one raises, what was done before is still told.

@@ -52,7 +52,13 @@ plan:
       type: str
       returned: success
     hosts:
-      description: The router host under C(router), the application hosts under C(app).
+      description:
+        - The router host under C(router), the application hosts under C(app), which are none in a cluster, and those
+          that run C(cutover_tests) under C(tests).
+      type: dict
+      returned: success
+    cluster:
+      description: C(kubeconfig), C(context) and C(namespace), where the service is in a cluster; null otherwise.
       type: dict
       returned: success
     one_host:
@@ -68,11 +74,11 @@ plan:
     colours:
       description:
         - Of each colour C(unit), C(port), C(instances) (a list of C(host) and C(port)), C(urls), and C(start) and
-          C(stop) as M(bluegreen.cutover.systemd_switch) takes them.
+          C(stop) as M(bluegreen.cutover.systemd_switch) takes them; in a cluster C(deployment) and C(urls).
       type: dict
       returned: success
     units:
-      description: Both units, for M(bluegreen.cutover.systemd_info).
+      description: Both units, for M(bluegreen.cutover.systemd_info); in a cluster both Deployments.
       type: list
       elements: dict
       returned: success
@@ -82,7 +88,9 @@ plan:
       elements: dict
       returned: success
     min_ready:
-      description: How many instances of a colour must be ready before it gets more traffic.
+      description:
+        - How many instances of a colour must be ready before it gets more traffic; null where that is as many as the
+          other colour has.
       type: int
       returned: success
     lease:

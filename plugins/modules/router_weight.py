@@ -53,6 +53,11 @@ options:
     description: Where journal, lease and fence are kept.
     type: path
     default: /var/lib/bluegreen-cutover
+  cluster:
+    description:
+      - The cluster that they are kept in, where they are not kept in O(state_dir), as the plan has it under
+        C(cluster), with C(kubeconfig), C(context) and C(namespace).
+    type: dict
 seealso:
   - module: bluegreen.cutover.router_info
 """
@@ -128,7 +133,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import 
     make_service,
     weight_diff,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
 
 
 def main() -> None:
@@ -140,21 +145,24 @@ def main() -> None:
             "min_ready": {"type": "int", "default": 1},
             "token": {"type": "int", "no_log": False},
             "state_dir": {"type": "path", "default": "/var/lib/bluegreen-cutover"},
+            "cluster": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
         service = make_service(given["service"], given["colours"], given["ready_path"])
+        store = open_store(service.name, given["state_dir"], given["cluster"])
         result = change_weight(
             make_router(given["router"], service),
             service,
             given["weight"],
             allowed=given["allowed"],
             min_ready=given["min_ready"],
-            store=FileStore(given["state_dir"], service.name),
+            store=store,
             token=given["token"],
             check_mode=module.check_mode,
+            clock=store.clock,
         )
     except CutoverError as error:
         module.fail_json(**error.as_result())

@@ -90,7 +90,9 @@ def decide(
     arrived = closed and reality.weight == reality.persisted == goal
 
     def decision(kind: str, sentence: str, steps: tuple[dict[str, Any], ...] = ()) -> Decision:
-        return Decision(kind, old, new, goal, sentence, plan["min_ready"], steps, tuple(found))
+        # In a cluster as many as the old colour has, which keeps them until the migration is finalised.
+        needed = plan["min_ready"] or max(1, reality.ready.get(old, 0))
+        return Decision(kind, old, new, goal, sentence, needed, steps, tuple(found))
 
     if not closed and state.to_colour != new:
         return decision(REFUSE, _conflict(service, state, new))
@@ -98,13 +100,10 @@ def decide(
         return decision(REFUSE, _other_kind(service, state))
     if closed and advance:
         return decision(NOTHING, f"Nothing to advance: no migration of {service} is open.")
-    kept = f" {old} takes the connections, so it is kept running." if old == plan["entry"] else ""
+    kept = _kept(plan)
     if arrived and not found:
-        alone = (
-            f"{new} answers {service} alone."
-            if kept
-            else f"{new} serves {service} alone, and is what a reboot brings up."
-        )
+        does = "answers" if old == plan["entry"] else "serves"
+        alone = f"{new} {does} {service} alone{'.' if kept else ', and is what a reboot brings up.'}"
         return decision(NOTHING, f"Nothing to do: {alone}{kept}")
     if found and (not plan["accept_reality"] or reality.weight is None):
         return decision(REFUSE, _refusal(service, found))
@@ -127,6 +126,13 @@ def decide(
     )
 
 
+def _kept(plan: Mapping[str, Any]) -> str:
+    """That the old colour runs on, and why, for a sentence; empty where it is stopped in the end."""
+    if plan["from"] == plan["entry"]:
+        return f" {plan['from']} takes the connections, so it is kept running."
+    return f" {plan['from']} keeps its pods until the migration is finalised." if plan["cluster"] else ""
+
+
 def enough_to_return(min_ready: int, left: int) -> int:
     """How many instances of a colour must be ready to go back to it, from one that has ``left`` ready.
 
@@ -145,7 +151,8 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, 
     goal = side(back)
     found = differences(plan, state, reality)
     at_rest = state.phase in journal.CLOSED and reality.weight == reality.persisted == goal
-    needed = enough_to_return(plan["min_ready"], reality.ready.get(left, 0))
+    there = reality.ready.get(left, 0)
+    needed = enough_to_return(plan["min_ready"] or there, there)
     if at_rest and _whole(plan, back, reality):
         sentence = f"Nothing to do: {back} serves {service} alone."
         return Decision(NOTHING, left, back, goal, sentence, needed, differences=tuple(found))
@@ -183,6 +190,11 @@ def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list
 
 def subject(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What a migration moves, by the variables that say so: the same from its beginning to its end."""
+    if plan["cluster"]:
+        # How a control node reaches the cluster is its own affair.
+        router = {name: value for name, value in plan["router"].items() if name not in ("kubeconfig", "context")}
+        deployments = {colour: its["deployment"] for colour, its in plan["colours"].items()}
+        return {"cutover_router": router, "cutover_colours": deployments}
     addresses = [instance["host"] for instance in plan["colours"]["blue"]["instances"]]
     colours = {
         f"cutover_colours.{colour}": {"unit": plan["colours"][colour]["unit"], "port": plan["colours"][colour]["port"]}
@@ -230,14 +242,14 @@ def _unit_differences(
 ) -> list[str]:
     units = _units(workloads)
     found = [
-        f"nothing is known of {plan['colours'][colour]['unit']} on {host}"
+        f"nothing is known of {_workload(plan, colour)} on {host}"
         for host in plan["hosts"]["app"]
         for colour in ("blue", "green")
         if (host, colour) not in units
     ]
     gets = shares(weight)
     found += [
-        f"{plan['colours'][colour]['unit']} on {host} is not active, and {colour} "
+        f"{_workload(plan, colour)} on {host} is not active, and {colour} "
         + (f"gets {_percent(gets[colour])}" if gets[colour] else "takes the connections")
         for (host, colour), unit in units.items()
         if (gets[colour] or colour == plan["entry"]) and not unit["active"]
@@ -253,8 +265,11 @@ def _unsettled(plan: Mapping[str, Any], serving: str, workloads: Sequence[Mappin
     """What a reboot would not bring up as it is when ``serving`` serves alone. A colour that is the entry runs on."""
     found = []
     for (host, colour), unit in _units(workloads).items():
-        name = plan["colours"][colour]["unit"]
+        name = _workload(plan, colour)
         needed = colour in (serving, plan["entry"])
+        if plan["cluster"] and not needed:
+            # The old colour keeps its pods until the migration is finalised.
+            continue
         if needed and not unit["active"]:
             does = "gets 100 %" if colour == serving else "takes the connections"
             found.append(f"{name} on {host} is not active, and {colour} {does}")
@@ -270,7 +285,7 @@ def _unsettled(plan: Mapping[str, Any], serving: str, workloads: Sequence[Mappin
 def _whole(plan: Mapping[str, Any], colour: str, reality: Reality) -> bool:
     """Is ``colour`` all there? By its units or, where nobody asked for those, as the router sees its instances."""
     if reality.workloads is None:
-        return reality.ready.get(colour, 0) >= len(plan["colours"][colour]["instances"])
+        return reality.ready.get(colour, 0) >= max(1, len(plan["colours"][colour]["instances"]))
     expected = {(host, one) for host in plan["hosts"]["app"] for one in ("blue", "green")}
     return expected <= set(_units(reality.workloads)) and not _unsettled(plan, colour, reality.workloads)
 
@@ -316,6 +331,11 @@ def _left(state: State) -> str:
     if state.phase == journal.HELD:
         how = "held"
     return f"{how} ({state.fired['reason']})" if state.fired else how
+
+
+def _workload(plan: Mapping[str, Any], colour: str) -> str:
+    its = plan["colours"][colour]
+    return f"the Deployment {its['deployment']}" if plan["cluster"] else str(its["unit"])
 
 
 def _units(workloads: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:

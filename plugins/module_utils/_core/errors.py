@@ -135,6 +135,12 @@ class WorkloadError(CutoverError):
     reason = "workload"
 
 
+class RolloutError(WorkloadError):
+    """A rollout has made no progress for as long as it may (ProgressDeadlineExceeded)."""
+
+    reason = "rollout"
+
+
 class DrainError(CutoverError):
     """Connections or requests were left when the time for draining ended; nothing was stopped."""
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import comparison, holding
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import comparison, holding, selector
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import AT_ONCE
@@ -110,16 +110,33 @@ def _signal(text: str) -> Spec:
     return _choice(text, "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGWINCH")
 
 
+_OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+
+
+def _object(text: str, **more: Any) -> Spec:
+    return _text(text, _OBJECT, "a name of a-z, 0-9, '-' and '.'", **more)
+
+
 _COLOUR = _keys(
     "How this colour runs.",
     {
         "unit": _text(
-            "Its systemd unit.", r"[A-Za-z0-9:_.@\\-]+\.service", "the name of a .service unit", required=True
+            "Its systemd unit; needed on hosts.", r"[A-Za-z0-9:_.@\\-]+\.service", "the name of a .service unit"
         ),
-        "port": _whole("The port it listens on, the same on every application host.", 1, 65535, required=True),
+        "port": _whole("The port it listens on, the same on every application host; needed on hosts.", 1, 65535),
+        "deployment": _object("Its Deployment; needed in a cluster."),
+        "url": Spec(
+            "url",
+            "In a cluster, where this colour alone is reached by the host of cutover_router, such as by a Service of "
+            "its own; cutover_probes and cutover_performance need it.",
+            "an address like http://web-v2.shop:8080",
+        ),
     },
     required=True,
 )
+
+_ON_HOSTS = ("unit", "port")
+_IN_CLUSTERS = ("deployment", "url")
 
 _PROBE = _keys(
     "A request and what its answer must be.",
@@ -201,6 +218,35 @@ _NGINX_SOCKET = _file_path(
     "Where its workers tell the weight they apply.", default="/run/bluegreen-cutover-nginx/{service}.sock"
 )
 
+
+def _both(text: str, one: Callable[[str], Spec]) -> Spec:
+    return _keys(text, {"blue": one("Blue's."), "green": one("Green's.")}, required=True)
+
+
+_SERVICES = _both("The Service that has only pods of this colour.", lambda text: _object(text, required=True))
+
+_LABELS = _both(
+    "The whole selector that the Service has for each colour.",
+    lambda text: Spec("map", text, "a mapping of labels", required=True),
+)
+
+_ADMIN_API: dict[str, Spec] = {
+    "path": _url_path("Where the percentage is read by GET and set by POST.", default="/admin/config"),
+    "field": _text(
+        "The key of green's percentage in that JSON object.", r"\S+", "a word", default="v2_traffic_percentage"
+    ),
+    "token_file": _file_path("A file on the router host that holds the API's token."),
+    "token_header": _text(
+        "The header that carries it; Authorization says Bearer before it.",
+        r"[A-Za-z0-9-]+",
+        "a header's name",
+        default="Authorization",
+    ),
+    "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
+    # The service's lock is held for up to ten times as long, and a run's lease has a minute to spare.
+    "budget_ms": _whole("Milliseconds that one answer may take.", 1, 3000, default=1000),
+}
+
 _HOOK = _keys(
     "One of the two: tasks, or an HTTP call.",
     {
@@ -246,31 +292,41 @@ PROVIDERS: dict[str, dict[str, Spec]] = {
             "Every instance that takes requests and shares them out; all of blue's by default.",
             Spec("url", "An instance.", "an address like http://app1:8001"),
         ),
-        "path": _url_path("Where the percentage is read by GET and set by POST.", default="/admin/config"),
-        "field": _text(
-            "The key of green's percentage in that JSON object.",
-            r"\S+",
-            "a word",
-            default="v2_traffic_percentage",
-        ),
+        **_ADMIN_API,
         "emergency": _url_path("What is sent an empty JSON object by POST when everything goes to blue."),
-        "token_file": _file_path("A file on the router host that holds the API's token."),
-        "token_header": _text(
-            "The header that carries it; Authorization says Bearer before it.",
-            r"[A-Za-z0-9-]+",
-            "a header's name",
-            default="Authorization",
-        ),
-        "ca_path": _file_path("A file on the router host with the certificates that are trusted."),
-        # The service's lock is held for up to ten times as long, and a run's lease has a minute to spare.
-        "budget_ms": _whole("Milliseconds that one answer may take.", 1, 3000, default=1000),
         "file": _file_path(
             "What was set last, on the router host.", default="/etc/bluegreen-cutover/admin_api/{service}.weight"
         ),
     },
+    "k8s_service": {
+        "name": _object("The Service whose selector is moved.", default="{service}"),
+        "selectors": _LABELS,
+    },
+    "k8s_httproute": {
+        "name": _object("The HTTPRoute whose rules have both Services as backends.", default="{service}"),
+        "services": _SERVICES,
+    },
+    "k8s_ingress": {
+        "stable": _object("The Ingress that goes to blue.", default="{service}"),
+        "canary": _object("Its canary, which goes to green.", default="{service}-canary"),
+        "services": _SERVICES,
+    },
+    "k8s_configmap": {
+        "name": _object("The ConfigMap that the application follows.", default="{service}"),
+        "key": _text("Its key with green's percentage.", r"[-._a-zA-Z0-9]+", "a key", default="V2_TRAFFIC_PERCENTAGE"),
+        "services": _SERVICES,
+        "endpoints": _list(
+            "Where the admin API of every instance tells the percentage; blue's url by default.",
+            Spec("url", "An instance.", "an address like http://web-v1.shop:8001"),
+        ),
+        **_ADMIN_API,
+    },
 }
 
-ENTRIES = {"admin_api": "blue"}
+CLUSTERS = frozenset(name for name in PROVIDERS if name.startswith("k8s_"))
+"""Providers that are in a cluster."""
+
+ENTRIES = {"admin_api": "blue", "k8s_configmap": "blue"}
 """Per provider that has it, the colour that takes every connection whatever the weight, and shares requests out."""
 
 SCHEMA: dict[str, Spec] = {
@@ -279,6 +335,17 @@ SCHEMA: dict[str, Spec] = {
     ),
     "cutover_front": Spec(
         "url", "Where clients reach the service.", "an address like http://router:8080", required=True
+    ),
+    "cutover_cluster": _keys(
+        "The cluster that the service runs in, where it is no service of hosts; as the modules of kubernetes.core have "
+        "it. Its journal and lease are kept there, too.",
+        {
+            "kubeconfig": _file_path("The kubeconfig on the host of cutover_router, when not that of its environment."),
+            "context": _text("The context in it, when not its current one.", r"\S+", "a context's name"),
+            "namespace": _text(
+                "The namespace.", r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a namespace's name", required=True
+            ),
+        },
     ),
     "cutover_router": Spec(
         "provider",
@@ -705,8 +772,8 @@ def make_plan(
     """The plan, of plain JSON types; or ``InputError`` with every problem, one line each.
 
     ``variables`` are the ``cutover_*`` variables of the play, ``hosts`` those of each host of the two groups.
-    ``routers`` and ``applications`` are the groups' hosts. ``failed`` says of a variable why it has no value. ``forks``
-    is how many hosts Ansible works on at the same time; all of them by default.
+    ``routers`` and ``applications`` are the groups' hosts, the latter none in a cluster. ``failed`` says of a variable
+    why it has no value. ``forks`` is how many hosts Ansible works on at the same time; all of them by default.
     """
     problems = _Problems(f"{name} has no value: {why}; give it one" for name, why in (failed or {}).items())
     _check_names(variables, hosts, problems)
@@ -726,7 +793,7 @@ def make_plan(
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"- {problem}" for problem in problems)
         raise InputError(f"The inventory of {name} has {count}; nothing was touched:\n{lines}", {"problems": problems})
-    return _assemble(values, routers[0], addresses, math.ceil(len(addresses) / (forks or len(addresses))))
+    return _assemble(values, routers[0], addresses, math.ceil(len(addresses) / (forks or len(addresses) or 1)) or 1)
 
 
 def describe() -> list[tuple[str, str, str, str]]:
@@ -926,6 +993,13 @@ def _check_groups(
     if len(routers) != 1:
         found = ", ".join(routers) or "no host"
         problems.append(f"the group cutover_router has {found}; exactly one host is needed")
+    if values.get("cutover_cluster"):
+        if applications:
+            problems.append(
+                f"the group cutover_app has {', '.join(applications)}; with cutover_cluster the service runs in pods, "
+                "and the group needs to be empty"
+            )
+        return
     if not applications:
         problems.append("the group cutover_app has no host; the hosts that the service runs on are needed")
     local = (values.get("cutover_router") or {}).get("provider") == "nftables"
@@ -945,10 +1019,83 @@ def _check_groups(
 def _check_colours(values: Mapping[str, Any], problems: _Problems) -> None:
     colours = values.get("cutover_colours") or {}
     blue, green = (colours.get(colour) or {} for colour in ("blue", "green"))
+    where = (
+        (_IN_CLUSTERS[:1], _ON_HOSTS, "on hosts, without")
+        if values.get("cutover_cluster")
+        else (_ON_HOSTS, _IN_CLUSTERS, "in a cluster, with")
+    )
+    needed, foreign, there = where
+    for colour, its in (("blue", blue), ("green", green)):
+        for name in needed:
+            # What is wrong has been told, and is None as well.
+            if its and its[name] is None and not any(f".{colour}.{name} is" in one for one in problems):
+                problems.append(f"cutover_colours.{colour}.{name} is missing; {_COLOUR.keys[name].needs} is needed")
+        problems += [
+            f"cutover_colours.{colour}.{name} is only for a service {there} cutover_cluster"
+            for name in foreign
+            if its.get(name) is not None
+        ]
+    if blue.get("deployment") and blue.get("deployment") == green.get("deployment"):
+        problems.append(
+            f"cutover_colours: {blue['deployment']} is both blue and green; each colour needs a Deployment of its own"
+        )
     if blue.get("unit") and blue.get("unit") == green.get("unit"):
         problems.append(f"cutover_colours: {blue['unit']} is both blue and green; each colour needs a unit of its own")
     if blue.get("port") and blue.get("port") == green.get("port"):
         problems.append(f"cutover_colours: both colours listen on port {blue['port']}; each needs a port of its own")
+
+
+def _check_cluster(values: Mapping[str, Any], problems: _Problems) -> None:
+    router, cluster = values.get("cutover_router") or {}, values.get("cutover_cluster")
+    provider = router.get("provider")
+    if provider and (provider in CLUSTERS) != bool(cluster):
+        where = "is in a cluster, and cutover_cluster is missing" if provider in CLUSTERS else "is none of a cluster"
+        problems.append(f"cutover_router.provider {provider} {where}")
+    if not cluster or not provider:
+        return
+    _check_one_colour(values, router, problems)
+    _check_urls(values, router, problems)
+    if (values.get("cutover_guard") or {}).get("enabled"):
+        problems.append(
+            "cutover_guard.enabled is true, and nothing guards a service in a cluster yet: when a run dies, the next "
+            "one or rollback.yml is what takes the traffic back. Say that you know by cutover_guard: {enabled: false}"
+        )
+
+
+def _check_one_colour(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
+    """A Service takes one colour or the other."""
+    if router["provider"] != "k8s_service":
+        return
+    shares = [step["share"] for step in values.get("cutover_steps") or [] if step]
+    if shares != [100]:
+        problems.append(
+            "cutover_steps needs to be one step with share 100: a Service takes one colour or the other; "
+            "k8s_httproute, k8s_ingress and k8s_configmap have weights"
+        )
+    if None not in router["selectors"].values():
+        try:
+            selector.check(_fill(router["name"], str(values.get("cutover_service"))), router["selectors"])
+        except CutoverError as error:
+            problems.append(f"cutover_router.selectors: {error.message}")
+
+
+def _check_urls(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
+    """What asks one colour alone has to know where that is."""
+    colours = values.get("cutover_colours") or {}
+    needing = {
+        "cutover_probes": ("green", "blue") if values.get("cutover_to") == "blue" else ("green",),
+        "cutover_performance": ("blue", "green"),
+    }
+    for name, wanted in needing.items():
+        for colour in wanted if values.get(name) else ():
+            if not (colours.get(colour) or {}).get("url"):
+                problems.append(f"cutover_colours.{colour}.url is missing; {name} asks that colour alone")
+    if (
+        router["provider"] == "k8s_configmap"
+        and not router.get("endpoints")
+        and not (colours.get("blue") or {}).get("url")
+    ):
+        problems.append("cutover_router.endpoints is missing; where the admin API tells the percentage is needed")
 
 
 def _check_steps(values: Mapping[str, Any], problems: _Problems) -> None:
@@ -1139,6 +1286,7 @@ def _check_hooks(values: Mapping[str, Any], problems: _Problems) -> None:
 
 _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_colours,
+    _check_cluster,
     _check_steps,
     _check_probes,
     _check_sticky,
@@ -1196,10 +1344,10 @@ def _check_hosts(values: Mapping[str, Any], router: str, addresses: Mapping[str,
 def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str], batches: int) -> dict[str, Any]:
     service = values["cutover_service"]
     candidate = values["cutover_to"]
-    drain = values["cutover_drain"]
+    cluster = _given(values["cutover_cluster"]) if values["cutover_cluster"] else None
     entry = ENTRIES.get(values["cutover_router"]["provider"])
-    urls = {
-        colour: [f"http://{_bracket(address)}:{its['port']}" for address in addresses.values()]
+    colours = {
+        colour: _in_cluster(its) if cluster else _on_hosts(its, list(addresses.values()), values)
         for colour, its in values["cutover_colours"].items()
     }
     return {
@@ -1208,22 +1356,23 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "to": candidate,
         "state_dir": values["cutover_state_dir"],
         "front": values["cutover_front"],
-        "hosts": {"router": router, "app": list(addresses)},
+        "cluster": cluster,
+        # In a cluster nothing of the service is on a host; what it brings to test it runs where the cluster is asked.
+        "hosts": {"router": router, "app": list(addresses), "tests": list(addresses) or [router]},
         "one_host": list(addresses) == [router]
         and values["cutover_steps"] == [{"share": 100, "settle": 0, "hold": 0}]
         and entry is None,
-        "router": _fill({**({"endpoints": urls[entry]} if entry else {}), **values["cutover_router"]}, service),
+        "router": _fill(
+            {
+                **({"endpoints": colours[entry]["urls"]} if entry else {}),
+                **(cluster or {}),
+                **values["cutover_router"],
+            },
+            service,
+        ),
         "entry": entry,
-        "colours": {
-            colour: {
-                **its,
-                "instances": [{"host": address, "port": its["port"]} for address in addresses.values()],
-                "urls": urls[colour],
-                **_life(its, values["cutover_health"], drain),
-            }
-            for colour, its in values["cutover_colours"].items()
-        },
-        "units": [{"colour": colour, **its} for colour, its in values["cutover_colours"].items()],
+        "colours": colours,
+        "units": [{"colour": colour, **_given(its)} for colour, its in values["cutover_colours"].items()],
         "health": values["cutover_health"],
         "probes": values["cutover_probes"],
         "verify": values["cutover_verify"],
@@ -1231,8 +1380,9 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
             {**step, "weight": step["share"] if side(candidate) else 100 - step["share"]}
             for step in values["cutover_steps"]
         ],
-        "drain": drain,
-        "min_ready": values["cutover_min_ready"] or len(addresses),
+        "drain": values["cutover_drain"],
+        # In a cluster nobody knows how many there are before they are asked for: as many as the other colour has.
+        "min_ready": values["cutover_min_ready"] or len(addresses) or None,
         "tests": values["cutover_tests"],
         "lease": {
             "ttl": _longest_stretch(values, len(addresses), batches) + MARGIN,
@@ -1264,6 +1414,21 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "state": values["cutover_state"],
         "restore_order": sorted(values["cutover_state"], key=lambda part: _RESTORED.get(part["engine"], 0)),
         "artifacts": _given(values["cutover_artifacts"]),
+    }
+
+
+def _in_cluster(colour: Mapping[str, Any]) -> dict[str, Any]:
+    """A colour whose instances are pods: they come and go, and only the cluster knows them."""
+    return {"deployment": colour["deployment"], "instances": [], "urls": [colour["url"]] if colour["url"] else []}
+
+
+def _on_hosts(colour: Mapping[str, Any], addresses: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    its = _given(colour)
+    return {
+        **its,
+        "instances": [{"host": address, "port": its["port"]} for address in addresses],
+        "urls": [f"http://{_bracket(address)}:{its['port']}" for address in addresses],
+        **_life(its, values["cutover_health"], values["cutover_drain"]),
     }
 
 

@@ -49,6 +49,15 @@ LIMIT = 900_000
 _LOCK = "lock.json"
 
 
+class _ServersClock:
+    """The API server's time, and pauses of this machine."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.time = cluster.time
+        self.monotonic = cluster.clock.monotonic
+        self.sleep = cluster.clock.sleep
+
+
 class ClusterStore(FileStore):
     """The ConfigMap and the Lease ``bluegreen-<service>`` in ``namespace``.
 
@@ -62,6 +71,7 @@ class ClusterStore(FileStore):
         super().__init__("/", service)
         name = f"bluegreen-{service}"
         self.cluster = cluster
+        self.clock = _ServersClock(cluster)
         self.folder = Path("/namespaces", namespace, "configmaps", name)
         self._configs = path_of("v1", namespace, "configmaps")
         self._config_path = path_of("v1", namespace, "configmaps", name)

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import freeze, guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, InputError, StoreError
@@ -25,6 +25,18 @@ LOCK_WAIT = 30.0
 
 _POLL = 0.05
 _SERVICE = re.compile(r"[a-z0-9-]{1,40}")
+
+
+class Clock(Protocol):
+    """The functions of the ``time`` module that runs use, so that a test can bring its own; ``time`` is what leases and
+    events are told in.
+    """
+
+    def time(self) -> float: ...
+
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float, /) -> None: ...
 
 
 class DamagedError(StoreError):
@@ -54,6 +66,7 @@ class FileStore:
         if not _SERVICE.fullmatch(service):
             raise InputError(f"service is {service!r}; a name of 1…40 of a-z, 0-9 and '-' is needed")
         self.service = service
+        self.clock: Clock = time
         self.folder = Path(state_dir) / service
         self._depth = 0
 

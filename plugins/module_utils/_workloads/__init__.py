@@ -2,7 +2,10 @@
 # Copyright: (c) 2026, bluegreen.cutover contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Workloads: how one colour runs on this host. One file per provider, all with this protocol."""
+"""Workloads: how one colour runs. One file per provider; those of a host have this protocol.
+
+A Deployment has no boot and no signal: its pods come and go, and ``deployment.py`` says how many are to be there.
+"""
 
 from __future__ import annotations
 

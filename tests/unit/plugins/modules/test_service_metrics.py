@@ -20,7 +20,13 @@ RunModule = Callable[..., dict[str, Any]]
 @pytest.fixture
 def plan(tmp_path: Path) -> dict[str, Any]:
     given = {"url": "http://127.0.0.1:9090", "scrape_interval": 1}
-    return {"service": "shop", "state_dir": str(tmp_path), "metrics": {"group": "g"}, "prometheus": given}
+    return {
+        "service": "shop",
+        "state_dir": str(tmp_path),
+        "cluster": None,
+        "metrics": {"group": "g"},
+        "prometheus": given,
+    }
 
 
 def test_success_is_measured_since_the_migration_began(

@@ -38,6 +38,7 @@ def make_plan(to: str = "green", **changes: Any) -> dict[str, Any]:
         "accept_reality": False,
         "min_ready": 2,
         "entry": None,
+        "cluster": None,
         **changes,
     }
 

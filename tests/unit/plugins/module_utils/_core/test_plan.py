@@ -71,7 +71,7 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert made["steps"] == [{"share": 100, "settle": 0, "hold": 0, "weight": 100}]
     assert made["min_ready"] == 2
     assert made["lease"] == {"ttl": 60 + STOP + MARGIN, "wait": 0}
-    assert made["hosts"] == {"router": "router", "app": ["app1", "app2"]}
+    assert made["hosts"] == {"router": "router", "app": ["app1", "app2"], "tests": ["app1", "app2"]}
     assert made["one_host"] is False
     assert made["entry"] is None
     assert json.loads(json.dumps(made, allow_nan=False)) == made
@@ -279,7 +279,7 @@ def test_drain_and_stickiness_reach_those_who_act() -> None:
         ),
         (
             {"cutover_router": {"provider": "haprox"}},
-            "cutover_router.provider is 'haprox'; one of haproxy, nginx, nginx_lua, nftables, admin_api is needed",
+            "cutover_router.provider is 'haprox'; one of haproxy, nginx, nginx_lua, nftables, admin_api, ",
         ),
         ({"cutover_router": "haproxy"}, "cutover_router is 'haproxy'; a mapping with 'provider' (haproxy, nginx, "),
         ({"cutover_service": None}, "cutover_service is missing; a name of 1…40 of a-z, 0-9 and '-' is needed"),
@@ -387,7 +387,7 @@ def test_colours_need_units_and_ports_of_their_own() -> None:
         "cutover_colours: both colours listen on port 8001; each needs a port of its own",
     ]
     assert problems(cutover_colours={"blue": same}) == [
-        "cutover_colours.green is missing; a mapping with unit, port is needed"
+        "cutover_colours.green is missing; a mapping with unit, port, deployment, url is needed"
     ]
 
 

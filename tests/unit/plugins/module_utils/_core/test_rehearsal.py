@@ -23,7 +23,7 @@ WAY = {
     "verify": [],
     "min_ready": 1,
 }
-PLAN = {**WAY, "service": "shop", "rehearsal": {"required": True, "age": 7 * DAY}, "lease": {}}
+PLAN = {**WAY, "service": "shop", "cluster": None, "rehearsal": {"required": True, "age": 7 * DAY}, "lease": {}}
 
 Event = tuple[str, float, dict[str, Any]]
 BEGAN = {"from": "blue", "to": "green", "subject": {}, "owner": {}, "reason": "", "weight": 0, "rehearsal": WAY}

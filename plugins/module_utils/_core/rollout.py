@@ -1,0 +1,186 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A colour's Deployment and its autoscaler: how many pods it is to have, whether they are there, why they are not.
+
+Objects are the API's JSON. Nothing here asks the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import selector
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import WorkloadError
+
+Document = Mapping[str, Any]
+Operations = list[dict[str, Any]]
+
+REPLICAS = "bluegreen.cutover/replicas"
+"""The annotation of a Deployment with how many replicas it had before we scaled it up."""
+
+LEAST = "bluegreen.cutover/min-replicas"
+"""The annotation of an autoscaler with its minReplicas before we raised it."""
+
+STUCK = "ProgressDeadlineExceeded"
+
+
+def wanted(deployment: Document) -> int:
+    """How many pods a Deployment is to have."""
+    return int(deployment["spec"].get("replicas", 1))
+
+
+def available(deployment: Document) -> int:
+    return int((deployment.get("status") or {}).get("availableReplicas", 0))
+
+
+def is_unseen(deployment: Document) -> bool:
+    """Has no controller seen its last change yet? Then its status is about something else."""
+    observed = (deployment.get("status") or {}).get("observedGeneration", 0)
+    return bool(observed < deployment["metadata"].get("generation", 0))
+
+
+def is_stuck(deployment: Document) -> bool:
+    """Has its rollout made no progress for its ``progressDeadlineSeconds``?"""
+    conditions = (deployment.get("status") or {}).get("conditions") or ()
+    return not is_unseen(deployment) and any(
+        one["type"] == "Progressing" and one.get("reason") == STUCK for one in conditions
+    )
+
+
+def missing(deployment: Document, needed: int) -> str:
+    """What a Deployment lacks of ``needed`` available pods, all of its newest version, in words; empty if nothing."""
+    name, status = deployment["metadata"]["name"], deployment.get("status") or {}
+    if is_unseen(deployment):
+        return f"the last change of {name} has not been seen by a controller yet"
+    there = available(deployment)
+    if there < needed:
+        return f"{name} has {there} available pods, {needed} needed"
+    updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
+    if updated < wanted(deployment) or total > updated:
+        return f"{name} has {updated} new pods of {wanted(deployment)}, and {total - updated} old ones"
+    return ""
+
+
+def reasons(deployment: Document, pods: Sequence[Document]) -> list[str]:
+    """Why those of ``pods`` that are this Deployment's and not ready are so, one line each."""
+    labels = deployment["spec"]["selector"].get("matchLabels") or {}
+    mine = [one for one in pods if all((one["metadata"].get("labels") or {}).get(n) == v for n, v in labels.items())]
+    return [
+        f"{pod['metadata']['name']}: {'; '.join(_why(pod)) or 'not ready'}"
+        for pod in mine
+        if not selector.is_ready(pod) and not pod["metadata"].get("deletionTimestamp")
+    ]
+
+
+def _why(pod: Document) -> Iterator[str]:
+    """What the scheduler and the kubelet say of a pod."""
+    status = pod.get("status") or {}
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        yield _told(scheduled)
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        state = container.get("state") or {}
+        ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+        if state.get("waiting"):
+            yield f"{container['name']} is waiting: {_told(state['waiting'])}"
+        elif state.get("running") and not container.get("ready"):
+            yield f"{container['name']} runs and is not ready"
+        if ended.get("exitCode"):
+            yield f"{container['name']} ended with {ended['exitCode']}"
+
+
+def _told(what: Document) -> str:
+    """A reason, and what is said of it."""
+    return " ".join(": ".join(filter(None, (what.get("reason"), what.get("message")))).split())[:200]
+
+
+def autoscaler(deployment: str, autoscalers: Sequence[Document]) -> Document | None:
+    """The one that scales a Deployment; None where none does."""
+    for one in autoscalers:
+        target = one["spec"]["scaleTargetRef"]
+        if target.get("kind") == "Deployment" and target["name"] == deployment:
+            return one
+    return None
+
+
+def check_room(scaler: Document | None, needed: int) -> None:
+    """Raise ``WorkloadError`` where an autoscaler would take away what is needed."""
+    if scaler is not None and scaler["spec"]["maxReplicas"] < needed:
+        name, most = scaler["metadata"]["name"], scaler["spec"]["maxReplicas"]
+        target = scaler["spec"]["scaleTargetRef"]["name"]
+        raise WorkloadError(
+            f"the autoscaler {name} allows {target} {most} pods at most, and {needed} are needed. Nothing was changed. "
+            "Raise its maxReplicas, or make do with fewer by cutover_min_ready",
+            {"max_replicas": most, "needed": needed},
+        )
+
+
+def hold(scaler: Document, least: int, token: int | None) -> Operations:
+    """Keep an autoscaler from going below ``least``; nothing where it does not anyway."""
+    now = scaler["spec"].get("minReplicas", 1)
+    if now >= least:
+        return []
+    before = _annotation(scaler, LEAST)
+    changed = {"op": "add", "path": "/spec/minReplicas", "value": least}
+    return _annotated(scaler, {LEAST: str(now) if before is None else before}, [changed], token)
+
+
+def let_go(scaler: Document, token: int | None) -> Operations:
+    """Give an autoscaler the bound back that it had before; nothing where we raised none."""
+    before = _annotation(scaler, LEAST)
+    if before is None:
+        return []
+    least = min(int(before), scaler["spec"]["maxReplicas"])
+    return _annotated(scaler, {LEAST: None}, [{"op": "add", "path": "/spec/minReplicas", "value": least}], token)
+
+
+def scale(deployment: Document, replicas: int, token: int | None) -> Operations:
+    """Scale a Deployment up to ``replicas``; nothing where it has so many."""
+    now = wanted(deployment)
+    if now >= replicas:
+        return []
+    before = _annotation(deployment, REPLICAS)
+    changed = {"op": "add", "path": "/spec/replicas", "value": replicas}
+    return _annotated(deployment, {REPLICAS: str(now) if before is None else before}, [changed], token)
+
+
+def unscale(deployment: Document, token: int | None, *, back: bool) -> Operations:
+    """Forget that we scaled a Deployment up; with ``back`` it has as many replicas as before. Never scales up, and
+    nothing where we did not scale it.
+    """
+    before = _annotation(deployment, REPLICAS)
+    if before is None:
+        return []
+    replicas = min(int(before), wanted(deployment))
+    changed: Operations = [{"op": "add", "path": "/spec/replicas", "value": replicas}] if back else []
+    return _annotated(deployment, {REPLICAS: None}, changed, token)
+
+
+def _annotation(document: Document, name: str) -> str | None:
+    """A number that we have left there; what is none was not ours."""
+    text = (document["metadata"].get("annotations") or {}).get(name, "")
+    return text if text.isascii() and text.isdigit() else None
+
+
+def _annotated(
+    document: Document, changes: Mapping[str, str | None], operations: Operations, token: int | None
+) -> Operations:
+    """``operations`` with annotations; a change of None removes one. Nobody may have written the object meanwhile."""
+    selector.check_fence(document, token)
+    given = {selector.TOKEN: None if token is None else str(token), **changes}
+    annotations = {
+        **(document["metadata"].get("annotations") or {}),
+        **{name: text for name, text in given.items() if text is not None},
+    }
+    for name, text in changes.items():
+        if text is None:
+            annotations.pop(name, None)
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": document["metadata"]["resourceVersion"]},
+        *operations,
+        {"op": "add", "path": "/metadata/annotations", "value": annotations},
+    ]

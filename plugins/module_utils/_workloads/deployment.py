@@ -1,0 +1,202 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deployments as workloads: enough pods of a colour, kept there by whatever scales them, while traffic moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rollout
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    ClusterError,
+    NotReadyError,
+    RolloutError,
+    WorkloadError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import (
+    PAUSES,
+    Clock,
+    Cluster,
+    Following,
+    path_of,
+)
+
+Document = dict[str, Any]
+
+
+class Deployments:
+    """The Deployments of a service's two colours, by colour in ``names``, and what scales them.
+
+    ``token`` fences each write. In check mode nothing is written; ``commands`` has what was, or would be.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        names: Mapping[str, str],
+        *,
+        token: int | None = None,
+        check_mode: bool = False,
+        clock: Clock = time,
+    ) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.names = names
+        self.token = token
+        self.check_mode = check_mode
+        self.clock = clock
+        self.commands: list[str] = []
+        self._deployments = path_of("apps/v1", namespace, "deployments")
+        self._autoscalers = path_of("autoscaling/v2", namespace, "horizontalpodautoscalers")
+        self._pods = path_of("v1", namespace, "pods")
+
+    def read(self) -> list[dict[str, Any]]:
+        """What each Deployment is to have and has, as workloads are told."""
+        found = {colour: self._deployment(colour) for colour in self.names}
+        return [
+            {
+                "host": self.namespace,
+                "colour": colour,
+                "deployment": self.names[colour],
+                "replicas": rollout.wanted(one),
+                "available": rollout.available(one),
+                "active": rollout.wanted(one) > 0,
+                # What is in the cluster outlives any reboot.
+                "enabled": True,
+                "state": rollout.missing(one, rollout.wanted(one)) or "complete",
+            }
+            for colour, one in found.items()
+        ]
+
+    def make_ready(self, colour: str, timeout: float, *, least: int | None = None, keep: bool = False) -> int:
+        """Have as many available pods of ``colour`` as the other one is to have, or ``least``, within ``timeout``
+        seconds, and keep their autoscaler from taking them away; with ``keep`` the other colour's, too.
+
+        How many there are to be. Raises ``RolloutError``, ``NotReadyError``, ``WorkloadError``, ``ClusterError``.
+        """
+        other = "blue" if colour == "green" else "green"
+        mine, theirs = self._deployment(colour), self._deployment(other)
+        # An autoscaler may have any number; it is held at what there is now.
+        needed = least or max(1, rollout.wanted(theirs))
+        scalers = self._scalers()
+        scaler = rollout.autoscaler(self.names[colour], scalers)
+        rollout.check_room(scaler, max(needed, rollout.wanted(mine)))
+        if keep:
+            self._hold(rollout.autoscaler(self.names[other], scalers), rollout.wanted(theirs))
+        # First, or it would scale them down again.
+        self._hold(scaler, max(needed, rollout.wanted(mine)))
+        self._write(
+            f"scale {self.names[colour]} to {needed}",
+            self._path(colour),
+            lambda found: rollout.scale(found, needed, self.token),
+        )
+        if not self.check_mode:
+            self._wait(colour, needed, timeout)
+        return needed
+
+    def release(self, colour: str, *, scale: bool) -> None:
+        """Give back what was changed for a migration: the bound of the autoscaler, and with ``scale`` the number of
+        pods. What we have not changed is left alone.
+        """
+        scaler = rollout.autoscaler(self.names[colour], self._scalers())
+        if scaler is not None:
+            self._write(
+                f"give {scaler['metadata']['name']} its minReplicas back",
+                f"{self._autoscalers}/{scaler['metadata']['name']}",
+                lambda found: rollout.let_go(found, self.token),
+            )
+        self._write(
+            f"scale {self.names[colour]} back" if scale else f"leave {self.names[colour]} as it is",
+            self._path(colour),
+            lambda found: rollout.unscale(found, self.token, back=scale),
+        )
+
+    def _hold(self, scaler: Mapping[str, Any] | None, least: int) -> None:
+        if scaler is not None:
+            name = scaler["metadata"]["name"]
+            self._write(
+                f"keep {name} from going below {least}",
+                f"{self._autoscalers}/{name}",
+                lambda found: rollout.hold(found, least, self.token),
+            )
+
+    def _wait(self, colour: str, needed: int, timeout: float) -> None:
+        name = self.names[colour]
+        sources: dict[str, tuple[str, Mapping[str, str]]] = {
+            "deployments": (self._deployments, {}),
+            "pods": (self._pods, {}),
+        }
+        lacks, stuck, why = f"{name} is not there", False, [""]
+
+        def look(seen: Mapping[str, Sequence[Document]]) -> bool:
+            nonlocal lacks, stuck, why
+            found = next((one for one in seen["deployments"] if one["metadata"]["name"] == name), None)
+            if found is None:
+                return False
+            lacks, stuck = rollout.missing(found, needed), rollout.is_stuck(found)
+            why = rollout.reasons(found, seen["pods"])
+            return stuck or not lacks
+
+        with Following(self.cluster, sources, timeout + self.cluster.patience) as following:
+            following.wait(look, timeout)
+        told = f"{'. ' if why else ''}{'; '.join(why[:5])}"
+        evidence = {"deployment": name, "needed": needed, "pods": why}
+        see = f"See 'kubectl -n {self.namespace} describe deployment {name}', and run again"
+        if stuck:
+            raise RolloutError(
+                f"the rollout of {name} is stuck ({rollout.STUCK}): {lacks or 'it has made no progress'}{told}. No "
+                f"traffic was moved. {see}",
+                evidence,
+            )
+        if lacks:
+            raise NotReadyError(f"{lacks}, after {timeout:.0f} s{told}. No traffic was moved. {see}", evidence)
+
+    def _deployment(self, colour: str) -> Document:
+        try:
+            return self.cluster.call("GET", self._path(colour))
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            raise WorkloadError(
+                f"there is no Deployment {self.names[colour]} in the namespace {self.namespace}, which is to run "
+                f"{colour}. See cutover_colours, and which cluster the kubeconfig's context is",
+                error.evidence,
+            ) from error
+
+    def _path(self, colour: str) -> str:
+        return f"{self._deployments}/{self.names[colour]}"
+
+    def _scalers(self) -> list[Document]:
+        return list(self.cluster.call("GET", self._autoscalers)["items"])
+
+    def _write(self, told: str, path: str, operations: Callable[[Document], rollout.Operations]) -> None:
+        """Change an object as ``operations`` of what it is say, where they say anything; read again on a conflict."""
+        deadline = self.clock.monotonic() + self.cluster.patience
+        unknown = False
+        for number in range(1000):
+            wanted = operations(self.cluster.call("GET", path))
+            if not wanted:
+                # Its answer was lost, and it was done.
+                self.commands += [told] if unknown else []
+                return
+            try:
+                written = self.cluster.patch(path, wanted, dry_run=self.check_mode)
+            except ClusterError as error:
+                if not error.unknown or self.clock.monotonic() >= deadline:
+                    raise
+                written, unknown = None, True
+            if written is not None:
+                self.commands.append(told)
+                return
+            if self.clock.monotonic() >= deadline:
+                break
+            self.clock.sleep(PAUSES[min(number, len(PAUSES) - 1)])
+        raise ClusterError(
+            f"{path} was written by others each time that it was read and patched; it was not changed. See who writes "
+            "it (its managedFields), and run again"
+        )

@@ -1,0 +1,163 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks on a cluster, from the inventories as they are: there, again, back, and when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster.client import Client
+from cluster.starting import Cluster
+
+from .conftest import deployment, service
+
+Until = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
+APP = "nextstep-api"
+LABELS = {colour: {"app": APP, "version": colour} for colour in ("blue", "green")}
+
+
+def start(cluster: Path, inventory: str, playbook: str, **extra: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            f"--inventory={ROOT}/inventories/{inventory}",
+            f"--extra-vars={json.dumps(extra)}",
+            f"{ROOT}/playbooks/{playbook}.yml",
+        ],
+        env={
+            **os.environ,
+            "KUBECONFIG": str(cluster),
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        },
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@dataclass
+class NextStep:
+    """The namespace of the inventory nextstep: both Deployments, blue's with three pods and an autoscaler each."""
+
+    cluster: Cluster
+    admin: Client
+    namespace: str
+    until: Until
+
+    def path(self, group: str, plural: str, name: str = "") -> str:
+        base = "/api/v1" if group == "v1" else f"/apis/{group}"
+        return f"{base}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def deployment(self, colour: str) -> dict[str, Any]:
+        return self.admin.call("GET", self.path("apps/v1", "deployments", f"{APP}-{colour}"))
+
+    def autoscaler(self, colour: str) -> dict[str, Any]:
+        return self.admin.call("GET", self.path("autoscaling/v2", "horizontalpodautoscalers", f"{APP}-{colour}"))
+
+    def serving(self) -> list[str]:
+        """Colours of what gets traffic now."""
+        slices = self.admin.call("GET", self.path("discovery.k8s.io/v1", "endpointslices"))["items"]
+        ends = [end for one in slices for end in one.get("endpoints") or ()]
+        return sorted(one["targetRef"]["name"].split("-")[2] for one in ends if one["conditions"]["ready"])
+
+    def selected(self) -> str:
+        return str(self.admin.call("GET", self.path("v1", "services", APP))["spec"]["selector"]["version"])
+
+    def events(self) -> list[dict[str, Any]]:
+        """Of the last migration."""
+        config = self.admin.call("GET", self.path("v1", "configmaps", "bluegreen-nextstep"))
+        events: list[dict[str, Any]] = json.loads(config["data"]["journal.json"])["migrations"][-1]["events"]
+        return events
+
+    def start(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> subprocess.Popen[str]:
+        given = {"nextstep_namespace": self.namespace, **extra}
+        return start(kubeconfig or self.cluster.kubeconfig, "nextstep", playbook, **given)
+
+    def run(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> tuple[int, str]:
+        """Exit status and what was told."""
+        process = self.start(playbook, kubeconfig, **extra)
+        told, _none = process.communicate(timeout=120)
+        # Ansible breaks lines where it likes.
+        return process.returncode, " ".join(told.split())
+
+    def ready(self, colour: str, number: int) -> None:
+        def look() -> bool:
+            found = self.deployment(colour)
+            status = found.get("status") or {}
+            seen = status.get("observedGeneration") == found["metadata"]["generation"]
+            return bool(seen and status.get("readyReplicas", 0) == number == status.get("replicas"))
+
+        self.until(look)
+
+
+def changed(told: str) -> int:
+    found = re.findall(r"changed=(\d+)", told)
+    assert found, told
+    return sum(map(int, found))
+
+
+def autoscaler(name: str, least: int, most: int) -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    return {"metadata": {"name": name}, "spec": {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": most}}
+
+
+@pytest.fixture
+def nextstep(cluster: Cluster, admin: Client, namespace: str, until: Until) -> NextStep:
+    made = NextStep(cluster, admin, namespace, until)
+    for colour, replicas, least in (("blue", 3, 2), ("green", 0, 1)):
+        name = f"{APP}-{colour}"
+        admin.call("POST", made.path("apps/v1", "deployments"), deployment(name, LABELS[colour], replicas))
+        scalers = made.path("autoscaling/v2", "horizontalpodautoscalers")
+        admin.call("POST", scalers, autoscaler(name, least, 10))
+    admin.call("POST", made.path("v1", "services"), service(APP, LABELS["blue"]))
+    made.ready("blue", 3)
+    until(lambda: made.serving() == ["blue"] * 3)
+    return made
+
+
+def annotations(document: Mapping[str, Any]) -> set[str]:
+    return {one for one in document["metadata"].get("annotations") or {} if one != "bluegreen.cutover/token"}
+
+
+def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
+    """R-B6, R-B9, R-B14, R-D6, R-F2: nextstep, there, again, told, and back."""
+    rc, told = nextstep.run("cutover")
+    assert rc == 0, told
+    assert (nextstep.selected(), nextstep.serving()) == ("green", ["green"] * 3)
+    # Blue has its pods until it is finalised, and its autoscaler may not take them; green's is free again.
+    assert nextstep.deployment("blue")["spec"]["replicas"] == 3
+    assert nextstep.autoscaler("blue")["spec"]["minReplicas"] == 3
+    assert nextstep.autoscaler("green")["spec"]["minReplicas"] == 1
+
+    rc, told = nextstep.run("cutover")
+    assert (rc, changed(told)) == (0, 0), told
+    assert "green serves nextstep alone. blue keeps its pods until the migration is finalised" in told
+
+    rc, told = nextstep.run("status")
+    assert rc == 0, told
+    assert "nextstep: blue 0 %, green 100 %" in told
+    assert "recorded and real: they agree" in told
+
+    rc, told = nextstep.run("rollback")
+    assert rc == 0, told
+    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
+    kinds = {event["kind"]: event["at"] for event in nextstep.events()}
+    # From the decision until the endpoints hold blue's pods alone.
+    assert kinds["weight_set"] - kinds["rollback_began"] < 2
+    # Nothing of the way is left.
+    assert nextstep.autoscaler("blue")["spec"]["minReplicas"] == 2
+    left = [*map(nextstep.deployment, LABELS), *map(nextstep.autoscaler, LABELS)]
+    assert [annotations(one) for one in left] == [set()] * 4

@@ -1,0 +1,165 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a service in a cluster: the same inventory, with Deployments in the place of units (R-B14, R-F2)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Reality
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import State
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+
+SELECTORS = {"blue": {"app": "web", "version": "v1"}, "green": {"app": "web", "version": "v2"}}
+SERVICES = {"blue": "web-v1", "green": "web-v2"}
+SHOP: dict[str, Any] = {
+    "cutover_service": "shop",
+    "cutover_front": "http://shop.example",
+    "cutover_cluster": {"kubeconfig": "/root/.kube/config", "namespace": "shop"},
+    "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": SELECTORS},
+    "cutover_colours": {"blue": {"deployment": "web-v1"}, "green": {"deployment": "web-v2"}},
+    "cutover_guard": {"enabled": False},
+}
+
+
+def plan(*, applications: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
+    variables = {**copy.deepcopy(SHOP), **changes}
+    variables = {name: value for name, value in variables.items() if value is not None}
+    return make_plan(variables, routers=["control"], applications=applications, hosts={})
+
+
+def problems(**changes: Any) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        plan(**changes)
+    return list(caught.value.evidence["problems"])
+
+
+def test_a_minimal_inventory_gives_a_whole_plan() -> None:
+    made = plan()
+    assert made["cluster"] == {"kubeconfig": "/root/.kube/config", "namespace": "shop"}
+    assert made["hosts"] == {"router": "control", "app": [], "tests": ["control"]}
+    assert made["router"] == {
+        "provider": "k8s_service",
+        "name": "web",
+        "selectors": SELECTORS,
+        "kubeconfig": "/root/.kube/config",
+        "namespace": "shop",
+    }
+    assert made["colours"]["green"] == {"deployment": "web-v2", "instances": [], "urls": []}
+    assert (made["units"], made["min_ready"], made["one_host"], made["entry"]) == (
+        [{"colour": "blue", "deployment": "web-v1"}, {"colour": "green", "deployment": "web-v2"}],
+        None,
+        False,
+        None,
+    )
+    assert plan(cutover_min_ready=3)["min_ready"] == 3
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+@pytest.mark.parametrize(
+    ("router", "filled"),
+    [
+        ({"provider": "k8s_httproute", "services": SERVICES}, {"name": "shop"}),
+        ({"provider": "k8s_ingress", "services": SERVICES}, {"stable": "shop", "canary": "shop-canary"}),
+        (
+            {"provider": "k8s_configmap", "services": SERVICES},
+            {"name": "shop", "key": "V2_TRAFFIC_PERCENTAGE", "endpoints": ["http://v1"], "budget_ms": 1000},
+        ),
+    ],
+)
+def test_every_router_with_weights_has_its_options(router: dict[str, Any], filled: dict[str, Any]) -> None:
+    colours = {"blue": {"deployment": "v1", "url": "http://v1"}, "green": {"deployment": "v2", "url": "http://v2"}}
+    made = plan(cutover_router=router, cutover_colours=colours, cutover_steps=[{"share": 5}, {"share": 100}])
+    assert {name: made["router"][name] for name in filled} == filled
+    assert (made["router"]["services"], made["router"]["namespace"]) == (SERVICES, "shop")
+    assert made["colours"]["green"]["urls"] == ["http://v2"]
+    assert made["entry"] == ("blue" if router["provider"] == "k8s_configmap" else None)
+
+
+def test_how_the_cluster_is_reached_is_not_what_a_migration_moves() -> None:
+    here, there = plan(), plan(cutover_cluster={"context": "admin@shop", "namespace": "shop"})
+    assert decide.subject(here) == decide.subject(there)
+    other = plan(cutover_cluster={"namespace": "other"})
+    assert decide.subject(here) != decide.subject(other)
+
+
+def deployments(**replicas: int) -> list[dict[str, Any]]:
+    return [
+        {"host": "shop", "colour": colour, "active": number > 0, "enabled": True} for colour, number in replicas.items()
+    ]
+
+
+def test_what_is_needed_is_what_the_old_colour_has() -> None:
+    """Argo Rollouts 3941: a way back that goes ahead of the capacity; here it needs as many as are left, at most."""
+    there = Reality(0, 0, {"blue": 3, "green": 0}, deployments(blue=3, green=0))
+    assert decide.decide(plan(), State(), there).min_ready == 3
+    assert decide.decide(plan(cutover_min_ready=1), State(), there).min_ready == 1
+    back = decide.decide_rollback(plan(), State(), Reality(100, 100, {"blue": 2, "green": 4}))
+    assert (back.kind, back.min_ready, back.at_once) == ("roll_back", 4, False)
+    broken = decide.decide_rollback(plan(), State(), Reality(100, 100, {"blue": 2, "green": 0}))
+    assert (broken.min_ready, broken.at_once) == (1, True)
+
+
+def test_the_old_colour_keeps_its_pods_and_that_is_no_difference() -> None:
+    state = State(phase="finished", from_colour="blue", to_colour="green", possible=frozenset({100}))
+    moved = Reality(100, 100, {"blue": 3, "green": 3}, deployments(blue=3, green=3))
+    done = decide.decide(plan(), state, moved)
+    assert (done.kind, done.differences) == ("nothing", ())
+    assert done.sentence == (
+        "Nothing to do: green serves shop alone. blue keeps its pods until the migration is finalised."
+    )
+    gone = decide.decide(plan(), state, Reality(100, 100, {"blue": 3, "green": 0}, deployments(blue=3, green=0)))
+    assert gone.differences == ("the Deployment web-v2 on shop is not active, and green gets 100 %",)
+
+
+ON_HOSTS = {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.service", "port": 2}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"cutover_cluster": {}}, "cutover_cluster.namespace is missing; a namespace's name is needed"),
+        ({"applications": ("app1",)}, "the group cutover_app has app1; with cutover_cluster the service runs in pods"),
+        ({"cutover_router": {"provider": "haproxy"}}, "cutover_router.provider haproxy is none of a cluster"),
+        ({"cutover_colours": ON_HOSTS}, "cutover_colours.blue.deployment is missing"),
+        ({"cutover_colours": ON_HOSTS}, "cutover_colours.blue.unit is only for a service on hosts"),
+        ({"cutover_steps": [{"share": 10}, {"share": 100}]}, "cutover_steps needs to be one step with share 100"),
+        ({"cutover_probes": [{"path": "/"}]}, "cutover_colours.green.url is missing; cutover_probes asks that colour"),
+        ({"cutover_performance": {"path": "/"}}, "cutover_colours.blue.url is missing; cutover_performance asks"),
+        ({"cutover_guard": None}, "cutover_guard.enabled is true, and nothing guards a service in a cluster yet"),
+        (
+            {"cutover_colours": {"blue": {"deployment": "web"}, "green": {"deployment": "web"}}},
+            "cutover_colours: web is both blue and green; each colour needs a Deployment of its own",
+        ),
+        (
+            {"cutover_router": {"provider": "k8s_service", "selectors": {"blue": {"a": "1"}, "green": {}}}},
+            "cutover_router.selectors: the selector of green for the Service shop has no labels",
+        ),
+        (
+            {"cutover_router": {"provider": "k8s_configmap", "services": SERVICES}},
+            "cutover_router.endpoints is missing; where the admin API tells the percentage is needed",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_the_first_request(changes: dict[str, Any], told: str) -> None:
+    assert any(one.startswith(told) for one in problems(**changes)), problems(**changes)
+
+
+def test_what_is_of_a_cluster_is_none_of_hosts() -> None:
+    variables = {**SHOP, "cutover_cluster": None}
+    with pytest.raises(InputError) as caught:
+        make_plan(variables, routers=["control"], applications=["app1"], hosts={})
+    assert caught.value.evidence["problems"] == [
+        "cutover_colours.blue.unit is missing; the name of a .service unit is needed",
+        "cutover_colours.blue.port is missing; a whole number 1…65535 is needed",
+        "cutover_colours.blue.deployment is only for a service in a cluster, with cutover_cluster",
+        "cutover_colours.green.unit is missing; the name of a .service unit is needed",
+        "cutover_colours.green.port is missing; a whole number 1…65535 is needed",
+        "cutover_colours.green.deployment is only for a service in a cluster, with cutover_cluster",
+        "cutover_router.provider k8s_service is in a cluster, and cutover_cluster is missing",
+    ]

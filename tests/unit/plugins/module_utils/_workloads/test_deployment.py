@@ -1,0 +1,264 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deployments as workloads: scaled up and held before traffic moves, and given back (R-B6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    ClusterError,
+    FencedError,
+    NotReadyError,
+    RolloutError,
+    WorkloadError,
+)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.deployment import Deployments
+from cluster.inprocess import Answer
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+SCALERS = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers"
+NAMES = {"blue": "blue", "green": "green"}
+TOKEN = "bluegreen.cutover/token"
+
+
+@pytest.fixture
+def shop(shop: Any) -> Any:
+    """Blue is to have 3 pods, green 2, which are there; each has an autoscaler of 1 to 5."""
+    shop.patch(f"{DEPLOYMENTS}/blue", {"spec": {"replicas": 3}})
+    for name in NAMES:
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+        spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 5}
+        shop.setter.make(SCALERS, {"metadata": {"name": f"{name}-scaler"}, "spec": spec})
+    return shop
+
+
+def made(shop: Any, **options: Any) -> Deployments:
+    return Deployments(shop.cluster, "shop", NAMES, **options)
+
+
+def replicas(shop: Any, name: str) -> int:
+    return int(shop.get(f"{DEPLOYMENTS}/{name}")["spec"]["replicas"])
+
+
+def least(shop: Any, name: str) -> int:
+    return int(shop.get(f"{SCALERS}/{name}-scaler")["spec"]["minReplicas"])
+
+
+def annotations(shop: Any, path: str) -> dict[str, str]:
+    return dict(shop.get(path)["metadata"].get("annotations") or {})
+
+
+def tell(shop: Any, name: str, reason: str = "ReplicaSetUpdated", **counts: int) -> None:
+    """What a controller tells of the Deployment as it is now."""
+    generation = shop.get(f"{DEPLOYMENTS}/{name}")["metadata"]["generation"]
+    conditions = [{"type": "Progressing", "status": "True", "reason": reason}]
+    status = {"observedGeneration": generation, "conditions": conditions, **counts}
+    shop.setter.ask("PATCH", f"{DEPLOYMENTS}/{name}/status", {"status": status}, "application/merge-patch+json")
+
+
+def complete(shop: Any, name: str, number: int) -> None:
+    tell(shop, name, replicas=number, updatedReplicas=number, readyReplicas=number, availableReplicas=number)
+
+
+def served(shop: Any) -> None:
+    """Green's controller, at once."""
+
+    def fault(_method: str, path: str) -> None:
+        if "watch=" in path and "/deployments" in path:
+            complete(shop, "green", replicas(shop, "green"))
+
+    shop.pool.fault = fault
+
+
+def test_a_candidate_gets_as_many_pods_as_the_old_colour_and_both_keep_them(shop: Any) -> None:
+    served(shop)
+    deployments = made(shop, token=7)
+    assert deployments.make_ready("green", 5, keep=True) == 3
+    assert deployments.commands == [
+        "keep blue-scaler from going below 3",
+        "keep green-scaler from going below 3",
+        "scale green to 3",
+    ]
+    assert (replicas(shop, "green"), least(shop, "green"), least(shop, "blue")) == (3, 3, 3)
+    assert annotations(shop, f"{DEPLOYMENTS}/green") == {TOKEN: "7", "bluegreen.cutover/replicas": "2"}
+    assert annotations(shop, f"{SCALERS}/blue-scaler") == {TOKEN: "7", "bluegreen.cutover/min-replicas": "1"}
+    again = made(shop, token=7)
+    assert (again.make_ready("green", 5, keep=True), again.commands) == (3, [])
+
+
+def test_what_was_changed_is_given_back_and_nothing_else(shop: Any) -> None:
+    served(shop)
+    made(shop).make_ready("green", 5, keep=True)
+    shop.patch(f"{SCALERS}/blue-scaler", {"metadata": {"annotations": {"mine": "1"}}})
+    back = made(shop)
+    back.release("green", scale=True)
+    back.release("blue", scale=False)
+    assert (replicas(shop, "green"), least(shop, "green"), least(shop, "blue")) == (2, 1, 1)
+    assert replicas(shop, "blue") == 3
+    assert annotations(shop, f"{DEPLOYMENTS}/green") == {}
+    assert annotations(shop, f"{SCALERS}/blue-scaler") == {"mine": "1"}
+    again = made(shop)
+    again.release("green", scale=True)
+    assert again.commands == []
+
+
+def test_a_colour_that_was_not_scaled_up_is_not_scaled_down(shop: Any) -> None:
+    """Argo Rollouts 1292: an abort with nothing in progress scaled the stable side to 0."""
+    made(shop).release("blue", scale=True)
+    assert replicas(shop, "blue") == 3
+
+
+def test_a_candidate_that_has_arrived_keeps_its_pods(shop: Any) -> None:
+    served(shop)
+    made(shop).make_ready("green", 5)
+    made(shop).release("green", scale=False)
+    assert (replicas(shop, "green"), least(shop, "green")) == (3, 1)
+    # Nothing says any more that it had fewer: a later way back does not take them.
+    made(shop).release("green", scale=True)
+    assert replicas(shop, "green") == 3
+
+
+def test_check_mode_asks_the_server_and_changes_nothing(shop: Any) -> None:
+    would = made(shop, check_mode=True)
+    would.make_ready("green", 5, keep=True)
+    assert would.commands[-1] == "scale green to 3"
+    assert (replicas(shop, "green"), least(shop, "green"), least(shop, "blue")) == (2, 1, 1)
+
+
+def test_an_autoscaler_that_allows_too_few_is_told_before_anything_is_changed(shop: Any) -> None:
+    """R-B6: a migration that would lower what there is is refused."""
+    shop.patch(f"{SCALERS}/green-scaler", {"spec": {"maxReplicas": 2}})
+    with pytest.raises(WorkloadError, match="green-scaler allows green 2 pods at most, and 3 are needed"):
+        made(shop).make_ready("green", 5, keep=True)
+    assert (least(shop, "blue"), replicas(shop, "green")) == (1, 2)
+
+
+def test_without_an_autoscaler_there_is_none_to_hold(shop: Any) -> None:
+    served(shop)
+    for name in NAMES:
+        shop.setter.ask("DELETE", f"{SCALERS}/{name}-scaler")
+    deployments = made(shop)
+    deployments.make_ready("green", 5, least=4)
+    assert deployments.commands == ["scale green to 4"]
+
+
+def test_a_stuck_rollout_fails_at_once_with_what_is_said_of_its_pods(shop: Any) -> None:
+    pods = "/api/v1/namespaces/shop/pods"
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": 'pulling image\n"x:1"'}}
+    status = {
+        "phase": "Pending",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [{"name": "a", "ready": False, "state": waiting}],
+    }
+    shop.setter.ask("PATCH", f"{pods}/green-0/status", {"status": status}, "application/merge-patch+json")
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}
+    ended = {"name": "a", "ready": False, "state": {"terminated": {"exitCode": 3}}}
+    status = {"conditions": [{"type": "Ready", "status": "False"}, unscheduled], "containerStatuses": [ended]}
+    shop.setter.ask("PATCH", f"{pods}/green-1/status", {"status": status}, "application/merge-patch+json")
+
+    def stuck(_method: str, path: str) -> None:
+        if "watch=" in path and "/deployments" in path:
+            tell(shop, "green", "ProgressDeadlineExceeded", replicas=2, updatedReplicas=2, availableReplicas=0)
+
+    shop.pool.fault = stuck
+    with pytest.raises(RolloutError) as caught:
+        made(shop).make_ready("green", 60)
+    assert caught.value.evidence["pods"] == [
+        'green-0: a is waiting: ImagePullBackOff: pulling image "x:1"',
+        "green-1: Unschedulable: no node; a ended with 3",
+    ]
+    assert (
+        "the rollout of green is stuck (ProgressDeadlineExceeded): green has 0 available pods" in caught.value.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"replicas": 3, "updatedReplicas": 3, "availableReplicas": 1}, "green has 1 available pods, 3 needed"),
+        ({"replicas": 4, "updatedReplicas": 2, "availableReplicas": 4}, "green has 2 new pods of 3, and 2 old ones"),
+    ],
+)
+def test_what_does_not_come_in_time_is_told(shop: Any, counts: dict[str, int], told: str) -> None:
+    def late(_method: str, path: str) -> None:
+        if "watch=" in path and "/deployments" in path:
+            tell(shop, "green", **counts)
+
+    shop.pool.fault = late
+    with pytest.raises(NotReadyError, match=f"{told}, after 0 s.* No traffic was moved"):
+        made(shop).make_ready("green", 0.02)
+
+
+def test_a_change_that_no_controller_has_seen_is_none_to_count_on(shop: Any) -> None:
+    with pytest.raises(NotReadyError, match="the last change of green has not been seen by a controller yet"):
+        made(shop).make_ready("green", 0.02)
+
+
+def test_a_deployment_that_is_not_there_is_named(shop: Any) -> None:
+    with pytest.raises(WorkloadError, match="no Deployment web in the namespace shop, which is to run green"):
+        Deployments(shop.cluster, "shop", {"blue": "blue", "green": "web"}).make_ready("green", 1)
+
+
+def test_a_run_that_was_overtaken_changes_nothing(shop: Any) -> None:
+    shop.patch(f"{SCALERS}/green-scaler", {"metadata": {"annotations": {TOKEN: "9"}}})
+    with pytest.raises(FencedError, match="token 8.*overtaken by a newer one .token 9"):
+        made(shop, token=8).make_ready("green", 1)
+    assert (least(shop, "green"), replicas(shop, "green")) == (1, 2)
+
+
+def test_what_others_write_meanwhile_is_read_again(shop: Any) -> None:
+    served(shop)
+    meanwhile = iter([True])
+
+    def fault(method: str, path: str) -> None:
+        if method == "PATCH" and "/deployments/green" in path and next(meanwhile, False):
+            shop.patch(f"{DEPLOYMENTS}/green", {"metadata": {"annotations": {"mine": "1"}}})
+        elif "watch=" in path and "/deployments" in path:
+            complete(shop, "green", replicas(shop, "green"))
+
+    shop.pool.fault = fault
+    made(shop).make_ready("green", 5)
+    assert annotations(shop, f"{DEPLOYMENTS}/green") == {"mine": "1", "bluegreen.cutover/replicas": "2"}
+
+
+def test_a_patch_whose_answer_is_lost_is_done_once(shop: Any) -> None:
+    lost = iter([Answer(503, b"{}")])
+
+    def fault(method: str, path: str) -> Answer | None:
+        if method == "PATCH" and "/deployments/green" in path:
+            answer = next(lost, None)
+            if answer is not None:
+                shop.patch(
+                    f"{DEPLOYMENTS}/green",
+                    {"spec": {"replicas": 3}, "metadata": {"annotations": {"bluegreen.cutover/replicas": "2"}}},
+                )
+            return answer
+        if "watch=" in path and "/deployments" in path:
+            complete(shop, "green", replicas(shop, "green"))
+        return None
+
+    shop.pool.fault = fault
+    deployments = made(shop)
+    deployments.make_ready("green", 5)
+    assert deployments.commands == ["keep green-scaler from going below 3", "scale green to 3"]
+
+
+def test_it_does_not_go_on_for_ever(shop: Any) -> None:
+    def contended(method: str, _path: str) -> None:
+        if method == "PATCH":
+            shop.patch(f"{SCALERS}/green-scaler", {"metadata": {"labels": {"n": str(len(shop.pool.sent))}}})
+
+    shop.pool.fault = contended
+    shop.cluster.patience = 0.02
+    with pytest.raises(ClusterError, match="green-scaler was written by others each time"):
+        made(shop).make_ready("green", 1)
+
+
+def test_reading_tells_both(shop: Any) -> None:
+    complete(shop, "green", 2)
+    blue, green = made(shop).read()
+    assert (blue["colour"], blue["replicas"], blue["active"]) == ("blue", 3, True)
+    assert "not been seen" in blue["state"]
+    assert (green["deployment"], green["available"], green["state"], green["host"]) == ("green", 2, "complete", "shop")
