@@ -339,16 +339,22 @@ def test_green_that_dies_later_is_told_and_rolled_back(shop: Shop) -> None:
     shop.still()
 
 
-def test_rollback_with_a_host_that_is_lost(shop: Shop, tmp_path: Path) -> None:
+def hear(shop: Shop) -> Callable[[], dict[str, str]]:
+    """What the hook notify was told last."""
+    told, tasks = shop.scratch / "told", shop.scratch / "tell.yml"
+    tell = {"content": "{{ hook_event | to_json }}", "dest": str(told), "mode": "0600"}
+    tasks.write_text(json.dumps([{"ansible.builtin.copy": tell, "delegate_to": "localhost"}]))
+    shop.settings["cutover_hooks"] = {"notify": {"tasks": str(tasks)}}
+    return lambda: dict(json.loads(told.read_text()))
+
+
+def test_rollback_with_a_host_that_is_lost(shop: Shop) -> None:
     """One application host of two is gone: the other one's old colour gets the traffic all the same. People are told of
     whatever is left to do (R-C7).
     """
-    told = tmp_path / "told"
-    tell = {"ansible.builtin.copy": {"content": "{{ hook_event | to_json }}", "dest": str(told), "mode": "0600"}}
-    (tmp_path / "tell.yml").write_text(json.dumps([{**tell, "delegate_to": "localhost"}]))
-    shop.settings["cutover_hooks"] = {"notify": {"tasks": str(tmp_path / "tell.yml")}}
+    heard = hear(shop)
     shop.moved(shop.run())
-    assert json.loads(told.read_text())["event"] == "finished"
+    assert heard()["event"] == "finished"
     side = {"blue": 0, "green": 100}[shop.old]
     try:
         shop.lab.command("kill", "app2")
@@ -356,24 +362,23 @@ def test_rollback_with_a_host_that_is_lost(shop: Shop, tmp_path: Path) -> None:
         assert run.rc != 0
         assert "app2" in run.stdout
         assert (shop.weight(), shop.disk()) == (side, side)
-        event = json.loads(told.read_text())
-        assert event["event"] == "rollback_failed"
-        assert event["message"].endswith(f"is back on {shop.old}, but that does not run on app2.")
+        assert heard()["event"] == "rollback_failed"
+        assert heard()["message"].endswith(f"is back on {shop.old}, but that does not run on app2.")
     finally:
         shop.lab.command("up")
     # The host came back with the new colour, as its reboot does; the next rollback finishes.
     wait_until("app2 answers", lambda: shop.on("app2", "echo yes") == ["yes"], 60)
     assert shop.run("rollback", cutover_verify=[{"path": "/nowhere"}]).rc != 0
-    event = json.loads(told.read_text())
-    assert event["event"] == "rollback_failed"
-    assert f"shop is not wholly back on {shop.old}: Ask the service as its clients do" in event["message"]
+    assert heard()["event"] == "rollback_failed"
+    assert f"shop is not wholly back on {shop.old}: Ask the service as its clients do" in heard()["message"]
     shop.run("rollback").ok()
-    assert json.loads(told.read_text())["event"] == "rolled_back"
+    assert heard()["event"] == "rolled_back"
     shop.still()
 
 
 def test_router_socket_gone(shop: Shop) -> None:
     missing = f"haproxy's control socket {SOCKET} does not exist"
+    heard = hear(shop)
     with shop.load() as running:
         shop.on("router", f"mv {SOCKET} {SOCKET}.gone")
         try:
@@ -390,6 +395,8 @@ def test_router_socket_gone(shop: Shop) -> None:
                 refused(held.finish(), missing)
             finally:
                 shop.on("router", f"mv {SOCKET}.gone {SOCKET}")
+        assert heard()["event"] == "rollback_failed"
+        assert "And this run does not go back: " in heard()["message"]
         assert (shop.weight(), shop.disk()) == (50, 50)
         shop.moved(shop.run())
     assert lost(running.result()) == {}
