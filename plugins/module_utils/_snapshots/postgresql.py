@@ -108,6 +108,7 @@ class PostgreSQL:
     """One database; see ``Engine``."""
 
     name = "postgresql"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         if not HAS_PSYCOPG2:

@@ -58,6 +58,7 @@ class Qdrant:
     """See ``Engine``. ``collection`` is a collection's name or, so that it can be restored, that of an alias."""
 
     name = "qdrant"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         parts = urlsplit(options["url"])

@@ -85,6 +85,7 @@ class Redis:
     """See ``Engine``. ``prefix`` means its keys in one ``database``; without one the whole instance is meant."""
 
     name = "redis"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         prefix = options.get("prefix")
