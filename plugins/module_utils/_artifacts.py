@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +110,18 @@ def take(
     SnapshotError, and leaves nothing behind then.
     """
     wanted.check()
+    if not engine.apart:
+        if state == TAKEN:
+            # Nothing of it has to fit to what is held: all of it comes when that is let go.
+            return {"changed": False, "artifact": None, "manifest": None}
+        wanted, state = replace(wanted, hold=None), PRESENT
     if state != PRESENT and wanted.migration is None and not check_mode:
         raise InputError(f"state {state} needs a migration, by which what was read is found again")
     if wanted.encryption is not None:
         wanted.encryption.check()
     _check_place(wanted.destination)
     if check_mode:
-        there = _usable(wanted, engine) if wanted.destination.is_dir() else None
-        if there is None and state != PROVEN:
-            engine.check()
-        return _result(there) if there else {"changed": True, "artifact": None, "manifest": None}
+        return _would_take(wanted, engine, state)
     _make_place(wanted.destination)
     with _alone(wanted.destination, wanted.prefix):
         there = _usable(wanted, engine)
@@ -138,6 +140,13 @@ def take(
         if state == TAKEN:
             return {"changed": True, "artifact": None, "manifest": None}
         return {**_result(_finish(read, wanted, engine, progress)), "changed": True}
+
+
+def _would_take(wanted: Wanted, engine: Engine, state: str) -> dict[str, Any]:
+    there = _usable(wanted, engine) if wanted.destination.is_dir() else None
+    if there is None and state != PROVEN:
+        engine.check()
+    return _result(there) if there else {"changed": True, "artifact": None, "manifest": None}
 
 
 def _clear(wanted: Wanted, read: Found | None, progress: Progress) -> None:

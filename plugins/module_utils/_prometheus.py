@@ -20,12 +20,12 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from ._core.circuit import Circuit
 from ._core.errors import CutoverError, InputError
+from ._secrets import read_secret
 
 RETRIES = (0.3,)
 """Pauses (s) before each further try of a request."""
@@ -75,18 +75,8 @@ def connection_of(source: Mapping[str, Any]) -> Connection:
 
 
 def _secret(source: Mapping[str, Any], name: str) -> str | None:
-    """The ``token`` or ``password``, from its file on this host where one is given. Never shows any of it."""
-    path = source.get(f"{name}_file")
-    if not path:
-        return source.get(name)
-    try:
-        secret = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InputError(f"The {name} of Prometheus in {path} cannot be read on this host: {why}.") from error
-    if not secret:
-        raise InputError(f"The {name} of Prometheus in {path} is empty.")
-    return secret
+    """The ``token`` or ``password``, from its file on this host where one is given."""
+    return read_secret(source.get(f"{name}_file"), f"{name} of Prometheus", InputError) or source.get(name)
 
 
 @dataclass(frozen=True)

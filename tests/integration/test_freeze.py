@@ -203,7 +203,7 @@ REFUSALS = {
     "unknown": ({**ADMIN, "database": "no'such\n\"one"}, "has no database"),
     "unreachable": ({**ADMIN, "port": 1}, "Connection refused"),
     "password": ({**ADMIN, "password_file": f"{PASSWORDS}/redis"}, "password authentication failed"),
-    "no file": ({**ADMIN, "password_file": "/nowhere"}, "/nowhere: No such file or directory"),
+    "no file": ({**ADMIN, "password_file": "/nowhere"}, "in /nowhere cannot be read on this host: No such file"),
     "no console": (
         {**ADMIN, "user": "supersmartmatch", "password_file": f"{PASSWORDS}/supersmartmatch"},
         "not allowed",

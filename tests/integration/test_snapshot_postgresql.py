@@ -172,7 +172,7 @@ def test_what_keeps_it_from_succeeding_is_told_before_anything_is_written(data: 
         ({"tools": "/root/old"}, r"there is no pg_dump of that version on this host \(/root/old/pg_dump is 14.9\)"),
         ({"database": "shop", **plain}, "'plain' may not read all of 'shop': .*table .*items"),
         ({"database": "rows", **plain}, "Row-level security hides rows of .*hidden from 'plain'"),
-        ({**plain, "password_file": "/root/none"}, "The password cannot be read from /root/none"),
+        ({**plain, "password_file": "/root/none"}, "the password of plain in /root/none cannot be read"),
     ]
     destination = "/var/backups/none"
     wanted = [data.snapshot("x", "shop", destination=destination, options=options) for options, _said in cases]

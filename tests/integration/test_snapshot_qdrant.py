@@ -151,7 +151,7 @@ def _set(**values: Any) -> Callable[[Place], None]:
     ("fault", "changed", "told"),
     [
         (_set(key="another"), {}, "answered 401, .*Give qdrant.api_key_file"),
-        (_set(), {"api_key_file": "/none"}, "qdrant.api_key_file cannot be read"),
+        (_set(), {"api_key_file": "/none"}, "the API key of Qdrant in /none cannot be read"),
         (_set(), {"collection": "nothing"}, "answered 404, .*See qdrant.collection"),
         (_set(), {"url": "http://127.0.0.1:1"}, "cannot be talked to, .*See whether it runs"),
         (_set(peers=3), {}, "is one of 3 peers"),

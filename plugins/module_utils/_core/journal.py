@@ -201,7 +201,8 @@ def unproven(parts: Sequence[str], state: State, now: float) -> list[str]:
             told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, is not proven")
         elif one["expires"] <= now:
             told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, has expired")
-    if not told and len({state.artifacts[part].get("hold") for part in parts}) > 1:
+    # Parts that need no hold have none.
+    if not told and len({state.artifacts[part].get("hold") for part in parts} - {None}) > 1:
         told.append(
             f"the snapshots of {', '.join(parts)} do not fit together: a run died while it took them, and writers were "
             "held anew for the others. Begin a new migration: rollback.yml, then cutover.yml"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import QueueError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 
 try:
     import redis
@@ -35,17 +35,6 @@ ANSWER = 3.0
 _COUNTS = {"list": "llen", "hash": "hlen", "set": "scard", "zset": "zcard", "none": ""}
 
 
-def secret(path: str | None) -> str | None:
-    """The password in the file, if there is one."""
-    if not path:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise QueueError(f"{path}: {reason}. It has to hold the password; put it there, and run again") from error
-
-
 @contextlib.contextmanager
 def opened(options: Mapping[str, Any]) -> Iterator[Any]:
     """A client of the server, for as long as the block lasts; what goes wrong in it is a ``QueueError``."""
@@ -57,7 +46,7 @@ def opened(options: Mapping[str, Any]) -> Iterator[Any]:
         port=port,
         db=options["db"],
         username=options.get("user"),
-        password=secret(options.get("password_file")),
+        password=read_secret(options.get("password_file"), "password of Redis", QueueError),
         socket_timeout=ANSWER,
         socket_connect_timeout=ANSWER,
     )

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import QueueError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues import Depth
 from ansible_collections.bluegreen.cutover.plugins.module_utils._queues import _redis
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 
 try:
     import celery
@@ -98,7 +99,8 @@ class Celery:
         return sum(len(tasks) for tasks in told.values()), why if silent else ""
 
     def _url(self) -> str:
-        user, password = self.options.get("user") or "", _redis.secret(self.options.get("password_file")) or ""
+        user = self.options.get("user") or ""
+        password = read_secret(self.options.get("password_file"), "password of Redis", QueueError) or ""
         whose = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
         port = self.options.get("port") or _redis.PORT
         return f"redis://{whose}{self.options['host']}:{port}/{self.options['db']}"

@@ -16,7 +16,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues import Depth
 from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask as ask_http
-from ansible_collections.bluegreen.cutover.plugins.module_utils._queues import _redis
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 
 OPTIONS: dict[str, Any] = {
     "url": {"type": "str", "default": "http://127.0.0.1:15672"},
@@ -66,7 +66,7 @@ class RabbitMQ:
     def _get(self, query: str) -> Mapping[str, Any]:
         base = f"{self.options['url'].rstrip('/')}/api/queues/{quote(self.options['vhost'], safe='')}"
         user = self.options.get("user") or USER
-        secret = _redis.secret(self.options.get("password_file")) or USER
+        secret = read_secret(self.options.get("password_file"), "password of RabbitMQ", QueueError) or USER
         credentials = base64.b64encode(f"{user}:{secret}".encode()).decode()
         answer = self._ask(
             Target(

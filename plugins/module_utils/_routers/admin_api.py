@@ -21,10 +21,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._shared import (
     count_ready,
-    read_file,
     read_weight,
     replace_file,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 
 TAKEN = (200, 201, 202, 204)
 """Statuses of a POST that was taken; what it did is read back."""
@@ -199,10 +199,8 @@ class AdminApi:
 
     def _read_token(self) -> str:
         """What its file holds; empty where there is none."""
-        if self.token_file is None:
-            return ""
-        token = read_file(self.token_file).strip()
-        if not (token and token.isascii() and token.isprintable()):
+        token = read_secret(self.token_file, "token", RouterError) or ""
+        if not (token.isascii() and token.isprintable()):
             raise RouterError(
                 f"{self.token_file} does not hold a token, which is one line of ASCII. Write it there on the router "
                 "host (cutover_router.token_file), or have the router role do it by router_token",

@@ -55,9 +55,11 @@ class Engine(Protocol):
     """A provider. Constructed with the part's options and a ``Progress``; everything raises ``SnapshotError``.
 
     Secrets come by files or by the environment of a child process, never on a command line, and are in no message.
+    ``apart`` tells whether another process can prove what this one has taken: then it is, after writers were let go.
     """
 
     name: str
+    apart: bool
 
     def check(self) -> None:
         """Raise what would keep ``take`` from succeeding: not reachable, no permission, tools older than the server."""

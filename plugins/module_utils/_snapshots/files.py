@@ -73,6 +73,7 @@ class Files:
     """Trees or single files, each at an absolute path; see ``Engine``."""
 
     name = "files"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         self._paths = [_checked(str(path)) for path in options["paths"]]

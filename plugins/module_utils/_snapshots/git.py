@@ -53,6 +53,7 @@ class Git:
     """A working tree; see ``Engine``."""
 
     name = "git"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         self._repository = Path(options["repository"])

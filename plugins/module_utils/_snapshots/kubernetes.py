@@ -22,7 +22,7 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _objects
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import objects
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import some
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     InputError,
@@ -70,6 +70,7 @@ class Kubernetes:
     """See ``Engine``. Runs where the API can be reached, such as the control node."""
 
     name = "kubernetes"
+    apart = False
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         given = dict(options.get("encryption") or {})
@@ -145,8 +146,16 @@ class Kubernetes:
             found = {key: self._try(wanted[key], place) for key in objects.in_order(wanted)}
         yield objects.contents(found)
 
-    def restore(self, folder: Path, taken: Taken) -> None:
+    def check_restore(self, taken: Taken) -> None:
         self._check_source(taken)
+        if self._encryption is not None and self._identity is None:
+            raise SnapshotError(
+                f"the Secrets are encrypted to {self._encryption.recipient}. Give the file of its private key as "
+                "kubernetes.encryption.identity_file; nothing was changed"
+            )
+
+    def restore(self, folder: Path, taken: Taken) -> list[str]:
+        self.check_restore(taken)
         wanted = {**self._load(folder / OBJECTS), **self._load_secrets(folder)}
         with _told():
             namespace = self._found_namespace(missing_ok=True)
@@ -155,6 +164,13 @@ class Kubernetes:
             if namespace:
                 self._rehearse(steps)
             self._do(steps)
+        if wrong := differences(taken.contents, self.contents()):
+            raise SnapshotError(
+                f"the namespace {self._namespace} was restored, and is not what it was: {some(wrong)}. See what writes "
+                "there, and restore it again",
+                {"differences": wrong},
+            )
+        return []
 
     def contents(self) -> Mapping[str, Content]:
         with _told():
@@ -252,13 +268,8 @@ class Kubernetes:
             return self._parse(stream.read(), file)
 
     def _load_secrets(self, folder: Path) -> dict[Key, Document]:
-        if self._encryption is None:
+        if self._encryption is None or self._identity is None:
             return {}
-        if self._identity is None:
-            raise SnapshotError(
-                f"the Secrets are encrypted to {self._encryption.recipient}. Give the file of its private key as "
-                "kubernetes.encryption.identity_file; nothing was changed"
-            )
         file = folder / (ENCRYPTED + self._encryption.tool)
         return self._parse(self._encryption.decrypt_bytes(file, Path(self._identity)), file)
 

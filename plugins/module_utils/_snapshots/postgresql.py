@@ -22,6 +22,7 @@ from typing import Any
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import _postgresql_scratch as scratching
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_contents import (
@@ -107,11 +108,13 @@ class PostgreSQL:
     """One database; see ``Engine``."""
 
     name = "postgresql"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         if not HAS_PSYCOPG2:
             raise SnapshotError(missing_required_lib("psycopg2"))
-        host, user, password = options.get("host"), str(options["user"]), _secret(options.get("password_file"))
+        host, user = options.get("host"), str(options["user"])
+        password = read_secret(options.get("password_file"), f"password of {user}", SnapshotError)
         self._database = str(options["database"])
         if not self._database or "\0" in self._database:
             raise SnapshotError(f"{self._database!r} is not the name of a database.")
@@ -331,16 +334,6 @@ class PostgreSQL:
             need = int(needs["bytes"] * ROOM)
             purpose = f"Restoring {self._database!r} beside the one in use"
             scratching.require_space(Path(directory), need, purpose, "Free some.")
-
-
-def _secret(path: str | None) -> str | None:
-    """The password in a file, if there is one."""
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, ValueError) as error:
-        raise SnapshotError(f"The password cannot be read from {path}: {error}.") from error
 
 
 def _version(session: Any) -> str:

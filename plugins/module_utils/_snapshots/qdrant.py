@@ -26,6 +26,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import key
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._http import PIECE_BYTES, Body, transfer
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
 
@@ -57,6 +58,7 @@ class Qdrant:
     """See ``Engine``. ``collection`` is a collection's name or, so that it can be restored, that of an alias."""
 
     name = "qdrant"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         parts = urlsplit(options["url"])
@@ -305,12 +307,8 @@ class Qdrant:
         )
 
     def _key(self) -> str | None:
-        if not self._key_file:
-            return os.environ.get("QDRANT_API_KEY")
-        try:
-            return Path(self._key_file).read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SnapshotError(f"qdrant.api_key_file cannot be read: {error}") from error
+        key = read_secret(self._key_file, "API key of Qdrant", SnapshotError)
+        return key or os.environ.get("QDRANT_API_KEY")
 
     def _judge(self, answer: Answer, doing: str) -> None:
         """Raise what is wrong with an answer."""

@@ -28,6 +28,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact i
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.keyspace import Counters, Tally
 from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import Address, Connection, RefusedError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redis_keys import LATER_MS, Keys
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redis_tools import (
@@ -84,6 +85,7 @@ class Redis:
     """See ``Engine``. ``prefix`` means its keys in one ``database``; without one the whole instance is meant."""
 
     name = "redis"
+    apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
         prefix = options.get("prefix")
@@ -319,18 +321,13 @@ class Redis:
 
 
 def _to_address(options: Mapping[str, Any]) -> Address:
-    password = os.environ.get("REDISCLI_AUTH")
-    if options.get("password_file"):
-        try:
-            password = Path(options["password_file"]).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SnapshotError(f"redis.password_file cannot be read: {error}") from error
+    password = read_secret(options.get("password_file"), "password of Redis", SnapshotError)
     return Address(
         host=options["host"],
         port=options["port"],
         socket=options.get("socket"),
         username=options.get("username"),
-        password=password,
+        password=password or os.environ.get("REDISCLI_AUTH"),
         tls=bool(options.get("tls")),
         tls_ca=options.get("tls_ca"),
         tls_certificate=options.get("tls_certificate"),

@@ -10,10 +10,10 @@ import select
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FreezeError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 
 try:
     import psycopg2
@@ -42,8 +42,9 @@ class Session:
             raise FreezeError("psycopg2 is missing on this host; install python3-psycopg2, and run again")
         self.where = f"{options['user']}@{options['host']}:{options['port']}/{database}"
         given = {"host": options["host"], "port": options["port"], "user": options["user"], "dbname": database}
-        if options.get("password_file"):
-            given["password"] = _secret(options["password_file"])
+        password = read_secret(options.get("password_file"), f"password of {options['user']}", FreezeError)
+        if password is not None:
+            given["password"] = password
         if settings:
             given["options"] = settings
         try:
@@ -99,11 +100,3 @@ class Session:
 def quoted(name: str) -> str:
     """``name`` as an identifier of SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _secret(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise FreezeError(f"{path}: {reason}. It has to hold the password; put it there, and run again") from error

@@ -30,6 +30,7 @@ class Shelf:
     """An engine whose part is a text."""
 
     name = "shelf"
+    apart = True
 
     def __init__(self, text: str = "hello") -> None:
         self.text = text
@@ -280,6 +281,15 @@ def test_the_first_half_reads_anew_what_a_dead_run_has_read(place: Path) -> None
     assert not _artifacts.expire(place, "shop", [])["changed"]
     halves(place, Shelf(), "taken", part="other")
     assert _artifacts.expire(place, "shop", [])["changed"]
+
+
+def test_what_only_its_own_process_can_prove_is_taken_whole_when_writers_were_let_go(place: Path) -> None:
+    engine = Shelf()
+    engine.apart = False
+    read = halves(place, engine, "taken", hold="7")
+    assert (read["changed"], engine.takes) == (False, 0)
+    manifest = halves(place, engine, "proven", hold="7")["manifest"]
+    assert (bool(manifest["verified"]), manifest["hold"], engine.takes) == (True, None, 1)
 
 
 def test_a_service_does_not_remove_what_is_another_ones(place: Path) -> None:

@@ -117,7 +117,7 @@ def test_what_redis_refuses_is_told_without_the_password(server: Redis, tmp_path
 
 def test_a_password_that_is_not_there_is_told(server: Redis, tmp_path: Path) -> None:
     missing = {**REACHED, "name": "q", "processing": [], "password_file": str(tmp_path / "no")}
-    with pytest.raises(QueueError, match="no: No such file or directory"):
+    with pytest.raises(QueueError, match="no cannot be read on this host: No such file or directory"):
         RedisList(missing).read()
     assert server.given == {}
 

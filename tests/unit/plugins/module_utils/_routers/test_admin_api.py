@@ -278,7 +278,9 @@ def test_the_token_is_told_to_nobody_else(make: Make, application: Application) 
 @pytest.mark.parametrize("content", ["", "\n", "two\nlines", "öffne", "a\x00b"])
 def test_a_file_without_a_token(make: Make, application: Application, tmp_path: Path, content: str) -> None:
     (tmp_path / "token").write_text(content)
-    with pytest.raises(RouterError, match="token does not hold a token, which is one line of ASCII") as caught:
+    with pytest.raises(
+        RouterError, match="token (does not hold a token, which is one line of ASCII|is empty)"
+    ) as caught:
         make().read()
     assert not content.strip() or content.strip() not in caught.value.message
     (tmp_path / "token").unlink()

@@ -390,5 +390,5 @@ def test_database_without_a_possible_name(monkeypatch: pytest.MonkeyPatch, name:
 def test_password_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql, "HAS_PSYCOPG2", True)
     options = {"database": "shop", "user": "shop", "port": 5432, "password_file": "/nowhere/password"}
-    with pytest.raises(SnapshotError, match="The password cannot be read from /nowhere/password"):
+    with pytest.raises(SnapshotError, match="the password of shop in /nowhere/password cannot be read"):
         postgresql.PostgreSQL(options, print)

@@ -45,7 +45,7 @@ def test_a_database_without_a_prefix_means_nothing() -> None:
 
 
 def test_a_password_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SnapshotError, match="redis.password_file cannot be read"):
+    with pytest.raises(SnapshotError, match="the password of Redis in .*/none cannot be read"):
         redis(password_file=str(tmp_path / "none"))
 
 

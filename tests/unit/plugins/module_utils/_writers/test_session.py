@@ -87,7 +87,7 @@ def test_the_password_comes_from_a_file_and_is_in_no_message(connect: Any, tmp_p
 
 
 def test_a_password_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FreezeError, match="nowhere: No such file or directory"):
+    with pytest.raises(FreezeError, match="nowhere cannot be read on this host: No such file or directory"):
         Session({**OPTIONS, "password_file": str(tmp_path / "nowhere")}, "shop")
 
 
