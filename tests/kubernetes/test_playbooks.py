@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.client import Client
+from cluster.client import MERGE, STRATEGIC, Client
+from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
 
 from .conftest import deployment, service
@@ -170,6 +172,80 @@ def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     assert nextstep.autoscaler("blue")["spec"]["minReplicas"] == 2
     left = [*map(nextstep.deployment, LABELS), *map(nextstep.autoscaler, LABELS)]
     assert [annotations(one) for one in left] == [set()] * 4
+
+
+def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep: NextStep) -> None:
+    """R-B13, R-D6: no traffic has moved, green is as it was, and blue never had fewer pods."""
+    stuck = {"spec": {"template": {"metadata": {"annotations": {"tests/ready": "false"}}}}}
+    path = nextstep.path("apps/v1", "deployments", f"{APP}-green")
+    nextstep.admin.call("PATCH", path, {"spec": {"progressDeadlineSeconds": 1, **stuck["spec"]}}, STRATEGIC)
+    rc, told = nextstep.run("cutover")
+    assert rc == 2, told
+    assert f"the rollout of {APP}-green is stuck (ProgressDeadlineExceeded)" in told
+    assert re.search(rf"{APP}-green-\S+: not ready", told)
+    assert "nextstep was not moved: all traffic is on blue again" in told
+    assert nextstep.serving() == ["blue"] * 3
+    assert [event["kind"] for event in nextstep.events()] == ["began", "rollback_began", "rolled_back"]
+    assert nextstep.deployment("green")["spec"]["replicas"] == 0
+    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
+
+
+def patches(seen: Seen) -> bool:
+    return seen.method == "PATCH" and f"/services/{APP}" in seen.path
+
+
+def test_pods_that_fail_right_after_the_switch_take_the_traffic_back(
+    nextstep: NextStep, proxied: tuple[Proxy, Path]
+) -> None:
+    """R-B13, R-D6: a candidate without one ready pod is left after three seconds, not after half a minute."""
+    proxy, kubeconfig = proxied
+    path = nextstep.path("v1", "pods")
+
+    def fail() -> None:
+        for pod in nextstep.admin.call("GET", path, labelSelector="version=green")["items"]:
+            unready = {"metadata": {"annotations": {"tests/ready": "false"}}}
+            nextstep.admin.call("PATCH", f"{path}/{pod['metadata']['name']}", unready, MERGE)
+        nextstep.until(lambda: "green" not in nextstep.serving())
+
+    first = iter([True])
+    proxy.fresh(lambda seen: Fault(cut="after", call=fail) if patches(seen) and next(first, False) else None)
+    rc, told = nextstep.run("cutover", kubeconfig)
+    assert rc == 2, told
+    assert "nextstep was not moved: all traffic is on blue again" in told
+    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
+    assert nextstep.deployment("green")["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_run_that_is_killed_as_it_switches_is_ended_by_the_next(
+    nextstep: NextStep, proxied: tuple[Proxy, Path], cut: str
+) -> None:
+    """The controller dies at the one request that moves traffic; test_cluster_killed.py has all the others."""
+    proxy, kubeconfig = proxied
+    process: list[subprocess.Popen[str]] = []
+    first = iter([True])
+
+    def die(seen: Seen) -> Fault | None:
+        dies = patches(seen) and next(first, False)
+        return Fault(cut=cut, call=lambda: kill(process[0].pid)) if dies else None
+
+    proxy.fresh(die)
+    process.append(nextstep.start("cutover", kubeconfig))
+    process[0].communicate(timeout=120)
+    assert process[0].returncode == -signal.SIGKILL
+    assert nextstep.selected() == ("blue" if cut == "before" else "green")
+    rc, told = nextstep.run("cutover")
+    assert rc == 0, told
+    assert (nextstep.selected(), nextstep.serving()) == ("green", ["green"] * 3)
+    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [3, 1]
+
+
+def kill(pid: int) -> None:
+    """A process that we have started, with all that it has started: Ansible's workers have sessions of their own."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
+        kill(int(child))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Application(http.server.BaseHTTPRequestHandler):
