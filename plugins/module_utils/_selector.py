@@ -37,6 +37,10 @@ SETTLE = 30.0
 """Seconds for EndpointSlices to follow."""
 
 
+DARK = 3.0
+"""Seconds that the colour which was switched to may have no ready pod at all: as long nobody serves."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A Service, and by which labels it selects either colour."""
@@ -186,17 +190,22 @@ def _wait_ready(
 
 
 def _wait_settled(following: Following, target: Target, to: str, needed: int, seconds: float) -> None:
-    left = ""
+    left, dark = "", False
 
     def look(seen: Mapping[str, Any]) -> bool:
-        nonlocal left
-        left = selector.unsettled(seen["slices"], target.side(to, seen).ready, needed)
+        nonlocal left, dark
+        side = target.side(to, seen)
+        left, dark = selector.unsettled(seen["slices"], side.ready, needed), not side.ready
         return not left
 
-    following.wait(look, seconds)
+    waited = min(seconds, DARK)
+    following.wait(look, waited)
+    if not dark and waited < seconds:
+        following.wait(look, seconds - waited)
+        waited = seconds
     if left:
         raise NotSettledError(
-            f"the Service {target.name} selects {to}, and after {seconds:.0f} s its endpoints have not followed: "
+            f"the Service {target.name} selects {to}, and after {waited:.0f} s its endpoints have not followed: "
             f"{left}. Nothing was put back. See its EndpointSlices and the pods of {to}; go back by switching to "
             "the other colour",
             {"to": to, "needed": needed, "left": left},

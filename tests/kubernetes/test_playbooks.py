@@ -4,18 +4,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.client import Client
+from cluster.client import MERGE, STRATEGIC, Client
+from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
 
 from .conftest import deployment, service
@@ -49,17 +54,49 @@ def start(cluster: Path, inventory: str, playbook: str, **extra: Any) -> subproc
 
 
 @dataclass
-class NextStep:
-    """The namespace of the inventory nextstep: both Deployments, blue's with three pods and an autoscaler each."""
+class Service:
+    """One of the inventories, in the namespace of the test; ``extra`` are the variables that say where."""
 
+    inventory: str
     cluster: Cluster
     admin: Client
     namespace: str
     until: Until
+    extra: dict[str, Any]
 
     def path(self, group: str, plural: str, name: str = "") -> str:
         base = "/api/v1" if group == "v1" else f"/apis/{group}"
         return f"{base}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def events(self) -> list[dict[str, Any]]:
+        """Of the last migration."""
+        name = f"bluegreen-{self.inventory.removesuffix('-cluster')}"
+        config = self.admin.call("GET", self.path("v1", "configmaps", name))
+        events: list[dict[str, Any]] = json.loads(config["data"]["journal.json"])["migrations"][-1]["events"]
+        return events
+
+    def start(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> subprocess.Popen[str]:
+        return start(kubeconfig or self.cluster.kubeconfig, self.inventory, playbook, **{**self.extra, **extra})
+
+    def run(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> tuple[int, str]:
+        """Exit status and what was told."""
+        process = self.start(playbook, kubeconfig, **extra)
+        told, _none = process.communicate(timeout=120)
+        # Ansible breaks lines where it likes.
+        return process.returncode, " ".join(told.split())
+
+    def ready(self, name: str, number: int) -> None:
+        def look() -> bool:
+            found = self.admin.call("GET", self.path("apps/v1", "deployments", name))
+            status = found.get("status") or {}
+            seen = status.get("observedGeneration") == found["metadata"]["generation"]
+            return bool(seen and status.get("readyReplicas", 0) == number == status.get("replicas"))
+
+        self.until(look)
+
+
+class NextStep(Service):
+    """Both Deployments, blue's with three pods, and an autoscaler each."""
 
     def deployment(self, colour: str) -> dict[str, Any]:
         return self.admin.call("GET", self.path("apps/v1", "deployments", f"{APP}-{colour}"))
@@ -76,32 +113,6 @@ class NextStep:
     def selected(self) -> str:
         return str(self.admin.call("GET", self.path("v1", "services", APP))["spec"]["selector"]["version"])
 
-    def events(self) -> list[dict[str, Any]]:
-        """Of the last migration."""
-        config = self.admin.call("GET", self.path("v1", "configmaps", "bluegreen-nextstep"))
-        events: list[dict[str, Any]] = json.loads(config["data"]["journal.json"])["migrations"][-1]["events"]
-        return events
-
-    def start(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> subprocess.Popen[str]:
-        given = {"nextstep_namespace": self.namespace, **extra}
-        return start(kubeconfig or self.cluster.kubeconfig, "nextstep", playbook, **given)
-
-    def run(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> tuple[int, str]:
-        """Exit status and what was told."""
-        process = self.start(playbook, kubeconfig, **extra)
-        told, _none = process.communicate(timeout=120)
-        # Ansible breaks lines where it likes.
-        return process.returncode, " ".join(told.split())
-
-    def ready(self, colour: str, number: int) -> None:
-        def look() -> bool:
-            found = self.deployment(colour)
-            status = found.get("status") or {}
-            seen = status.get("observedGeneration") == found["metadata"]["generation"]
-            return bool(seen and status.get("readyReplicas", 0) == number == status.get("replicas"))
-
-        self.until(look)
-
 
 def changed(told: str) -> int:
     found = re.findall(r"changed=(\d+)", told)
@@ -116,14 +127,14 @@ def autoscaler(name: str, least: int, most: int) -> dict[str, Any]:
 
 @pytest.fixture
 def nextstep(cluster: Cluster, admin: Client, namespace: str, until: Until) -> NextStep:
-    made = NextStep(cluster, admin, namespace, until)
+    made = NextStep("nextstep", cluster, admin, namespace, until, {"nextstep_namespace": namespace})
     for colour, replicas, least in (("blue", 3, 2), ("green", 0, 1)):
         name = f"{APP}-{colour}"
         admin.call("POST", made.path("apps/v1", "deployments"), deployment(name, LABELS[colour], replicas))
         scalers = made.path("autoscaling/v2", "horizontalpodautoscalers")
         admin.call("POST", scalers, autoscaler(name, least, 10))
     admin.call("POST", made.path("v1", "services"), service(APP, LABELS["blue"]))
-    made.ready("blue", 3)
+    made.ready(f"{APP}-blue", 3)
     until(lambda: made.serving() == ["blue"] * 3)
     return made
 
@@ -161,3 +172,172 @@ def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     assert nextstep.autoscaler("blue")["spec"]["minReplicas"] == 2
     left = [*map(nextstep.deployment, LABELS), *map(nextstep.autoscaler, LABELS)]
     assert [annotations(one) for one in left] == [set()] * 4
+
+
+def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep: NextStep) -> None:
+    """R-B13, R-D6: no traffic has moved, green is as it was, and blue never had fewer pods."""
+    stuck = {"spec": {"template": {"metadata": {"annotations": {"tests/ready": "false"}}}}}
+    path = nextstep.path("apps/v1", "deployments", f"{APP}-green")
+    nextstep.admin.call("PATCH", path, {"spec": {"progressDeadlineSeconds": 1, **stuck["spec"]}}, STRATEGIC)
+    rc, told = nextstep.run("cutover")
+    assert rc == 2, told
+    assert f"the rollout of {APP}-green is stuck (ProgressDeadlineExceeded)" in told
+    assert re.search(rf"{APP}-green-\S+: not ready", told)
+    assert "nextstep was not moved: all traffic is on blue again" in told
+    assert nextstep.serving() == ["blue"] * 3
+    assert [event["kind"] for event in nextstep.events()] == ["began", "rollback_began", "rolled_back"]
+    assert nextstep.deployment("green")["spec"]["replicas"] == 0
+    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
+
+
+def patches(seen: Seen) -> bool:
+    return seen.method == "PATCH" and f"/services/{APP}" in seen.path
+
+
+def test_pods_that_fail_right_after_the_switch_take_the_traffic_back(
+    nextstep: NextStep, proxied: tuple[Proxy, Path]
+) -> None:
+    """R-B13, R-D6: a candidate without one ready pod is left after three seconds, not after half a minute."""
+    proxy, kubeconfig = proxied
+    path = nextstep.path("v1", "pods")
+
+    def fail() -> None:
+        for pod in nextstep.admin.call("GET", path, labelSelector="version=green")["items"]:
+            unready = {"metadata": {"annotations": {"tests/ready": "false"}}}
+            nextstep.admin.call("PATCH", f"{path}/{pod['metadata']['name']}", unready, MERGE)
+        nextstep.until(lambda: "green" not in nextstep.serving())
+
+    first = iter([True])
+    proxy.fresh(lambda seen: Fault(cut="after", call=fail) if patches(seen) and next(first, False) else None)
+    rc, told = nextstep.run("cutover", kubeconfig)
+    assert rc == 2, told
+    assert "nextstep was not moved: all traffic is on blue again" in told
+    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
+    assert nextstep.deployment("green")["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_run_that_is_killed_as_it_switches_is_ended_by_the_next(
+    nextstep: NextStep, proxied: tuple[Proxy, Path], cut: str
+) -> None:
+    """The controller dies at the one request that moves traffic; test_cluster_killed.py has all the others."""
+    proxy, kubeconfig = proxied
+    process: list[subprocess.Popen[str]] = []
+    first = iter([True])
+
+    def die(seen: Seen) -> Fault | None:
+        dies = patches(seen) and next(first, False)
+        return Fault(cut=cut, call=lambda: kill(process[0].pid)) if dies else None
+
+    proxy.fresh(die)
+    process.append(nextstep.start("cutover", kubeconfig))
+    process[0].communicate(timeout=120)
+    assert process[0].returncode == -signal.SIGKILL
+    assert nextstep.selected() == ("blue" if cut == "before" else "green")
+    rc, told = nextstep.run("cutover")
+    assert rc == 0, told
+    assert (nextstep.selected(), nextstep.serving()) == ("green", ["green"] * 3)
+    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [3, 1]
+
+
+def kill(pid: int) -> None:
+    """A process that we have started, with all that it has started: Ansible's workers have sessions of their own."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
+        kill(int(child))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+class Application(http.server.BaseHTTPRequestHandler):
+    """v1 and v2 at once: they are healthy, and follow the ConfigMap as a kubelet would bring it."""
+
+    percentage: Callable[[], int]
+
+    def _answer(self, code: int, **body: Any) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_GET(self) -> None:
+        if self.path == "/admin/config":
+            self._answer(200, v2_traffic_percentage=type(self).percentage())
+        else:
+            self._answer(200, status="ok")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(201)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the base class
+        """Nobody reads it."""
+
+
+@contextlib.contextmanager
+def application(percentage: Callable[[], int]) -> Iterator[str]:
+    """Its address."""
+    handler = type("Its", (Application,), {"percentage": staticmethod(percentage)})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+@pytest.fixture
+def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Until) -> Iterator[Service]:
+    """Two Deployments with two pods each, the Services of both, and the flags in a ConfigMap."""
+    made = Service("supersmartmatch-cluster", cluster, admin, namespace, until, {})
+    flags = {"ENABLE_V2": "true", "V2_TRAFFIC_PERCENTAGE": "0", "FALLBACK_TO_V1": "true"}
+    config = {"metadata": {"name": "supersmartmatch-flags"}, "data": flags}
+    admin.call("POST", made.path("v1", "configmaps"), config)
+    for version in ("v1", "v2"):
+        name, labels = f"supersmartmatch-{version}", {"app": "supersmartmatch", "version": version}
+        admin.call("POST", made.path("apps/v1", "deployments"), deployment(name, labels, 2))
+        admin.call("POST", made.path("v1", "services"), service(name, labels))
+    made.ready("supersmartmatch-v2", 2)
+
+    def percentage() -> int:
+        return int(admin.call("GET", made.path("v1", "configmaps", config["metadata"]["name"]))["data"][KEY])
+
+    with application(percentage) as address:
+        made.extra = {
+            "supersmartmatch_namespace": namespace,
+            "supersmartmatch_urls": dict.fromkeys(("front", "blue", "green"), address),
+            # What a gate says is not asked here, and nobody waits for days.
+            "cutover_gate": None,
+            "cutover_steps": [{"share": 5, "hold": 1}, {"share": 100}],
+            "cutover_run_limit": 0,
+        }
+        yield made
+
+
+KEY = "V2_TRAFFIC_PERCENTAGE"
+
+
+def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service) -> None:
+    """R-D1, R-D2, R-D3, R-D5, R-D6: supersmartmatch by its ConfigMap; each step is a run of its own."""
+
+    def flags() -> dict[str, str]:
+        path = supersmartmatch.path("v1", "configmaps", "supersmartmatch-flags")
+        return dict(supersmartmatch.admin.call("GET", path)["data"])
+
+    rc, told = supersmartmatch.run("cutover")
+    assert rc == 0, told
+    assert "green is held at 5 %" in told
+    assert flags() == {"ENABLE_V2": "true", KEY: "5", "FALLBACK_TO_V1": "true"}
+
+    rc, told = supersmartmatch.run("advance")
+    assert (rc, flags()[KEY]) == (0, "100"), told
+    rc, told = supersmartmatch.run("advance")
+    assert (rc, changed(told)) == (0, 0), told
+
+    rc, told = supersmartmatch.run("status")
+    assert (rc, "supersmartmatch: blue 0 %, green 100 %" in told) == (0, True), told
+    rc, told = supersmartmatch.run("rollback")
+    assert (rc, flags()[KEY]) == (0, "0"), told
+    assert [event["kind"] for event in supersmartmatch.events()][-1] == "rolled_back"

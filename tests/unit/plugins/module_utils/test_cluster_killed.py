@@ -1,6 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run that is killed at any of its requests to a cluster leaves one colour selected; the next one ends the work."""
+"""A run that is killed at any of its requests to a cluster leaves one colour selected; the next one ends the work, or
+takes it back, and leaves nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_ser
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import change_weight
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores import cluster as stores
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster import ClusterStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.deployment import Deployments
+from cluster.client import MERGE
 from cluster.inprocess import Answer, Pool
 
 SERVICE = "/api/v1/namespaces/shop/services/web"
@@ -22,15 +26,20 @@ SELECTORS = {colour: {"app": "web", "version": colour} for colour in ("blue", "g
 PLAN = make_plan(
     {
         "cutover_service": "shop",
-        "cutover_front": "http://router",
-        "cutover_router": {"provider": "haproxy"},
-        "cutover_colours": {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.service", "port": 2}},
+        "cutover_front": "http://web.shop",
+        "cutover_cluster": {"namespace": "shop"},
+        "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": SELECTORS},
+        "cutover_colours": {colour: {"deployment": colour} for colour in SELECTORS},
+        "cutover_guard": {"enabled": False},
     },
-    routers=["router"],
-    applications=["app1"],
+    routers=["control"],
+    applications=[],
     hosts={},
 )
-REQUESTS = 41
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+SCALERS = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers"
+ME = {"user": "alice", "host": "ops", "pid": 1}
+REQUESTS = 63
 """Of a whole run; the last test says when that is another number."""
 
 
@@ -39,9 +48,9 @@ class KilledError(BaseException):
 
 
 class Mortal(Pool):
-    """Dies at request ``number``, before or after the server has done it."""
+    """Dies at request ``number``, before or after the server has done it. Controllers follow at once."""
 
-    def __init__(self, shop: Any, number: int, when: str) -> None:
+    def __init__(self, shop: Any, number: int = 10_000, when: str = "") -> None:
         super().__init__(shop.api)
         self.shop = shop
         self.number = number
@@ -54,51 +63,126 @@ class Mortal(Pool):
         if number > self.number or (number == self.number and self.when == "before"):
             raise KilledError
         answer = super().request(method, url, **options)
-        if method == "PATCH" and url.endswith("/services/web?fieldManager=bluegreen.cutover") and answer.status == 200:
-            self.shop.serve("green")
+        if method == "PATCH" and answer.status == 200:
+            self.follow(url)
         if number == self.number:
             raise KilledError
         return answer
 
+    def follow(self, url: str) -> None:
+        if "/services/" in url:
+            self.shop.serve(self.shop.get(SERVICE)["spec"]["selector"]["version"])
+        for colour in SELECTORS:
+            if f"/deployments/{colour}" in url:
+                found = self.shop.get(f"{DEPLOYMENTS}/{colour}")
+                counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+                status = dict.fromkeys(counts, found["spec"]["replicas"])
+                status["observedGeneration"] = found["metadata"]["generation"]
+                self.shop.setter.ask("PATCH", f"{DEPLOYMENTS}/{colour}/status", {"status": status}, MERGE)
 
-def run(pool: Pool) -> ClusterStore:
-    """From the beginning to the end, as far as it comes."""
-    cluster = Cluster(pool.connection, patience=0.2)
-    store = ClusterStore(cluster, "shop", "shop")
-    service = Service("shop", {"blue": (), "green": ()}, "/")
-    router = K8sService(service, namespace="shop", name="web", selectors=SELECTORS)
-    router._cluster = cluster
-    migration = Migration(PLAN, store, router)
-    held = store.read_lease()
-    me = {"user": "alice", "host": "ops", "pid": 1}
-    begun = migration.begin(None, me, held["token"] if held else None)  # type: ignore[arg-type]
-    if begun["token"] is not None:
-        allowed = [0, 100]
+
+class Run:
+    """What the playbooks do, in their order, with ``pool``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.cluster = Cluster(pool.connection, patience=0.2)
+        self.store = ClusterStore(self.cluster, "shop", "shop")
+        self.service = Service("shop", {"blue": (), "green": ()}, "/")
+        self.router = K8sService(self.service, namespace="shop", name="web", selectors=SELECTORS)
+        self.router._cluster = self.cluster
+        self.migration = Migration(PLAN, self.store, self.router)
+        self.takeover = (self.store.read_lease() or {}).get("token")
+
+    def there(self) -> None:
+        begun = self.migration.begin(self.deployments(None).read(), ME, self.takeover)
         token = begun["token"]
-        change_weight(router, service, 100, allowed=allowed, min_ready=2, store=store, token=token)  # type: ignore[arg-type]
-        migration.close(token, "finished")
-    return store
+        if token is None:
+            return
+        self.deployments(token).make_ready("green", 5, keep=True)
+        self.migration.record(token, "started", {"colour": "green"})
+        decision = begun["decision"]
+        for step in decision["steps"]:
+            self.send(token, step["weight"], step["allowed"], decision["min_ready"])
+        self.deployments(token).release("green", scale=False)
+        self.migration.close(token, "finished")
+
+    def back(self) -> None:
+        begun = self.migration.roll_back(None, ME, takeover=self.takeover)
+        token = begun["token"]
+        if token is None:
+            return
+        self.send(token, 0, [], begun["decision"]["min_ready"])
+        self.deployments(token).make_ready("blue", 5, least=begun["decision"]["min_ready"])
+        self.deployments(token).release("green", scale=True)
+        self.deployments(token).release("blue", scale=False)
+        self.migration.close(token, "rolled_back")
+
+    def send(self, token: int, weight: int, allowed: list[int], min_ready: int) -> None:
+        given: dict[str, Any] = {"allowed": allowed, "min_ready": min_ready, "store": self.store, "token": token}
+        change_weight(self.router, self.service, weight, **given)
+
+    def deployments(self, token: int | None) -> Deployments:
+        return Deployments(self.cluster, "shop", {"blue": "blue", "green": "green"}, token=token)
+
+
+@pytest.fixture
+def shop(shop: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """With an autoscaler each; green is to have one pod of the two that there would be."""
+    # Of a run on the same machine that is known at once.
+    monkeypatch.setattr(stores._process, "is_gone", lambda _holder, _here: True)
+    shop.patch(f"{DEPLOYMENTS}/green", {"spec": {"replicas": 1}})
+    for name in SELECTORS:
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+        spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 5}
+        shop.setter.make(SCALERS, {"metadata": {"name": name}, "spec": spec})
+    Mortal(shop).follow(f"{DEPLOYMENTS}/green")
+    return shop
+
+
+def killed(shop: Any, number: int, when: str) -> None:
+    with pytest.raises(KilledError):
+        Run(Mortal(shop, number, when)).there()
+    assert shop.get(SERVICE)["spec"]["selector"] in SELECTORS.values()
+
+
+def left(shop: Any) -> dict[str, tuple[int, int]]:
+    """Of each colour how many pods it is to have, and at least."""
+    return {
+        colour: (
+            shop.get(f"{DEPLOYMENTS}/{colour}")["spec"]["replicas"],
+            shop.get(f"{SCALERS}/{colour}")["spec"]["minReplicas"],
+        )
+        for colour in SELECTORS
+    }
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, REQUESTS + 1))
-def test_it_is_ended_by_the_next_run(shop: Any, monkeypatch: pytest.MonkeyPatch, number: int, when: str) -> None:
-    with pytest.raises(KilledError):
-        run(Mortal(shop, number, when))
-    assert shop.get(SERVICE)["spec"]["selector"] in SELECTORS.values()
-    # Of a run on the same machine that is known at once.
-    monkeypatch.setattr(stores._process, "is_gone", lambda _holder, _here: True)
+def test_it_is_ended_by_the_next_run(shop: Any, number: int, when: str) -> None:
+    killed(shop, number, when)
     had_ended = "finished" in str(shop.get("/api/v1/namespaces/shop/configmaps").get("items"))
-    store = run(Mortal(shop, 10_000, ""))
+    run = Run(Mortal(shop))
+    run.there()
     assert shop.get(SERVICE)["spec"]["selector"] == SELECTORS["green"]
-    kinds = [event["kind"] for event in store.read_journal()["migrations"][-1]["events"]]
+    assert left(shop) == {"blue": (2, 2), "green": (2, 1)}
+    kinds = [event["kind"] for event in run.store.read_journal()["migrations"][-1]["events"]]
     assert (kinds[0], kinds[-1], kinds.count("finished")) == ("began", "finished", 1)
     # Where nothing was left to do but that, the lease ends by itself.
-    assert store.read_lease() is None or had_ended
+    assert run.store.read_lease() is None or had_ended
     assert "lock.json" not in shop.get("/api/v1/namespaces/shop/configmaps/bluegreen-shop")["data"]
 
 
+@pytest.mark.parametrize("number", range(1, REQUESTS + 1))
+def test_it_is_taken_back_by_a_rollback(shop: Any, number: int) -> None:
+    killed(shop, number, "after")
+    Run(Mortal(shop)).back()
+    assert shop.get(SERVICE)["spec"]["selector"] == SELECTORS["blue"]
+    assert left(shop)["blue"] == (2, 1)
+    # One that had arrived keeps its pods.
+    assert left(shop)["green"] in ((1, 1), (2, 1))
+
+
 def test_a_run_has_no_more_requests(shop: Any) -> None:
-    pool = Mortal(shop, 10_000, "")
-    run(pool)
+    pool = Mortal(shop)
+    Run(pool).there()
     assert len(pool.sent) == REQUESTS, pool.sent
