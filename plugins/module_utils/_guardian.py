@@ -135,10 +135,11 @@ class Guardian:
             token = self._take(cause)
             if token is None:
                 return True
+        except (ClusterError, FencedError, LockedError) as error:
+            # Where a cluster does not keep the record it does not move the traffic either; and another guard of the
+            # same service may have written, of which a lost node has two for a while.
+            return self._failed(error)
         except StoreError as error:
-            # Where the cluster does not keep the record it does not move the traffic either.
-            if isinstance(error, (LockedError, ClusterError)):
-                return self._failed(error)
             self._say(f"{error.message}; the traffic is sent back without a record")
         try:
             document = self.store.read_guard()

@@ -19,7 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import lea
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.objects import OURS
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.selector import TOKEN, token_of
-from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster, path_of
+from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import PAUSES, Cluster, path_of
 
 ANNOTATION = "bluegreen.cutover/lease"
 LABELS = OURS
@@ -47,16 +47,24 @@ class LeaseObject:
         """Write our lease, or that nobody has one, in the place of ``before``; None where another has written since."""
         wanted = self._make(before, document)
         method, path = ("POST", self._all) if before is None else ("PUT", self.path)
-        try:
-            return self.cluster.call(method, path, wanted)
-        except ClusterError as error:
-            if error.status == 409:
-                return None
-            if not error.unknown:
-                raise
-        found = self.find()
-        done = found is not None and found["metadata"].get("annotations") == wanted["metadata"]["annotations"]
-        return found if done else None
+        for pause in (*PAUSES, None):
+            try:
+                return self.cluster.call(method, path, wanted)
+            except ClusterError as error:
+                if error.status == 409:
+                    return None
+                if not error.unknown:
+                    raise
+                found = self.find()
+                if found is not None and found["metadata"].get("annotations") == wanted["metadata"]["annotations"]:
+                    return found
+                if _version(found) != _version(before):
+                    return None
+                if pause is None:
+                    raise
+            # Nobody has written at all.
+            self.cluster.clock.sleep(pause)
+        raise AssertionError  # pragma: no cover - the last try has no pause
 
     def _make(self, before: Mapping[str, Any] | None, document: Mapping[str, Any] | None) -> dict[str, Any]:
         metadata = (before or {}).get("metadata") or {"name": self.name, "labels": LABELS}
@@ -79,6 +87,10 @@ class LeaseObject:
             "metadata": {**metadata, "annotations": annotations},
             "spec": spec,
         }
+
+
+def _version(found: Mapping[str, Any] | None) -> str | None:
+    return None if found is None else found["metadata"]["resourceVersion"]
 
 
 def held(found: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -246,12 +246,32 @@ def test_a_cluster_that_cannot_write_is_told(empty: Any, store: ClusterStore) ->
 
 
 def test_a_lease_that_cannot_be_written_is_told(empty: Any, store: ClusterStore) -> None:
-    for code, error in ((500, FencedError), (403, ClusterError)):
+    for code in (500, 403):
         empty.pool.fault = lambda method, path, code=code: (
             Answer(code, b"{}") if path.endswith("/leases") and method == "POST" else None
         )
-        with pytest.raises(error):
+        with pytest.raises(ClusterError, match=str(code)):
             store.write_lease(HELD)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_lease_whose_answer_is_lost_is_written_once(empty: Any, store: ClusterStore, done: bool) -> None:
+    lost = [Answer(500, b"{}"), Answer(503, b"{}")]
+    make = empty.pool.request
+
+    def request(method: str, url: str, **options: Any) -> Answer:
+        if "/leases/" not in url or method != "PUT" or not lost:
+            return make(method, url, **options)
+        if done:
+            make(method, url, **options)
+        return lost.pop()
+
+    store.write_lease(HELD)
+    empty.pool.request = request
+    store.write_lease({**HELD, "reason": "another"})
+    assert (store.read_lease() or {})["reason"] == "another"
+    found = empty.get("/apis/coordination.k8s.io/v1/namespaces/shop/leases/bluegreen-shop")
+    assert found["spec"]["leaseTransitions"] == 2
 
 
 def test_a_cluster_that_is_gone_is_told_before_anything(empty: Any, store: ClusterStore) -> None:
