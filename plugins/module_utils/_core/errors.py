@@ -189,6 +189,12 @@ class DataLossError(SnapshotError):
     reason = "data_loss"
 
 
+class BuildError(CutoverError):
+    """An image was not built, or nobody knows what it is."""
+
+    reason = "build"
+
+
 class QueueError(CutoverError):
     """A queue could not be read, or was not empty when the time for draining it ended."""
 
