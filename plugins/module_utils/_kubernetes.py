@@ -219,7 +219,7 @@ class Cluster:
         """What is no object, such as a pod's log. It is asked for once."""
         self.requests += 1
         headers = {**self._headers, "accept": f"{JSON}, */*"}
-        address = f"{self._address}{path}?{urlencode(query)}"
+        address = f"{self.address}{path}?{urlencode(query)}"
         try:
             answer = self._pool.request(
                 "GET", address, headers=headers, preload_content=False, redirect=False, timeout=TIMEOUT
@@ -229,7 +229,7 @@ class Cluster:
         except _network_errors() as error:
             raise self._unanswered("GET", path, error) from error
         if answer.status >= 400:
-            raise _refused("GET", path, answer.status, text, self._address)
+            raise _refused("GET", path, answer.status, text, self.address)
         return text.decode("utf-8", "replace")
 
     def patch(

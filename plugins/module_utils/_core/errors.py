@@ -171,6 +171,12 @@ class SlotError(CutoverError):
     reason = "slot"
 
 
+class PromotionError(CutoverError):
+    """A release may not go to an environment yet."""
+
+    reason = "promotion"
+
+
 class PhraseError(CutoverError):
     """The words that allow a step were not given, or others."""
 
