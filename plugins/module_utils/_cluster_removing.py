@@ -33,7 +33,7 @@ def remove(
         )
     deployments = path_of("apps/v1", namespace, "deployments")
     scalers = path_of("autoscaling/v2", namespace, "horizontalpodautoscalers")
-    _check_serving(_find(cluster, f"{deployments}/{serving}"), serving)
+    _check_serving(cluster.find(f"{deployments}/{serving}"), serving)
     found = [
         f"{scalers}/{one['metadata']['name']}" for one in cluster.call("GET", scalers)["items"] if _scales(one, name)
     ]
@@ -62,7 +62,7 @@ def _check_serving(found: Mapping[str, Any] | None, serving: str) -> None:
 def _delete(cluster: Cluster, path: str, token: int | None, *, check_mode: bool) -> bool:
     """Delete what is at ``path``, as it is now; whether there was anything."""
     for pause in PAUSES:
-        found = _find(cluster, path)
+        found = cluster.find(path)
         if found is None:
             return False
         metadata = found["metadata"]
@@ -87,12 +87,3 @@ def _delete(cluster: Cluster, path: str, token: int | None, *, check_mode: bool)
         else:
             return True
     raise ClusterError(f"{path} was written by others each time that it was read and deleted. Run again")
-
-
-def _find(cluster: Cluster, path: str) -> dict[str, Any] | None:
-    try:
-        return cluster.call("GET", path)
-    except ClusterError as error:
-        if error.status == 404:
-            return None
-        raise

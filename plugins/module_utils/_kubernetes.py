@@ -206,6 +206,32 @@ class Cluster:
             self.clock.sleep(pause)
         raise AssertionError  # pragma: no cover - the pauses are longer
 
+    def find(self, path: str) -> dict[str, Any] | None:
+        """The object at ``path``; None where there is none."""
+        try:
+            return self.call("GET", path)
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def text(self, path: str, query: Mapping[str, str]) -> str:
+        """What is no object, such as a pod's log. It is asked for once."""
+        self.requests += 1
+        headers = {**self._headers, "accept": f"{JSON}, */*"}
+        address = f"{self.address}{path}?{urlencode(query)}"
+        try:
+            answer = self._pool.request(
+                "GET", address, headers=headers, preload_content=False, redirect=False, timeout=TIMEOUT
+            )
+            text = answer.read()
+            answer.release_conn()
+        except _network_errors() as error:
+            raise self._unanswered("GET", path, error) from error
+        if answer.status >= 400:
+            raise _refused("GET", path, answer.status, text, self.address)
+        return text.decode("utf-8", "replace")
+
     def patch(
         self, path: str, operations: Sequence[Mapping[str, Any]], *, dry_run: bool = False
     ) -> dict[str, Any] | None:

@@ -36,12 +36,7 @@ class LeaseObject:
 
     def find(self) -> dict[str, Any] | None:
         """The object as it is; None where there is none."""
-        try:
-            return self.cluster.call("GET", self.path)
-        except ClusterError as error:
-            if error.status == 404:
-                return None
-            raise
+        return self.cluster.find(self.path)
 
     def put(self, before: Mapping[str, Any] | None, document: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Write our lease, or that nobody has one, in the place of ``before``; None where another has written since."""

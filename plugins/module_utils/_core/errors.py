@@ -171,6 +171,12 @@ class SlotError(CutoverError):
     reason = "slot"
 
 
+class PromotionError(CutoverError):
+    """A release may not go to an environment yet."""
+
+    reason = "promotion"
+
+
 class PhraseError(CutoverError):
     """The words that allow a step were not given, or others."""
 
@@ -187,6 +193,12 @@ class DataLossError(SnapshotError):
     """A restore would lose what was written since, and nobody has accepted that; nothing was restored."""
 
     reason = "data_loss"
+
+
+class BuildError(CutoverError):
+    """An image was not built, or nobody knows what it is."""
+
+    reason = "build"
 
 
 class QueueError(CutoverError):

@@ -135,6 +135,14 @@ class FileStore:
         """Replace what a gate needs to go on, durably; None forgets it."""
         self._replace(self.folder / "gate.json", document)
 
+    def read_promotion(self) -> dict[str, Any] | None:
+        """What was promoted where (``_core/promotion.py``); None where nothing was."""
+        return self._read(self.folder / "promotion.json")
+
+    def write_promotion(self, document: dict[str, Any]) -> None:
+        """Replace that."""
+        self._write(self.folder / "promotion.json", document)
+
     def read_freeze(self) -> dict[str, Any] | None:
         """The writers that are held on this host; None where none are."""
         path = self.folder / "freeze.json"

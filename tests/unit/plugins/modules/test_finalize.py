@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,7 @@ def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: RunModule
 
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # nobody waits for a disk here
     monkeypatch.setattr(_migration, "make_router", lambda _options, _service: Dial())
-    monkeypatch.setattr(_migration.time, "time", lambda: made.now)
+    monkeypatch.setattr(time, "time", lambda: made.now)
     monkeypatch.setattr(
         _finalizing, "ask_all", lambda targets: [Answer(1.0, 200, headers=made.answered) for _one in targets]
     )

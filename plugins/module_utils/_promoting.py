@@ -1,0 +1,82 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, bluegreen.cutover contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Promoting a release to an environment: what may be, and its record, in one place for all environments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import promotion
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, PromotionError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
+
+
+def open_record(plan: Mapping[str, Any], application: str, namespace: str) -> FileStore:
+    """Where the record is: in ``namespace`` of the plan's cluster, or on the router's host."""
+    cluster = plan.get("cluster")
+    if cluster and not namespace:
+        raise InputError(
+            "promote_namespace is missing; the namespace is needed that keeps the record of all environments. "
+            "Nothing was touched"
+        )
+    return open_store(application, plan["state_dir"], {**cluster, "namespace": namespace} if cluster else None)
+
+
+class Promotion:
+    """The promotion of ``release`` to the environment ``to``; in check mode nothing is written."""
+
+    def __init__(
+        self,
+        store: FileStore,
+        environments: Sequence[Mapping[str, Any]],
+        to: str,
+        release: str,
+        *,
+        check_mode: bool = False,
+    ) -> None:
+        self.store = store
+        self.environments = environments
+        self.to = to
+        self.release = promotion.release_of(release)
+        self.check_mode = check_mode
+
+    def judge(self, parts: Sequence[str]) -> dict[str, Any]:
+        """The environment, if the release may go there; ``PromotionError`` if not. Changes nothing."""
+        found = promotion.begin(
+            self._record(), self.environments, self.to, self.release, parts=parts, now=self.store.clock.time()
+        )
+        return {"changed": False, "environment": dict(found)}
+
+    def begin(self, parts: Sequence[str], owner: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, and record that it begins."""
+        if self.check_mode:
+            return {**self.judge(parts), "changed": True}
+        with self.store.locked():
+            found = self.judge(parts)
+            now = self.store.clock.time()
+            self.store.write_promotion(promotion.open_(self._record(), self.to, self.release, owner, now))
+        return {**found, "changed": True}
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Record an event. ``validated`` is refused unless every phase of the environment has passed."""
+        if self.check_mode:
+            return {"changed": True, "sentence": ""}
+        with self.store.locked():
+            record = self._record()
+            event = {**data, "kind": kind, "at": self.store.clock.time()}
+            after = promotion.append(record, self.to, self.release, event)
+            events = [one for one in after["promotions"] if one["environment"] == self.to][-1]["events"]
+            environment = next(one for one in self.environments if one["name"] == self.to)
+            sentence = promotion.told(environment, events)
+            lacks = promotion.lacking(environment, events)
+            if kind == "validated" and lacks:
+                raise PromotionError(f"{self.release} is not validated in {self.to}: {sentence}", {"missing": lacks})
+            self.store.write_promotion(after)
+        return {"changed": True, "sentence": sentence}
+
+    def _record(self) -> Mapping[str, Any]:
+        return self.store.read_promotion() or promotion.empty(self.store.service)
