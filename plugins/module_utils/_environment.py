@@ -102,7 +102,8 @@ class Bringing:
             name = str((one.get("metadata") or {}).get("name") or "")
             resource = resources.get((version.rpartition("/")[0], kind))
             if resource is None or not name:
-                wrong.append(f"{kind or 'something of no kind'} {name} of {version or 'no version'}".strip())
+                called = f"{kind or 'something of no kind'} {name}".rstrip()
+                wrong.append(f"{called} of {version or 'no version'}")
             else:
                 found[resource, name] = objects.clean(one)
         if wrong:

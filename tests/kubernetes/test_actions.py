@@ -73,12 +73,17 @@ def narrow(cluster: Cluster, admin: Client, shop: str, tmp_path: Path, until: Un
     return path
 
 
-def play(tmp_path: Path, tasks: list[dict[str, Any]], *options: str) -> tuple[int, list[dict[str, Any]]]:
-    """Exit status, and the results of the tasks in their order."""
-    book = tmp_path / "play.yml"
-    book.write_text(yaml.safe_dump([{"hosts": "nowhere", "gather_facts": False, "tasks": tasks}]))
+def play(tmp_path: Path, what: list[dict[str, Any]] | Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit status of a playbook, or of one of these tasks, and the results of the tasks in their order."""
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text("[cutover_router]\nnowhere\n")
+    if isinstance(what, Path):
+        book = what
+    else:
+        book = tmp_path / "play.yml"
+        book.write_text(yaml.safe_dump([{"hosts": "nowhere", "gather_facts": False, "tasks": what}]))
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", "nowhere,", *options, str(book)],
+        [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", str(inventory), *options, str(book)],
         env={
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),

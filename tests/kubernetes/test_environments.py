@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.environments import make_environments
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     EnvironmentRefusedError,
@@ -22,7 +23,7 @@ from cluster.proxy import Fault, Proxy
 from cluster.starting import Cluster
 
 from .conftest import deployment, service
-from .test_actions import play
+from .test_actions import ROOT, play
 
 Until = Callable[..., Any]
 GROUPS = {
@@ -227,30 +228,37 @@ def test_no_request_that_writes_ever_goes_to_a_source(proxied: tuple[Proxy, Path
     assert proxy.requests == []
 
 
-def test_a_play_brings_an_environment_into_a_namespace_that_is_made(
-    cluster: Cluster, admin: Client, old: str, tmp_path: Path
+def test_the_playbook_brings_an_environment_in_its_slot_and_not_in_that_of_another(
+    cluster: Cluster, admin: Client, old: str, new: str, tmp_path: Path
 ) -> None:
-    new = f"{old}-made"
     for name in ("deployments", "horizontalpodautoscalers"):
         admin.call("DELETE", path(old, name, "api"))
-    arguments = {
-        "kubeconfig": str(cluster.kubeconfig),
-        "application": "nextstep",
-        "environment": "prod",
-        "environments": environments(old, new),
-        "required": REQUIRED,
+    always = [{"from": "00:00", "to": "24:00"}]
+    slot = {"namespace": new, "environment": "staging-shared", "slots": always, "zone": "Europe/Berlin"}
+    variables = {
+        "environment_kubeconfig": str(cluster.kubeconfig),
+        "environment_name": "prod",
+        "environment_all": environments(old, new),
+        "environment_required": REQUIRED,
+        "environment_slots": {"prod": slot},
     }
-    task = {"bluegreen.cutover.k8s_environment": arguments}
-    wrong = {"bluegreen.cutover.k8s_environment": {**arguments, "environment": "test"}, "ignore_errors": True}
-    try:
-        rc, results = play(tmp_path, [{**task, "check_mode": True}, {**task, "diff": True}, task, wrong])
-        assert rc == 0
-        would, done, again, refused = results
-        assert [one["changed"] for one in (would, done, again)] == [True, True, False]
-        assert done["diff"]["after"]["ConfigMap/settings"]["data"]["DATABASE"] == "nextstep_production"
-        assert (refused["reason"], "one of prod, staging is needed" in refused["msg"]) == ("input", True)
-    finally:
-        admin.gone(f"/api/v1/namespaces/{new}")
+    file = tmp_path / "variables.yml"
+    file.write_text(yaml.safe_dump(variables))
+
+    def run(application: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
+        given = ("--extra-vars", f"@{file}", "--extra-vars", f"environment_application={application}", *options)
+        return play(tmp_path, ROOT / "playbooks" / "environment.yml", *given)
+
+    rc, (_checked, held, would) = run("nextstep", "--check", "--diff")
+    assert (rc, held["changed"], would["changed"]) == (0, True, True)
+    assert would["diff"]["after"]["ConfigMap/settings"]["data"]["DATABASE"] == "nextstep_production"
+    assert "configmaps/settings" not in versions(admin, new)
+    rc, (_checked, held, done) = run("nextstep")
+    assert (rc, held["slot"], done["changed"]) == (0, "00:00 to 24:00 daily", True)
+    assert "configmaps/settings" in versions(admin, new)
+    rc, (_checked, refused) = run("other")
+    assert (rc, refused["reason"]) == (2, "slot")
+    assert "used by nextstep until" in refused["msg"]
 
 
 def test_manifests_of_other_kinds_are_told(cluster: Cluster, old: str, new: str) -> None:
