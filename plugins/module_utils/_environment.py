@@ -71,7 +71,7 @@ class Bringing:
                 + "\n".join(f"- {one}" for one in problems),
                 {"problems": problems},
             )
-        tried = self._try(adapted, namespace)
+        tried = dict(adapted) if namespace is None else self._try(adapted, live)
         result = self._told(environment.namespace, adapted, live, tried, namespace is None)
         if check_mode or not result["changed"]:
             return result
@@ -123,10 +123,8 @@ class Bringing:
 
     # --- writing
 
-    def _try(self, adapted: Mapping[Key, Document], namespace: Document | None) -> dict[Key, Document]:
-        """What the server would make of all of it; of a namespace that is not there it cannot tell."""
-        if namespace is None:
-            return dict(adapted)
+    def _try(self, adapted: Mapping[Key, Document], live: Mapping[Key, Document]) -> dict[Key, Document]:
+        """What the server would make of all of it."""
         found, refused = {}, []
         for key in objects.in_order(adapted):
             try:
@@ -135,10 +133,11 @@ class Bringing:
                 if error.status not in (400, 403, 404, 409, 422):
                     raise
                 refused.append(error.message)
+        refused += environments.scaled_down(live, found)
         if refused:
             raise EnvironmentRefusedError(
-                f"the server would refuse it; nothing was touched: {some(refused)}. A conflict is with who has "
-                "written that field: such as who has switched traffic since, or another application",
+                f"the server has tried it, and it would not do; nothing was touched: {some(refused)}. A conflict is with "
+                "who has written that field: such as who has switched traffic since, or another application",
                 {"problems": refused},
             )
         return found

@@ -44,11 +44,19 @@ def shop(admin: Client, namespace: str, until: Until) -> str:
     return namespace
 
 
+def documented(kind: str) -> dict[str, Any]:
+    """The Role or ClusterRole that docs/kubernetes.md gives."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    [found] = [
+        one for one in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)) if one.get("kind") == kind
+    ]
+    return dict(found)
+
+
 @pytest.fixture
 def narrow(cluster: Cluster, admin: Client, shop: str, tmp_path: Path, until: Until) -> Path:
     """The kubeconfig of an account that has the role of the documentation, and nothing else."""
-    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-    role = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    role = documented("Role")
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop}"
     admin.call("POST", f"{rbac}/roles", role)
     admin.call("POST", f"/api/v1/namespaces/{shop}/serviceaccounts", {"metadata": {"name": "runner"}})

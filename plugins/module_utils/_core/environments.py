@@ -336,6 +336,19 @@ def _called(document: Document) -> tuple[str, str]:
     return str(document.get("kind")), str(document["metadata"]["name"])
 
 
+def scaled_down(before: Objects, after: Objects) -> list[str]:
+    """Workloads that are there and would have fewer replicas: whoever had set them leaves that to an autoscaler."""
+    told = []
+    for key, old in before.items():
+        had, has = ((one.get("spec") or {}).get("replicas", 1) for one in (old, after.get(key, old)))
+        if _called(old)[0] in _WORKLOADS and has < had:
+            told.append(
+                f"{' '.join(_called(old))} has {had} replicas, and would have {has} until its autoscaler acts: scale it up "
+                "by hand first, which takes that number over"
+            )
+    return told
+
+
 Capacity = dict[str, "tuple[Fraction, str]"]
 """By what it is of: a number of which less is worse, and the words for it."""
 

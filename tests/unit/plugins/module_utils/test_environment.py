@@ -70,7 +70,7 @@ def test_a_refusal_that_is_none_of_the_servers_ends_it(bringing: Bringing, shop:
     shop.pool.fault = lambda _method, _path: None
     bringing.bring("prod")
     shop.pool.fault = lambda method, _path: refused if method == "PATCH" else None
-    with pytest.raises(EnvironmentRefusedError, match="the server would refuse it; nothing was touched"):
+    with pytest.raises(EnvironmentRefusedError, match="it would not do; nothing was touched: .*made by a test"):
         bringing.bring("prod")
     shop.pool.fault = lambda method, _path: (
         Answer(401, json.dumps({"message": "late"}).encode()) if method == "PATCH" else None
@@ -84,3 +84,12 @@ def test_manifests_are_judged_against_what_is_there(bringing: Bringing) -> None:
         bringing.bring("prod", [CONFIG])
     with pytest.raises(InputError, match="manifests has something of no kind of no version"):
         bringing.bring("prod", [CONFIG, {}])
+
+
+def test_an_autoscaler_that_is_new_does_not_take_replicas_away(bringing: Bringing, shop: Any) -> None:
+    bringing.bring("prod")
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "blue"}
+    scaler = {"metadata": {"name": "blue"}, "spec": {"scaleTargetRef": reference, "minReplicas": 2, "maxReplicas": 5}}
+    shop.setter.make("/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers", scaler)
+    with pytest.raises(EnvironmentRefusedError, match="Deployment blue has 2 replicas, and would have 1 until"):
+        bringing.bring("prod")
