@@ -136,8 +136,8 @@ class Bringing:
         refused += environments.scaled_down(live, found)
         if refused:
             raise EnvironmentRefusedError(
-                f"the server has tried it, and it would not do; nothing was touched: {some(refused)}. A conflict is with "
-                "who has written that field: such as who has switched traffic since, or another application",
+                f"the server has tried it, and it would not do; nothing was touched: {some(refused)}. A conflict is "
+                "with who has written that field: such as who has switched traffic since, or another application",
                 {"problems": refused},
             )
         return found

@@ -343,8 +343,8 @@ def scaled_down(before: Objects, after: Objects) -> list[str]:
         had, has = ((one.get("spec") or {}).get("replicas", 1) for one in (old, after.get(key, old)))
         if _called(old)[0] in _WORKLOADS and has < had:
             told.append(
-                f"{' '.join(_called(old))} has {had} replicas, and would have {has} until its autoscaler acts: scale it up "
-                "by hand first, which takes that number over"
+                f"{' '.join(_called(old))} has {had} replicas, and would have {has} until its autoscaler acts: scale it "
+                "up by hand first, which takes that number over"
             )
     return told
 
