@@ -96,7 +96,8 @@ class Bringing:
             for resource, kind in self._known.items()
             if resource in ADAPTED
         }
-        found, wrong = {}, []
+        found: dict[Key, Document] = {}
+        wrong: list[str] = []
         for one in _flat(manifests):
             version, kind = str(one.get("apiVersion") or ""), str(one.get("kind") or "")
             name = str((one.get("metadata") or {}).get("name") or "")
@@ -125,7 +126,8 @@ class Bringing:
 
     def _try(self, adapted: Mapping[Key, Document], live: Mapping[Key, Document]) -> dict[Key, Document]:
         """What the server would make of all of it."""
-        found, refused = {}, []
+        found: dict[Key, Document] = {}
+        refused: list[str] = []
         for key in objects.in_order(adapted):
             try:
                 found[key] = self._apply(key, adapted[key], dry_run=True)
@@ -164,10 +166,10 @@ class Bringing:
         metadata = {"name": namespace, "labels": dict(labels)}
         try:
             self._cluster.call("POST", "/api/v1/namespaces", {"metadata": metadata})
-        except ClusterError as error:
+        except ClusterError:
             # Somebody was faster, or the answer was lost; what is there decides.
             if _objects.find(self._cluster, f"/api/v1/namespaces/{namespace}") is None:
-                raise error from error
+                raise
 
     @staticmethod
     def _told(
@@ -177,7 +179,9 @@ class Bringing:
         now: Mapping[Key, Document],
         made: bool,
     ) -> dict[str, Any]:
-        told, before, after = [], {}, {}
+        told: list[dict[str, str]] = []
+        before: dict[str, Document] = {}
+        after: dict[str, Document] = {}
         for key in objects.in_order(adapted):
             document = adapted[key]
             called = f"{document['kind']}/{key[1]}"

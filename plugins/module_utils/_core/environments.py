@@ -124,7 +124,9 @@ def _made(name: str, values: Any, problems: list[str]) -> Environment | None:
     unknown = ", ".join(sorted(map(str, values.keys() - known)))
     if unknown:
         problems.append(f"{name} has {unknown}; it can have {', '.join(sorted(known))}")
-    texts = {key: str(values.get(key) or "") for key in ("source", "namespace", "database", "redis_prefix")}
+    texts: dict[str, Any] = {
+        key: str(values.get(key) or "") for key in ("source", "namespace", "database", "redis_prefix")
+    }
     problems += [
         f"{name}.{key} is {texts[key]!r}; the name of a namespace is needed"
         for key in ("source", "namespace")
@@ -133,7 +135,7 @@ def _made(name: str, values: Any, problems: list[str]) -> Environment | None:
     prefix = texts["redis_prefix"]
     if prefix and prefix[-1].isalnum():
         problems.append(f"{name}.redis_prefix is {prefix!r}; it needs to end in its separator, such as 'shop:dev:'")
-    maps = {key: _texts(f"{name}.{key}", values.get(key) or {}, problems) for key in _MAPS}
+    maps: dict[str, Any] = {key: _texts(f"{name}.{key}", values.get(key) or {}, problems) for key in _MAPS}
     return Environment(name=name, **texts, **maps) if len(problems) == before else None
 
 
@@ -343,8 +345,8 @@ def scaled_down(before: Objects, after: Objects) -> list[str]:
         had, has = ((one.get("spec") or {}).get("replicas", 1) for one in (old, after.get(key, old)))
         if _called(old)[0] in _WORKLOADS and has < had:
             told.append(
-                f"{' '.join(_called(old))} has {had} replicas, and would have {has} until its autoscaler acts: scale it "
-                "up by hand first, which takes that number over"
+                f"{' '.join(_called(old))} has {had} replicas, and would have {has} until its autoscaler acts: scale "
+                "it up by hand first, which takes that number over"
             )
     return told
 
@@ -438,7 +440,7 @@ def _hosts(environment: Environment, adapted: Objects) -> Iterator[str]:
 
 def values_of(adapted: Objects) -> list[tuple[str, str, str]]:
     """Where, which and what: the values of ConfigMaps, and of containers' variables that are told in clear."""
-    found = []
+    found: list[tuple[str, str, str]] = []
     for document in adapted.values():
         called = " ".join(_called(document))
         if document.get("kind") == "ConfigMap":
