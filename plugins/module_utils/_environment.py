@@ -13,7 +13,11 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _objects
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import environments, objects
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import some
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.environments import ADAPTED, Environments
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.environments import (
+    ADAPTED,
+    Environment,
+    Environments,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     EnvironmentRefusedError,
@@ -55,10 +59,11 @@ class Bringing:
         environment = self._environments[name]
         environments.check_target(self._environments, environment.namespace)
         self._known = {kind.resource: kind for kind in _objects.kinds(self._cluster, objects.IGNORED_GROUPS)}
-        source = self._read(environment.source)
+        self._check_source(environment)
+        source = self._read(environment.source, ADAPTED)
         adapted = environments.adapt(environment, source if manifests is None else self._given(manifests))
         namespace = _objects.find(self._cluster, f"/api/v1/namespaces/{environment.namespace}")
-        live = self._read(environment.namespace) if namespace else {}
+        live = self._read(environment.namespace, ADAPTED | {_QUOTAS}) if namespace else {}
         # What is there already is not to become less either; what is only there stays.
         kept = {key: one for key, one in live.items() if key in adapted}
         expected = environments.adapt(dataclasses.replace(environment, quota={}), source)
@@ -82,10 +87,18 @@ class Bringing:
 
     # --- reading
 
-    def _read(self, namespace: str) -> dict[Key, Document]:
-        """What can be adapted of a namespace, cleaned."""
+    def _check_source(self, environment: Environment) -> None:
+        """What is not there would be taken for empty, and anything for enough."""
+        if _objects.find(self._cluster, f"/api/v1/namespaces/{environment.source}") is None:
+            raise InputError(
+                f"there is no namespace {environment.source} at {self._cluster.address}, which {environment.name} is "
+                "to come from, and to be compared with. Correct its source; nothing was touched"
+            )
+
+    def _read(self, namespace: str, resources: frozenset[str]) -> dict[Key, Document]:
+        """What is in a namespace of some resources, cleaned."""
         found = {}
-        for resource in sorted((ADAPTED | {_QUOTAS}) & self._known.keys()):
+        for resource in sorted(resources & self._known.keys()):
             for one in _objects.list_all(self._cluster, self._known[resource], namespace):
                 found[resource, one["metadata"]["name"]] = one
         return {key: objects.clean(one) for key, one in found.items() if not objects.why_left_out(key[0], one)}

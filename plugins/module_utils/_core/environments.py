@@ -200,7 +200,10 @@ def check_target(environments: Environments, namespace: str) -> None:
 
 
 def adapt(environment: Environment, found: Objects) -> dict[Key, Document]:
-    """Cleaned objects of the source as they are to be in the new namespace."""
+    """Cleaned objects of the source as they are to be in the new namespace.
+
+    Raises InputError where two of them would have one name.
+    """
     adapted: dict[Key, Document] = {}
     for (resource, _name), document in found.items():
         if resource == "serviceaccounts" and document["metadata"]["name"] == "default":
@@ -214,6 +217,10 @@ def adapt(environment: Environment, found: Objects) -> dict[Key, Document]:
         metadata.get("annotations", {}).pop(_LAST_APPLIED, None)
         if changed.get("kind") == "Service":
             _drop_places(changed.get("spec") or {})
+        if (resource, metadata["name"]) in adapted:
+            raise InputError(
+                f"{environment.name}.names gives two {resource} the name {metadata['name']}; nothing was touched"
+            )
         adapted[resource, metadata["name"]] = changed
     scaled = objects.autoscaled(adapted)
     for document in adapted.values():

@@ -93,3 +93,14 @@ def test_an_autoscaler_that_is_new_does_not_take_replicas_away(bringing: Bringin
     shop.setter.make("/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers", scaler)
     with pytest.raises(EnvironmentRefusedError, match="Deployment blue has 2 replicas, and would have 1 until"):
         bringing.bring("prod")
+
+
+def test_a_source_that_is_missing_is_not_taken_for_one_that_is_empty(shop: Any) -> None:
+    made = make_environments({"prod": {"source": "shup", "namespace": "shop-new"}})
+    with pytest.raises(InputError, match="there is no namespace shup at https://cluster"):
+        Bringing(shop.cluster, "web", made, {}).bring("prod", [CONFIG])
+
+
+def test_the_quota_of_the_source_stays_there(bringing: Bringing, shop: Any) -> None:
+    shop.setter.make("/api/v1/namespaces/shop/resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {}}})
+    assert "ResourceQuota/q" not in {one["object"] for one in bringing.bring("prod")["objects"]}

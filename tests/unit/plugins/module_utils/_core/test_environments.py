@@ -125,6 +125,11 @@ def test_names_are_changed_wherever_they_are_meant() -> None:
     assert "replicas" not in found["Deployment"]["spec"]
 
 
+def test_two_objects_cannot_get_one_name() -> None:
+    with pytest.raises(InputError, match="prod.names gives two services the name b"):
+        moved(document("Service", "a"), document("Service", "b"), names={"a": "b"})
+
+
 def test_labels_are_everywhere_and_change_selectors_that_have_them() -> None:
     service = document("Service", "api", {"selector": {"app": "api", "environment": "old"}})
     found = moved(workload("api"), service, labels={"environment": "prod", "team": "a"})
