@@ -44,11 +44,19 @@ def shop(admin: Client, namespace: str, until: Until) -> str:
     return namespace
 
 
+def documented(kind: str) -> dict[str, Any]:
+    """The Role or ClusterRole that docs/kubernetes.md gives."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    [found] = [
+        one for one in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)) if one.get("kind") == kind
+    ]
+    return dict(found)
+
+
 @pytest.fixture
 def narrow(cluster: Cluster, admin: Client, shop: str, tmp_path: Path, until: Until) -> Path:
     """The kubeconfig of an account that has the role of the documentation, and nothing else."""
-    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-    role = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    role = documented("Role")
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop}"
     admin.call("POST", f"{rbac}/roles", role)
     admin.call("POST", f"/api/v1/namespaces/{shop}/serviceaccounts", {"metadata": {"name": "runner"}})
@@ -73,12 +81,17 @@ def narrow(cluster: Cluster, admin: Client, shop: str, tmp_path: Path, until: Un
     return path
 
 
-def play(tmp_path: Path, tasks: list[dict[str, Any]], *options: str) -> tuple[int, list[dict[str, Any]]]:
-    """Exit status, and the results of the tasks in their order."""
-    book = tmp_path / "play.yml"
-    book.write_text(yaml.safe_dump([{"hosts": "nowhere", "gather_facts": False, "tasks": tasks}]))
+def play(tmp_path: Path, what: list[dict[str, Any]] | Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit status of a playbook, or of one of these tasks, and the results of the tasks in their order."""
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text("[cutover_router]\nnowhere\n")
+    if isinstance(what, Path):
+        book = what
+    else:
+        book = tmp_path / "play.yml"
+        book.write_text(yaml.safe_dump([{"hosts": "nowhere", "gather_facts": False, "tasks": what}]))
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", "nowhere,", *options, str(book)],
+        [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", str(inventory), *options, str(book)],
         env={
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),

@@ -30,6 +30,7 @@ from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
 
 from .conftest import deployment, service
+from .test_actions import documented
 
 Until = Callable[..., Any]
 LABELS = {"app": "shop"}
@@ -291,6 +292,26 @@ def test_what_the_server_would_refuse_is_told_before_anything_is_changed(
         _artifacts.restore(path, other, Log(), accept_data_loss=True)
 
 
+def account(cluster: Cluster, shop: Shop, tmp_path: Path, role: dict[str, Any]) -> Path:
+    """The kubeconfig of an account of the namespace that has this Role, or this ClusterRole everywhere."""
+    everywhere = role["kind"] == "ClusterRole"
+    base = "/apis/rbac.authorization.k8s.io/v1" + ("" if everywhere else f"/namespaces/{shop.namespace}")
+    plural, bindings = ("clusterroles", "clusterrolebindings") if everywhere else ("roles", "rolebindings")
+    name = f"{shop.namespace}-{role['kind'].lower()}"
+    shop.admin.call("POST", f"{base}/{plural}", {**role, "metadata": {"name": name}})
+    shop.make("serviceaccounts", {"metadata": {"name": name}})
+    binding = {
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": shop.namespace}],
+    }
+    shop.admin.call("POST", f"{base}/{bindings}", binding)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+    token = shop.admin.call("POST", shop.path("serviceaccounts", f"{name}/token"), asked)["status"]["token"]
+    settings = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
+    return write_kubeconfig(tmp_path / f"{name}.kubeconfig", settings.pop("server"), token, **settings)
+
+
 @pytest.fixture
 def reader(cluster: Cluster, shop: Shop, tmp_path: Path, until: Until) -> Path:
     """The kubeconfig of an account that may read the namespace and its ConfigMaps and Services, and nothing else."""
@@ -298,28 +319,30 @@ def reader(cluster: Cluster, shop: Shop, tmp_path: Path, until: Until) -> Path:
         {"apiGroups": [""], "resources": ["configmaps", "services"], "verbs": ["get", "list"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
     ]
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop.namespace}"
-    shop.admin.call("POST", f"{rbac}/roles", {"metadata": {"name": "reader"}, "rules": rules})
-    shop.make("serviceaccounts", {"metadata": {"name": "reader"}})
-    binding = {
-        "metadata": {"name": "reader"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
-        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": shop.namespace}],
-    }
-    shop.admin.call("POST", f"{rbac}/rolebindings", binding)
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
-    token = shop.admin.call("POST", shop.path("serviceaccounts", "reader/token"), asked)["status"]["token"]
-    settings = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
-    path = write_kubeconfig(tmp_path / "reader.kubeconfig", settings.pop("server"), token, **settings)
-
-    def allowed() -> bool:
-        try:
-            return bool(Client(path).call("GET", shop.path("configmaps", "settings")))
-        except RefusedError:
-            return False
-
-    until(allowed)
+    path = account(cluster, shop, tmp_path, {"kind": "Role", "rules": rules})
+    until(lambda: allowed(path, shop))
     return path
+
+
+def allowed(kubeconfig: Path, shop: Shop) -> bool:
+    try:
+        return bool(Client(kubeconfig).call("GET", shop.path("configmaps", "settings")))
+    except RefusedError:
+        return False
+
+
+def test_the_rights_of_the_documentation_do(cluster: Cluster, shop: Shop, tmp_path: Path, until: Until) -> None:
+    role = documented("ClusterRole")
+    path = account(cluster, shop, tmp_path, role)
+    until(lambda: allowed(path, shop))
+    of = engine(path, shop.namespace)
+    kept = Path(take(tmp_path, of)["artifact"])
+    shop.change("configmaps", "settings", {"data": {"MODE": "wild"}})
+    shop.make("configmaps", {"metadata": {"name": "extra"}})
+    _artifacts.restore(kept, of, Log(), accept_data_loss=True)
+    assert shop.get("configmaps", "settings")["data"] == {"MODE": "safe"}
+    for plural in ("clusterrolebindings", "clusterroles"):
+        shop.admin.gone(f"/apis/rbac.authorization.k8s.io/v1/{plural}/{shop.namespace}-clusterrole")
 
 
 def test_kinds_that_may_not_be_read_are_told_all_at_once(reader: Path, shop: Shop, tmp_path: Path) -> None:

@@ -183,6 +183,21 @@ class PhraseError(CutoverError):
     reason = "phrase"
 
 
+class SourceError(CutoverError):
+    """A namespace that a migration comes from was about to be written to; nothing was."""
+
+    reason = "source"
+
+
+class EnvironmentRefusedError(CutoverError):
+    """An environment would have less than before, settings of another one, or none that it needs; nothing was touched.
+
+    ``evidence`` has ``problems``, one sentence each.
+    """
+
+    reason = "environment"
+
+
 class SnapshotError(CutoverError):
     """A snapshot cannot be taken, proven, found whole or restored; what was there is as it was."""
 

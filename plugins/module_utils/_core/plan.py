@@ -739,8 +739,8 @@ SCHEMA: dict[str, Spec] = {
     "cutover_accept_reality": _flag("Record a difference between journal and reality, and go on from reality."),
 }
 
-_RESTORED = {"git": 1, "files": 2}
-"""R-E7: first what a server keeps, then the code, then files, such as configuration."""
+_RESTORED = {"git": 1, "files": 2, "kubernetes": 2}
+"""R-E7: first what a server keeps, then the code, then configuration: files, and objects of a cluster."""
 
 FACTS = frozenset({"cutover_plan", "cutover_run", "cutover_hold", "cutover_watched", "cutover_measured"})
 """Set while a playbook runs; not for an inventory."""

@@ -180,7 +180,7 @@ class Kubernetes:
         with _told():
             now = {"/".join(key): one for key, one in _marks(self._read()).items()}
         then = taken.mark["objects"]
-        found = []
+        found: list[Written] = []
         for what, names in (
             ("added", now.keys() - then.keys()),
             ("changed", {name for name in now.keys() & then.keys() if now[name] != then[name]}),

@@ -459,9 +459,10 @@ PART: dict[str, Any] = {"name": "db", "host": "app1", "engine": "files", "option
 
 
 def test_parts_of_the_state_have_names_of_their_own_and_snapshots_that_last() -> None:
-    made = plan(cutover_state=[PART, {**PART, "name": "code", "engine": "git"}, {**PART, "name": "pg", "engine": "x"}])
-    assert [part["name"] for part in made["state"]] == ["db", "code", "pg"]
-    assert [part["name"] for part in made["restore_order"]] == ["pg", "code", "db"]
+    others = (("code", "git"), ("objects", "kubernetes"), ("pg", "x"))
+    made = plan(cutover_state=[PART, *({**PART, "name": name, "engine": engine} for name, engine in others)])
+    assert [part["name"] for part in made["state"]] == ["db", "code", "objects", "pg"]
+    assert [part["name"] for part in made["restore_order"]] == ["pg", "code", "db", "objects"]
     assert made["artifacts"] == {"destination": "/var/backups/bluegreen-cutover", "keep": 72 * 3600}
     assert made["lease"]["ttl"] == 3600 + MARGIN
     assert problems(cutover_state=[PART, PART]) == ["cutover_state has db 2 times; each part needs a name of its own"]
