@@ -138,6 +138,7 @@ def take(
             engine.check()
             read = _read(wanted, engine, progress)
         if state == TAKEN:
+            _leave(read)
             return {"changed": True, "artifact": None, "manifest": None}
         return {**_result(_finish(read, wanted, engine, progress)), "changed": True}
 
@@ -158,18 +159,22 @@ def _clear(wanted: Wanted, read: Found | None, progress: Progress) -> None:
 
 
 def _read(wanted: Wanted, engine: Engine, progress: Progress) -> Found:
-    """Have the part read into a folder that is no artifact yet; its manifest says so far what was read."""
+    """Have the part read into a folder that is no artifact yet; the manifest says so far what was read."""
     name = artifact.name_of(wanted.service, wanted.part, time.time())
     partial = wanted.destination / f"{PARTIAL}{name}"
     if os.path.lexists(wanted.destination / name):
         raise SnapshotError(f"{wanted.destination / name} is there already. Take the next snapshot a second later")
     with _unless_it_fails(partial):
         partial.mkdir(0o700)
-        manifest = _fill(partial, name, wanted, engine, progress)
-        _write_new(partial / TAKEN_FILE, artifact.render(manifest))
-        _sync_folder(partial)
-        _sync_folder(wanted.destination)
-    return Found(partial, manifest)
+        return Found(partial, _fill(partial, name, wanted, engine, progress))
+
+
+def _leave(read: Found) -> None:
+    """Note what was read, for a process that proves it later."""
+    with _unless_it_fails(read.path):
+        _write_new(read.path / TAKEN_FILE, artifact.render(read.manifest or {}))
+        _sync_folder(read.path)
+        _sync_folder(read.path.parent)
 
 
 def _read_before(wanted: Wanted, engine: Engine) -> Found | None:
@@ -205,7 +210,7 @@ def _finish(read: Found, wanted: Wanted, engine: Engine, progress: Progress) -> 
             completed=completed, expires=completed + wanted.keep, needs=artifact.needs(manifest["versions"], recipient)
         )
         _write_new(partial / MANIFEST, artifact.render(manifest))
-        (partial / TAKEN_FILE).unlink()
+        (partial / TAKEN_FILE).unlink(missing_ok=True)
         _sync_folder(partial)
         os.rename(partial, final)
         _sync_folder(wanted.destination)

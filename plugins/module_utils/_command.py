@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -56,6 +58,9 @@ def run(argv: Sequence[str], seconds: float) -> tuple[int, str, str]:
 
 _CHUNK = 1 << 20
 """Bytes that are moved at once: as much as a pipe of Linux may hold."""
+_LIBC = ctypes.CDLL(None, use_errno=True)  # os has no tee
+_LIBC.tee.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint]
+_LIBC.tee.restype = ctypes.c_ssize_t
 _TICK = 5.0
 """Seconds between two signs of life."""
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is only in Python 3.10
@@ -141,13 +146,16 @@ def _copy(
     with ThreadPoolExecutor(max_workers=1) as aside:
         tapped: Future[Any] | None = None
         try:
-            while chunk := os.read(out, _CHUNK):
+            while size := _tee(out, into.fileno()) if into else _CHUNK:
+                chunk = os.read(out, size)
+                if not chunk:
+                    break
+                # The second one has been given as much as was there, and nothing must be left out here.
+                while into and len(chunk) < size:
+                    chunk += os.read(out, size - len(chunk))
                 if tapped:
                     tapped.result()
                 tapped = aside.submit(tap, chunk)
-                left = memoryview(chunk) if into else memoryview(b"")
-                while left:
-                    left = left[os.write(into.fileno(), left) :]  # type: ignore[union-attr]
                 if time.monotonic() >= due:
                     due = time.monotonic() + _TICK
                     tick()
@@ -159,6 +167,18 @@ def _copy(
             for end in filter(None, (first.stdout, into)):
                 with contextlib.suppress(BrokenPipeError):
                     end.close()
+
+
+def _tee(source: int, into: int) -> int:
+    """Have the kernel give one pipe what there is in another, which keeps it, and no byte is copied; how much it was.
+
+    As much as to write it again costs the hashing of it. Waits until there is something; 0 at the end. Raises OSError.
+    """
+    while (size := _LIBC.tee(source, into, _CHUNK, 0)) < 0:
+        number = ctypes.get_errno()
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return int(size)
 
 
 def _wait(one: subprocess.Popen[bytes], tick: Callable[[], Any]) -> None:

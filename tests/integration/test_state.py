@@ -81,12 +81,13 @@ class Site:
         return self.data.run(f"ls -A {KEPT}").split()
 
     def age(self, part: str) -> None:
-        """As if the time of its only artifact were over."""
-        [name] = [name for name in self.kept() if name.startswith(f"shop.{part}.")]
-        path = f"{KEPT}/{name}/manifest.json"
-        manifest = json.loads(self.data.run(f"cat {path}"))["manifest"]
-        old = base64.b64encode(artifact.render({**manifest, "expires": 1.0})).decode()
-        self.data.run(f"echo {old} | base64 -d >{path}")
+        """As if the time of its artifacts were over."""
+        for name in self.kept():
+            if name.startswith(f"shop.{part}."):
+                path = f"{KEPT}/{name}/manifest.json"
+                manifest = json.loads(self.data.run(f"cat {path}"))["manifest"]
+                old = base64.b64encode(artifact.render({**manifest, "expires": 1.0})).decode()
+                self.data.run(f"echo {old} | base64 -d >{path}")
 
     def green(self) -> int:
         """Percent of the traffic that green gets, as it was set last."""

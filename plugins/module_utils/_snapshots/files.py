@@ -40,6 +40,8 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How the kernel writes a space, a tab, a newline or a backslash in a path."""
 _TICK = 0.01
 """Seconds by which the time of a file may lag behind: what the kernel stamps files with ticks this often at least."""
+_BLOCKING = "--blocking-factor=1024"
+"""512 KiB at once: with 10 KiB, as it has been since tapes, a pipe costs as much as the reading."""
 
 # Times of reading and of the last change of an inode cannot be restored, and the fraction of a second is left out as in
 # the usual format. The headers' own names have tar's process number in them otherwise.
@@ -50,6 +52,7 @@ _PACK = (
     "--format=posix",
     "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime,delete=mtime",
     "--sort=name",
+    _BLOCKING,
     "--numeric-owner",
     "--xattrs",
     "--xattrs-include=*",
@@ -59,6 +62,7 @@ _UNPACK = (
     "tar",
     "--extract",
     "--file=-",
+    _BLOCKING,
     "--numeric-owner",
     "--preserve-permissions",
     "--same-owner",
