@@ -6,17 +6,20 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cluster import starting
-from cluster.client import Client, RefusedError
+from cluster.client import Client, RefusedError, write_kubeconfig
 from cluster.proxy import Proxy, proxying
 from cluster.starting import Cluster
 
+ROOT = Path(__file__).resolve().parents[2]
 TOLD = pytest.StashKey[str]()
 _NUMBERS = itertools.count(1)
 
@@ -86,6 +89,35 @@ def deployment(name: str, labels: dict[str, str], replicas: int = 1, **annotatio
             },
         },
     }
+
+
+def documented(kind: str, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The Role or ClusterRole of docs/kubernetes.md; ``names`` has those of a test's objects for the page's."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    pages = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    [role] = [one for one in pages if one.get("kind") == kind]
+    for rule in role["rules"]:
+        if "resourceNames" in rule:
+            rule["resourceNames"] = [(names or {}).get(name, name) for name in rule["resourceNames"]]
+    return dict(role)
+
+
+def account(cluster: Cluster, admin: Client, namespace: str, folder: Path, role: dict[str, Any]) -> Path:
+    """The kubeconfig of an account that has ``role``, and nothing else."""
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    admin.call("POST", f"{rbac}/roles", role)
+    admin.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "runner"}})
+    binding = {
+        "metadata": {"name": "runner"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": "runner", "namespace": namespace}],
+    }
+    admin.call("POST", f"{rbac}/rolebindings", binding)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/runner/token"
+    token = admin.call("POST", path, asked)["status"]["token"]
+    settings = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
+    return write_kubeconfig(folder / "narrow.kubeconfig", settings.pop("server"), token, **settings)
 
 
 def service(name: str, selector: dict[str, str] | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,10 +18,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import connect
 from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import Target, switch
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster import ClusterStore
-from cluster.client import Client, RefusedError, write_kubeconfig
+from cluster.client import Client, RefusedError
 from cluster.starting import Cluster
 
-from .conftest import deployment, service
+from .conftest import account, deployment, documented, service
 
 Until = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,32 +43,10 @@ def shop(admin: Client, namespace: str, until: Until) -> str:
     return namespace
 
 
-def documented(kind: str) -> dict[str, Any]:
-    """The Role or ClusterRole that docs/kubernetes.md gives."""
-    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-    [found] = [
-        one for one in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)) if one.get("kind") == kind
-    ]
-    return dict(found)
-
-
 @pytest.fixture
 def narrow(cluster: Cluster, admin: Client, shop: str, tmp_path: Path, until: Until) -> Path:
     """The kubeconfig of an account that has the role of the documentation, and nothing else."""
-    role = documented("Role")
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop}"
-    admin.call("POST", f"{rbac}/roles", role)
-    admin.call("POST", f"/api/v1/namespaces/{shop}/serviceaccounts", {"metadata": {"name": "runner"}})
-    binding = {
-        "metadata": {"name": "runner"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]},
-        "subjects": [{"kind": "ServiceAccount", "name": "runner", "namespace": shop}],
-    }
-    admin.call("POST", f"{rbac}/rolebindings", binding)
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
-    token = admin.call("POST", f"/api/v1/namespaces/{shop}/serviceaccounts/runner/token", asked)["status"]["token"]
-    settings = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
-    path = write_kubeconfig(tmp_path / "narrow.kubeconfig", settings.pop("server"), token, **settings)
+    path = account(cluster, admin, shop, tmp_path, documented("Role"))
 
     def allowed() -> bool:
         try:

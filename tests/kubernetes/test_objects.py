@@ -29,8 +29,7 @@ from cluster.client import MERGE, Client, RefusedError, write_kubeconfig
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
 
-from .conftest import deployment, service
-from .test_actions import documented
+from .conftest import deployment, documented, service
 
 Until = Callable[..., Any]
 LABELS = {"app": "shop"}

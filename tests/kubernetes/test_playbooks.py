@@ -23,7 +23,7 @@ from cluster.client import MERGE, STRATEGIC, Client
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
 
-from .conftest import deployment, service
+from .conftest import account, deployment, documented, service
 
 Until = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +31,13 @@ APP = "nextstep-api"
 LABELS = {colour: {"app": APP, "version": colour} for colour in ("blue", "green")}
 
 
-def start(cluster: Path, inventory: str, playbook: str, **extra: Any) -> subprocess.Popen[str]:
+def start(cluster: Path, inventory: str, playbook: str, *options: str, **extra: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             str(Path(sys.executable).parent / "ansible-playbook"),
             f"--inventory={ROOT}/inventories/{inventory}",
             f"--extra-vars={json.dumps(extra)}",
+            *options,
             f"{ROOT}/playbooks/{playbook}.yml",
         ],
         env={
@@ -58,7 +59,7 @@ class Service:
     """One of the inventories, in the namespace of the test; ``extra`` are the variables that say where."""
 
     inventory: str
-    cluster: Cluster
+    kubeconfig: Path
     admin: Client
     namespace: str
     until: Until
@@ -75,12 +76,12 @@ class Service:
         events: list[dict[str, Any]] = json.loads(config["data"]["journal.json"])["migrations"][-1]["events"]
         return events
 
-    def start(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> subprocess.Popen[str]:
-        return start(kubeconfig or self.cluster.kubeconfig, self.inventory, playbook, **{**self.extra, **extra})
+    def start(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
+        return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **self.extra)
 
-    def run(self, playbook: str, kubeconfig: Path | None = None, **extra: Any) -> tuple[int, str]:
+    def run(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> tuple[int, str]:
         """Exit status and what was told."""
-        process = self.start(playbook, kubeconfig, **extra)
+        process = self.start(playbook, *options, kubeconfig=kubeconfig)
         told, _none = process.communicate(timeout=120)
         # Ansible breaks lines where it likes.
         return process.returncode, " ".join(told.split())
@@ -110,6 +111,12 @@ class NextStep(Service):
         ends = [end for one in slices for end in one.get("endpoints") or ()]
         return sorted(one["targetRef"]["name"].split("-")[2] for one in ends if one["conditions"]["ready"])
 
+    def objects(self) -> list[dict[str, Any]]:
+        """All that a run might change."""
+        kinds = (("v1", "services"), ("v1", "configmaps"), ("coordination.k8s.io/v1", "leases"))
+        kinds += (("apps/v1", "deployments"), ("autoscaling/v2", "horizontalpodautoscalers"))
+        return [one for kind in kinds for one in self.admin.call("GET", self.path(*kind))["items"]]
+
     def selected(self) -> str:
         return str(self.admin.call("GET", self.path("v1", "services", APP))["spec"]["selector"]["version"])
 
@@ -126,8 +133,11 @@ def autoscaler(name: str, least: int, most: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def nextstep(cluster: Cluster, admin: Client, namespace: str, until: Until) -> NextStep:
-    made = NextStep("nextstep", cluster, admin, namespace, until, {"nextstep_namespace": namespace})
+def nextstep(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_path: Path) -> NextStep:
+    """As an account with no more rights than docs/kubernetes.md gives."""
+    names = {"web": APP, "web-v1": f"{APP}-blue", "web-v2": f"{APP}-green", "bluegreen-shop": "bluegreen-nextstep"}
+    kubeconfig = account(cluster, admin, namespace, tmp_path, documented("Role", names))
+    made = NextStep("nextstep", kubeconfig, admin, namespace, until, {"nextstep_namespace": namespace})
     for colour, replicas, least in (("blue", 3, 2), ("green", 0, 1)):
         name = f"{APP}-{colour}"
         admin.call("POST", made.path("apps/v1", "deployments"), deployment(name, LABELS[colour], replicas))
@@ -145,6 +155,10 @@ def annotations(document: Mapping[str, Any]) -> set[str]:
 
 def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     """R-B6, R-B9, R-B14, R-D6, R-F2: nextstep, there, again, told, and back."""
+    before = nextstep.objects()
+    rc, told = nextstep.run("cutover", "--check")
+    assert (rc, "nextstep moves from blue to green" in told, nextstep.objects()) == (0, True, before), told
+
     rc, told = nextstep.run("cutover")
     assert rc == 0, told
     assert (nextstep.selected(), nextstep.serving()) == ("green", ["green"] * 3)
@@ -209,31 +223,30 @@ def test_pods_that_fail_right_after_the_switch_take_the_traffic_back(
 
     first = iter([True])
     proxy.fresh(lambda seen: Fault(cut="after", call=fail) if patches(seen) and next(first, False) else None)
-    rc, told = nextstep.run("cutover", kubeconfig)
+    rc, told = nextstep.run("cutover", kubeconfig=kubeconfig)
     assert rc == 2, told
     assert "nextstep was not moved: all traffic is on blue again" in told
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
     assert nextstep.deployment("green")["spec"]["replicas"] == 0
 
 
-@pytest.mark.parametrize("cut", ["before", "after"])
 def test_a_run_that_is_killed_as_it_switches_is_ended_by_the_next(
-    nextstep: NextStep, proxied: tuple[Proxy, Path], cut: str
+    nextstep: NextStep, proxied: tuple[Proxy, Path]
 ) -> None:
-    """The controller dies at the one request that moves traffic; test_cluster_killed.py has all the others."""
+    """The controller dies when the traffic has moved; the unit tests have each of its other requests."""
     proxy, kubeconfig = proxied
     process: list[subprocess.Popen[str]] = []
     first = iter([True])
 
     def die(seen: Seen) -> Fault | None:
         dies = patches(seen) and next(first, False)
-        return Fault(cut=cut, call=lambda: kill(process[0].pid)) if dies else None
+        return Fault(cut="after", call=lambda: kill(process[0].pid)) if dies else None
 
     proxy.fresh(die)
-    process.append(nextstep.start("cutover", kubeconfig))
+    process.append(nextstep.start("cutover", kubeconfig=kubeconfig))
     process[0].communicate(timeout=120)
     assert process[0].returncode == -signal.SIGKILL
-    assert nextstep.selected() == ("blue" if cut == "before" else "green")
+    assert nextstep.selected() == "green"
     rc, told = nextstep.run("cutover")
     assert rc == 0, told
     assert (nextstep.selected(), nextstep.serving()) == ("green", ["green"] * 3)
@@ -291,7 +304,7 @@ def application(percentage: Callable[[], int]) -> Iterator[str]:
 @pytest.fixture
 def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Until) -> Iterator[Service]:
     """Two Deployments with two pods each, the Services of both, and the flags in a ConfigMap."""
-    made = Service("supersmartmatch-cluster", cluster, admin, namespace, until, {})
+    made = Service("supersmartmatch-cluster", cluster.kubeconfig, admin, namespace, until, {})
     flags = {"ENABLE_V2": "true", "V2_TRAFFIC_PERCENTAGE": "0", "FALLBACK_TO_V1": "true"}
     config = {"metadata": {"name": "supersmartmatch-flags"}, "data": flags}
     admin.call("POST", made.path("v1", "configmaps"), config)
@@ -299,9 +312,20 @@ def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Unti
         name, labels = f"supersmartmatch-{version}", {"app": "supersmartmatch", "version": version}
         admin.call("POST", made.path("apps/v1", "deployments"), deployment(name, labels, 2))
         admin.call("POST", made.path("v1", "services"), service(name, labels))
+        admin.call("POST", made.path("autoscaling/v2", "horizontalpodautoscalers"), autoscaler(name, 1, 4))
     made.ready("supersmartmatch-v2", 2)
 
+    quiet = iter(("v1", "v2"))
+
     def percentage() -> int:
+        """In the first step each autoscaler finds once that one pod would do."""
+        share = flags()
+        for version in quiet if share else ():
+            path = made.path("apps/v1", "deployments", f"supersmartmatch-{version}/scale")
+            admin.call("PATCH", path, {"spec": {"replicas": 1}}, MERGE)
+        return share
+
+    def flags() -> int:
         return int(admin.call("GET", made.path("v1", "configmaps", config["metadata"]["name"]))["data"][KEY])
 
     with application(percentage) as address:
@@ -310,7 +334,7 @@ def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Unti
             "supersmartmatch_urls": dict.fromkeys(("front", "blue", "green"), address),
             # What a gate says is not asked here, and nobody waits for days.
             "cutover_gate": None,
-            "cutover_steps": [{"share": 5, "hold": 1}, {"share": 100}],
+            "cutover_steps": [{"share": 5, "hold": "1h"}, {"share": 100}],
             "cutover_run_limit": 0,
         }
         yield made
@@ -330,7 +354,12 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service) -> None
     assert rc == 0, told
     assert "green is held at 5 %" in told
     assert flags() == {"ENABLE_V2": "true", KEY: "5", "FALLBACK_TO_V1": "true"}
+    # An autoscaler that wanted fewer pods in the step was kept from it, on either side.
+    for version in ("v1", "v2"):
+        supersmartmatch.ready(f"supersmartmatch-{version}", 2)
 
+    # A resumed run takes the plan as it is now.
+    supersmartmatch.extra["cutover_steps"][0]["hold"] = 1
     rc, told = supersmartmatch.run("advance")
     assert (rc, flags()[KEY]) == (0, "100"), told
     rc, told = supersmartmatch.run("advance")
@@ -341,3 +370,5 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service) -> None
     rc, told = supersmartmatch.run("rollback")
     assert (rc, flags()[KEY]) == (0, "0"), told
     assert [event["kind"] for event in supersmartmatch.events()][-1] == "rolled_back"
+    scalers = supersmartmatch.path("autoscaling/v2", "horizontalpodautoscalers")
+    assert [one["spec"]["minReplicas"] for one in supersmartmatch.admin.call("GET", scalers)["items"]] == [1, 1]
