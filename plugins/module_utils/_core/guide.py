@@ -91,7 +91,7 @@ def _stop(plan: Mapping[str, Any], names: Mapping[str, str], restore: str) -> li
         return [
             "Then, if that may be lost, by hand: rollback.yml restores nothing while pods may write, and stops none.",
             "",
-            f"1. Stop user traffic: {shlex.join(words)}. An autoscaler with a minimum scales up again: remove it first.",
+            f"1. Stop user traffic: {shlex.join(words)}. An autoscaler scales up again: remove it before.",
         ]
     return [
         "Then, if that may be lost:",

@@ -75,7 +75,7 @@ def test_the_guide_of_a_service_in_a_cluster_says_what_a_person_has_to_stop() ->
     its["hosts"]["app"] = []
     lines = guide.rollback_guide(its, "m1", {"db": DB}, {"inventory": [], "playbooks": "/p"}).splitlines()
     scale = "kubectl --namespace=shop-prod scale deployment shop-blue shop-green --replicas=0"
-    assert f"1. Stop user traffic: {scale}. An autoscaler with a minimum scales up again: remove it first." in lines
+    assert f"1. Stop user traffic: {scale}. An autoscaler scales up again: remove it before." in lines
     assert "4. Restart: shop-blue, and http://router:8080 goes to blue: ansible-playbook /p/rollback.yml." in lines
     assert not any("rollback_accept_data_loss" in line for line in lines)
 
