@@ -27,7 +27,7 @@ def rollback_guide(
     identity = " -e rollback_identity_file=/path/of/the/private/key"
     key = identity if any(one["encrypted"] for one in artifacts.values()) else ""
     old, service = plan["from"], plan["service"]
-    units = ", ".join(f"{plan['colours'][colour]['unit']}" for colour in ("blue", "green"))
+    names = {colour: its["deployment" if plan["cluster"] else "unit"] for colour, its in plan["colours"].items()}
     journal = f"{plan['state_dir']}/{service} on {plan['hosts']['router']}"
     lines = [
         f"# Taking {service} back to {old}",
@@ -47,18 +47,14 @@ def rollback_guide(
         "",
         f"    {shlex.join(back)} -e rollback_restore=true{key}",
         "",
-        "Then, if that may be lost:",
-        "",
-        f"    {shlex.join(back)} -e rollback_restore=true -e rollback_accept_data_loss=true{key}",
-        "",
-        "It takes these steps:",
-        "",
-        f"1. Stop user traffic: {units} are stopped on {', '.join(plan['hosts']['app'])}.",
+        *_stop(plan, names, f"{shlex.join(back)} -e rollback_restore=true -e rollback_accept_data_loss=true{key}"),
         *(f"{number}. {line}" for number, line in enumerate(_restores(plan, artifacts), 2)),
     ]
     number = len(plan["state"]) + 2
     lines += [
-        f"{number}. Restart: {plan['colours'][old]['unit']}, and {plan['front']} goes to {old}.",
+        f"{number}. Restart: {names[old]}, and {plan['front']} goes to {old}"
+        + (f": {shlex.join(back)}" if plan["cluster"] else "")
+        + ".",
         f"{number + 1}. Verify: {plan['health']['ready']} of each instance"
         + "".join(f", {probe['path']} at {plan['front']}" for probe in plan["verify"])
         + ".",
@@ -85,6 +81,27 @@ def rollback_guide(
                 f"    {shlex.join(['ansible', part['host'], *inventory, '-b', '-m', module, '-a', json.dumps(given)])}"
             )
     return "\n".join(lines) + "\n"
+
+
+def _stop(plan: Mapping[str, Any], names: Mapping[str, str], restore: str) -> list[str]:
+    """How a restore begins: by whom, and with nobody serving."""
+    if plan["cluster"]:
+        namespace = plan["cluster"]["namespace"]
+        words = ["kubectl", f"--namespace={namespace}", "scale", "deployment", *names.values(), "--replicas=0"]
+        return [
+            "Then, if that may be lost, by hand: rollback.yml restores nothing while pods may write, and stops none.",
+            "",
+            f"1. Stop user traffic: {shlex.join(words)}. An autoscaler scales up again: remove it before.",
+        ]
+    return [
+        "Then, if that may be lost:",
+        "",
+        f"    {restore}",
+        "",
+        "It takes these steps:",
+        "",
+        f"1. Stop user traffic: {', '.join(names.values())} are stopped on {', '.join(plan['hosts']['app'])}.",
+    ]
 
 
 def _restores(plan: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Taken
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.keyspace import Tally
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Taken
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import redis as engine
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.redis import OPTIONS, Redis
 
@@ -100,3 +102,33 @@ def test_keys_are_only_put_back_where_they_came_from(tmp_path: Path) -> None:
     source = {"host": "127.0.0.1", "port": 6379, "database": 0, "prefix": "nextstep:dev:"}
     with pytest.raises(SnapshotError, match="'nextstep:dev:' in database 0, and not of .* 'nextstep:prod:'"):
         redis(prefix="nextstep:prod:").restore(tmp_path, taken(**source))
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ([(1, 5), (1, 5)], "was restored, and is not what it was: string is missing"),
+        # The server has saved meanwhile, each time: nobody knows.
+        ([(1, 5), (2, 0), (2, 0), (3, 0), (3, 0), (4, 0)], "was restored, and is not what it was"),
+        # Somebody else writes already, which is no failure of the restore.
+        ([(1, 5), (1, 6)], ""),
+        ([(1, 5), (2, 0), (2, 0), (2, 7)], ""),
+    ],
+)
+def test_what_was_restored_is_judged_where_nobody_else_has_written(
+    monkeypatch: pytest.MonkeyPatch, looks: list[tuple[int, int]], said: str
+) -> None:
+    told = iter(
+        {"run_id": "a", "rdb_last_save_time": str(saved), "rdb_changes_since_last_save": str(changes)}
+        for saved, changes in looks
+    )
+    monkeypatch.setattr(engine, "_info", lambda _connection: next(told))
+    monkeypatch.setattr(Redis, "_read", lambda _self, _connection: {0: Tally()})
+    expected = replace(taken(), contents={"string": Content(1, "a")})
+    one: Any = redis(prefix="nextstep:prod:")
+    if said:
+        with pytest.raises(SnapshotError, match=said):
+            one._compare(None, expected)
+    else:
+        one._compare(None, expected)
+    assert next(told, None) is None
