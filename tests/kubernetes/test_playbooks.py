@@ -305,6 +305,31 @@ def application(percentage: Callable[[], int]) -> Iterator[str]:
             thread.join(5)
 
 
+def test_a_route_shares_by_steps_there_and_back(supersmartmatch: Service, routes: str) -> None:
+    """R-D2, R-D3, R-D7: the same service by the weights of an HTTPRoute."""
+    services = {"blue": "supersmartmatch-v1", "green": "supersmartmatch-v2"}
+    backends = [{"name": name, "port": 80, "weight": 100 * (name[-1] == "1")} for name in services.values()]
+    spec = {"parentRefs": [{"name": "front"}], "rules": [{"backendRefs": backends}]}
+    kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "supersmartmatch"}}
+    supersmartmatch.admin.call("POST", routes, {**kind, "spec": spec})
+    supersmartmatch.extra |= {
+        "cutover_router": {"provider": "k8s_httproute", "services": services},
+        "cutover_steps": [{"share": 50}, {"share": 100}],
+        "cutover_back": "progressive",
+        "cutover_back_steps": {"shares": [25], "settle": 1},
+    }
+
+    def weights() -> list[int]:
+        rules = supersmartmatch.admin.call("GET", f"{routes}/supersmartmatch")["spec"]["rules"]
+        return [one["weight"] for one in rules[0]["backendRefs"]]
+
+    rc, told = supersmartmatch.run("cutover")
+    assert (rc, weights()) == (0, [0, 100]), told
+    rc, told = supersmartmatch.run("rollback")
+    assert (rc, weights()) == (0, [100, 0]), told
+    assert [one["weight"] for one in supersmartmatch.events() if one["kind"] == "weight_set"] == [50, 100, 25, 0]
+
+
 @pytest.fixture
 def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Until) -> Iterator[Service]:
     """Two Deployments with two pods each, the Services of both, and the flags in a ConfigMap."""
