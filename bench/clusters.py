@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Service switched by its selector: k8s_selector_patch beside kubernetes.core.k8s, one task and up to 50 of them.
 
+And a rollback by the playbook: how long from its decision until the EndpointSlices hold the old colour's pods alone.
+
 Runs against the API server that tests/kubernetes runs against (docs/kubernetes.md), which is named in what it prints.
 The peer patches the selector and checks nothing.
 """
@@ -66,19 +68,42 @@ def task(name: str, kubeconfig: Path, namespaces: list[str], to: str) -> dict[st
     return {**action, "loop": namespaces, "loop_control": {"label": ""}}
 
 
+def go_back(kubeconfig: Path, admin: Client, namespace: str) -> float:
+    """Seconds of a rollback, by the journal: what it has decided, and that the endpoints have followed."""
+    extra = {
+        "cutover_cluster": {"kubeconfig": str(kubeconfig), "namespace": namespace},
+        "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": COLOURS},
+        "cutover_colours": {colour: {"deployment": colour} for colour in COLOURS},
+    }
+    for playbook in ("cutover", "rollback"):
+        ansible(
+            f"--inventory={ROOT}/inventories/nextstep",
+            f"--extra-vars={json.dumps(extra)}",
+            f"{ROOT}/playbooks/{playbook}.yml",
+        )
+    config = admin.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/bluegreen-nextstep")
+    events = json.loads(config["data"]["journal.json"])["migrations"][-1]["events"]
+    at = {event["kind"]: float(event["at"]) for event in events}
+    return at["weight_set"] - at["rollback_began"]
+
+
+def ansible(*arguments: str) -> None:
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), *arguments]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+
+
 def play(scratch: Path, one: dict[str, Any]) -> tuple[float, float]:
     """Seconds of one play with that task, and the most memory of one of its processes in MB."""
     book = scratch / "play.json"
     hosts = {"hosts": "localhost", "connection": "local", "gather_facts": False}
     variables = {"ansible_python_interpreter": sys.executable}
     book.write_text(json.dumps([{**hosts, "vars": variables, "tasks": [one]}]))
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", "localhost,", str(book)]
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
     began = time.monotonic()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    ansible("--inventory", "localhost,", str(book))
     seconds = time.monotonic() - began
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
     return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
@@ -98,7 +123,9 @@ def measure(kubeconfig: Path, scratch: Path, runs: int) -> dict[str, Any]:
             growth.append({"services": size, "seconds": round(seconds, 2), "peak_mb": round(memory)})
         slope = (growth[-1]["seconds"] - growth[0]["seconds"]) / (growth[-1]["services"] - growth[0]["services"])
         medians = {name: round(statistics.median(one), 2) for name, one in times.items()}
+        back = sorted(round(go_back(kubeconfig, admin, name), 2) for name in namespaces[:runs])
         return {
+            "rollback_seconds": {"median": statistics.median(back), "most": back[-1]},
             "one_task_seconds": medians,
             "ratio": round(medians["k8s_selector_patch"] / medians["kubernetes.core.k8s"], 2),
             "runs": runs,

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster import starting
-from cluster.client import Client, RefusedError, write_kubeconfig
+from cluster.client import APPLY, MERGE, Client, RefusedError, write_kubeconfig
 from cluster.proxy import Proxy, proxying
 from cluster.starting import Cluster
 
@@ -71,6 +73,51 @@ def until() -> Callable[..., Any]:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def routes(admin: Client, namespace: str, until: Callable[..., Any]) -> Iterator[str]:
+    """The path of HTTPRoutes, with something that takes them as a Gateway's controller does."""
+    definition = json.loads((Path(__file__).parent / "httproute.json").read_text())
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    path = f"{crds}/{definition['metadata']['name']}"
+    admin.call("PATCH", path, definition, APPLY, fieldManager="tests", force="true")
+    found = f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes"
+
+    def known() -> bool:
+        try:
+            return bool(admin.call("GET", found))
+        except RefusedError:
+            return False
+
+    until(known)
+    ended = threading.Event()
+
+    def take() -> None:
+        while not ended.wait(0.02):
+            for route in admin.call("GET", found)["items"]:
+                seen = route["metadata"]["generation"]
+                kinds = ("Accepted", "ResolvedRefs")
+                conditions = [
+                    {
+                        "type": kind,
+                        "status": "True",
+                        "reason": kind,
+                        "message": "",
+                        "observedGeneration": seen,
+                        "lastTransitionTime": "2026-01-01T00:00:00Z",
+                    }
+                    for kind in kinds
+                ]
+                parent = {"parentRef": {"name": "front"}, "controllerName": "tests/x", "conditions": conditions}
+                body = {"status": {"parents": [parent]}}
+                admin.call("PATCH", f"{found}/{route['metadata']['name']}/status", body, MERGE)
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    yield found
+    ended.set()
+    thread.join(10)
 
 
 def deployment(name: str, labels: dict[str, str], replicas: int = 1, **annotations: str) -> dict[str, Any]:

@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import DriftError, NotReadyError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import change_weight, make_router, make_service
-from cluster.client import APPLY, MERGE, Client, RefusedError
+from cluster.client import MERGE, Client
 from cluster.starting import Cluster
 
 from .conftest import deployment, service
@@ -40,51 +37,6 @@ def shop(admin: Client, namespace: str, until: Until) -> str:
 
     until(ready)
     return namespace
-
-
-@pytest.fixture
-def routes(admin: Client, shop: str, until: Until) -> Iterator[str]:
-    """The path of HTTPRoutes, with something that takes them as a Gateway's controller does."""
-    definition = json.loads((Path(__file__).parent / "httproute.json").read_text())
-    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    path = f"{crds}/{definition['metadata']['name']}"
-    admin.call("PATCH", path, definition, APPLY, fieldManager="tests", force="true")
-    found = f"/apis/gateway.networking.k8s.io/v1/namespaces/{shop}/httproutes"
-
-    def known() -> bool:
-        try:
-            return bool(admin.call("GET", found))
-        except RefusedError:
-            return False
-
-    until(known)
-    ended = threading.Event()
-
-    def take() -> None:
-        while not ended.wait(0.02):
-            for route in admin.call("GET", found)["items"]:
-                seen = route["metadata"]["generation"]
-                kinds = ("Accepted", "ResolvedRefs")
-                conditions = [
-                    {
-                        "type": kind,
-                        "status": "True",
-                        "reason": kind,
-                        "message": "",
-                        "observedGeneration": seen,
-                        "lastTransitionTime": "2026-01-01T00:00:00Z",
-                    }
-                    for kind in kinds
-                ]
-                parent = {"parentRef": {"name": "front"}, "controllerName": "tests/x", "conditions": conditions}
-                body = {"status": {"parents": [parent]}}
-                admin.call("PATCH", f"{found}/{route['metadata']['name']}/status", body, MERGE)
-
-    thread = threading.Thread(target=take, daemon=True)
-    thread.start()
-    yield found
-    ended.set()
-    thread.join(10)
 
 
 def test_a_route_goes_step_by_step_and_back(
