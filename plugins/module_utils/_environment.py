@@ -193,7 +193,7 @@ class Bringing:
         made: bool,
     ) -> dict[str, Any]:
         told: list[dict[str, str]] = []
-        before: dict[str, Document] = {}
+        before: dict[str, Document | None] = {}
         after: dict[str, Document] = {}
         for key in objects.in_order(adapted):
             document = adapted[key]

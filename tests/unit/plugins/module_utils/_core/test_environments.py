@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import environments
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.environments import adapt, make_environments
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SourceError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.slots import make_slots
 
+ROOT = Path(__file__).resolve().parents[5]
 DEV = {"source": "nextstep-dev", "namespace": "blueocean-nextstep-dev"}
 PROD = {"source": "nextstep-prod", "namespace": "blueocean-nextstep-prod"}
 
@@ -57,6 +61,19 @@ def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(InputError) as caught:
         make_environments({"dev": "x", "prod": {}})
     assert len(caught.value.evidence["problems"]) == 3
+
+
+def test_the_inventory_of_nextstep_can_be_meant() -> None:
+    """R-B4, R-B5, R-B7, R-B10, R-B14"""
+    given = yaml.safe_load((ROOT / "inventories/nextstep/group_vars/cutover_router.yml").read_text(encoding="utf-8"))
+    found = make_environments(given["environment_all"])
+    assert {one.source for one in found.values()} == {"nextstep-dev", "nextstep-staging", "nextstep-prod"}
+    assert {one.redis_prefix for one in found.values()} == {f"nextstep:{name}:" for name in found}
+    slot = given["environment_slots"]["staging"]
+    [hours] = make_slots(slot["slots"], slot["zone"])
+    assert (hours.told, slot["namespace"]) == ("09:00 to 12:00 daily", found["staging"].namespace)
+    assert "nextstep.staging-shared.local" in found["staging"].hosts.values()
+    assert given["environment_required"]["SAFETY_RAILS_ENABLED"] == "true"
 
 
 @pytest.mark.parametrize("namespace", ["nextstep-prod", "nextstep-dev", "default", ""])
