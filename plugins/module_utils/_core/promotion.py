@@ -162,8 +162,8 @@ def open_(
 
 def append(record: Mapping[str, Any], environment: str, release: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """The record with ``event`` in the last promotion to ``environment``: that of ``release``, and open."""
-    if event["kind"] not in KINDS:
-        raise InputError(f"there is no event {event['kind']!r} of a promotion; one of {', '.join(KINDS)} is needed")
+    if event.get("kind") not in KINDS:
+        raise InputError(f"there is no event {event.get('kind')!r} of a promotion; one of {', '.join(KINDS)} is needed")
     promotions = list(record["promotions"])
     its = [index for index, one in enumerate(promotions) if one["environment"] == environment]
     last = promotions[its[-1]] if its else None
