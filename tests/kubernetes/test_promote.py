@@ -34,8 +34,11 @@ class Pipeline:
         healthy = [{"name": "prod serves", "command": ["true"]}]
         self.environments = [
             {"name": "staging", "phases": phases, "slot": slot, "healthy": healthy},
-            {"name": "prod", "phrase": WORDS, "healthy": healthy},
+            {"name": "prod", "phrase": WORDS, "healthy": healthy, "backup": True},
         ]
+        options = {"namespace": prod.namespace, "secrets": "left_out"}
+        part = {"name": "objects", "host": "control", "engine": "kubernetes", "options": options}
+        self.backup = {"cutover_state": [part], "cutover_artifacts": {"destination": str(scratch / "kept")}}
 
     def promote(self, to: str, **extra: Any) -> tuple[int, str]:
         given = {
@@ -45,7 +48,7 @@ class Pipeline:
             "promote_to": to,
             "promote_release": RELEASE,
         }
-        return self.places[to].run("promote", **{**given, **extra})
+        return self.places[to].run("promote", **{**given, **(self.backup if to == "prod" else {}), **extra})
 
     def record(self) -> list[dict[str, Any]]:
         staging = self.places["staging"]
@@ -89,3 +92,7 @@ def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pi
     last = pipeline.record()[-1]
     assert (last["environment"], last["release"], last["owner"]["command"][-11:]) == ("prod", RELEASE, "promote.yml")
     assert [event["kind"] for event in last["events"]] == ["checked", "moved", "checked", "validated"]
+    # The backup is there, and proven, before any traffic moves.
+    story = [event["kind"] for event in prod.events()]
+    assert story.index("snapshot_taken") < story.index("weight_intended")
+    assert next(event for event in prod.events() if event["kind"] == "snapshot_taken")["artifact"]["verified"] is True
