@@ -6,22 +6,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster.client import Client
+from cluster.starting import Cluster
 
-from .test_playbooks import NextStep, Until, nextstep, prepare
-
-__all__ = ["nextstep"]
+from .test_playbooks import NextStep, Until, prepare
 
 RELEASE = "registry.invalid/nextstep@sha256:" + "ef" * 32
 WORDS = "DEPLOY NEXTSTEP PROD"
 
 
 class Pipeline:
-    """Staging is ``nextstep``'s namespace, which has the record, too; production is another one."""
+    """Staging's namespace has the record, too; production is another one."""
 
     def __init__(self, staging: NextStep, prod: NextStep, scratch: Path) -> None:
         self.places = {"staging": staging, "prod": prod}
@@ -48,7 +48,9 @@ class Pipeline:
             "promote_to": to,
             "promote_release": RELEASE,
         }
-        return self.places[to].run("promote", **{**given, **(self.backup if to == "prod" else {}), **extra})
+        place = self.places[to]
+        given = {**given, **(self.backup if to == "prod" else {}), "nextstep_namespace": place.namespace, **extra}
+        return replace(place, extra=given).run("promote")
 
     def record(self) -> list[dict[str, Any]]:
         staging = self.places["staging"]
@@ -58,10 +60,11 @@ class Pipeline:
 
 
 @pytest.fixture
-def pipeline(nextstep: NextStep, admin: Client, until: Until, tmp_path: Path) -> Iterator[Pipeline]:
-    name = f"{nextstep.namespace}-prod"
+def pipeline(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_path: Path) -> Iterator[Pipeline]:
+    name = f"{namespace}-prod"
     admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    yield Pipeline(nextstep, prepare(NextStep(nextstep.cluster, admin, name, until)), tmp_path)
+    places = [prepare(NextStep("nextstep", cluster.kubeconfig, admin, place, until, {})) for place in (namespace, name)]
+    yield Pipeline(places[0], places[1], tmp_path)
     admin.gone(f"/api/v1/namespaces/{name}")
 
 

@@ -132,7 +132,7 @@ def _not_validated(record: Mapping[str, Any], before: Mapping[str, Any], release
         last = f"; what was there last is {other[-1]}" if other else ""
         return [f"it was never promoted to {name}{last}"]
     last_events = its[-1]["events"]
-    ended = last_events[-1] if last_events else {"kind": "none"}
+    ended: Mapping[str, Any] = last_events[-1] if last_events else {"kind": "none"}
     if ended["kind"] == "failed":
         return [f"it failed in {name}: {ended['message']}"]
     lacks = lacking(before, last_events)
