@@ -66,7 +66,7 @@ class Promotion:
         if self.check_mode:
             return {"changed": True, "sentence": ""}
         with self.store.locked():
-            after = self._record()
+            after = dict(self._record())
             for event in given:
                 after = promotion.append(after, self.to, self.release, {**event, "at": self.store.clock.time()})
             events = [one for one in after["promotions"] if one["environment"] == self.to][-1]["events"]

@@ -27,8 +27,18 @@ def rollback_guide(
     identity = " -e rollback_identity_file=/path/of/the/private/key"
     key = identity if any(one["encrypted"] for one in artifacts.values()) else ""
     old, service = plan["from"], plan["service"]
-    units = ", ".join(f"{plan['colours'][colour]['unit']}" for colour in ("blue", "green"))
-    journal = f"{plan['state_dir']}/{service} on {plan['hosts']['router']}"
+    cluster = plan.get("cluster")
+    names = {colour: its["deployment" if cluster else "unit"] for colour, its in plan["colours"].items()}
+    both = ", ".join(names.values())
+    stopped = (
+        f"{both} in {cluster['namespace']} have to be scaled to 0 by hand"
+        if cluster
+        else f"{both} are stopped on {', '.join(plan['hosts']['app'])}"
+    )
+    where = (
+        f"the ConfigMap bluegreen-{service} in {cluster['namespace']}" if cluster else f"{plan['state_dir']}/{service}"
+    )
+    journal = where if cluster else f"{where} on {plan['hosts']['router']}"
     lines = [
         f"# Taking {service} back to {old}",
         "",
@@ -53,12 +63,12 @@ def rollback_guide(
         "",
         "It takes these steps:",
         "",
-        f"1. Stop user traffic: {units} are stopped on {', '.join(plan['hosts']['app'])}.",
+        f"1. Stop user traffic: {stopped}.",
         *(f"{number}. {line}" for number, line in enumerate(_restores(plan, artifacts), 2)),
     ]
     number = len(plan["state"]) + 2
     lines += [
-        f"{number}. Restart: {plan['colours'][old]['unit']}, and {plan['front']} goes to {old}.",
+        f"{number}. Restart: {names[old]}, and {plan['front']} goes to {old}.",
         f"{number + 1}. Verify: {plan['health']['ready']} of each instance"
         + "".join(f", {probe['path']} at {plan['front']}" for probe in plan["verify"])
         + ".",

@@ -26,7 +26,7 @@ KINDS = ("checked", "tested", "moved", "validated", "failed")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}")
 _WAYS = ("command", "tasks", "probe")
-_KEYS = {
+_KEYS: dict[str, type | tuple[type, ...]] = {
     "name": str, "phrase": str, "slot": dict, "backup": bool, "healthy": list, "phases": list,
     "valid_for": (int, float),
 }  # fmt: skip
