@@ -61,19 +61,19 @@ class Promotion:
             self.store.write_promotion(promotion.open_(self._record(), self.to, self.release, owner, now))
         return {**found, "changed": True}
 
-    def note(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Record an event. ``validated`` is refused unless every phase of the environment has passed."""
+    def note(self, given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Record events. ``validated`` is refused unless every phase of the environment has passed."""
         if self.check_mode:
             return {"changed": True, "sentence": ""}
         with self.store.locked():
-            record = self._record()
-            event = {**data, "kind": kind, "at": self.store.clock.time()}
-            after = promotion.append(record, self.to, self.release, event)
+            after = dict(self._record())
+            for event in given:
+                after = promotion.append(after, self.to, self.release, {**event, "at": self.store.clock.time()})
             events = [one for one in after["promotions"] if one["environment"] == self.to][-1]["events"]
             environment = next(one for one in self.environments if one["name"] == self.to)
             sentence = promotion.told(environment, events)
             lacks = promotion.lacking(environment, events)
-            if kind == "validated" and lacks:
+            if lacks and any(event["kind"] == "validated" for event in given):
                 raise PromotionError(f"{self.release} is not validated in {self.to}: {sentence}", {"missing": lacks})
             self.store.write_promotion(after)
         return {"changed": True, "sentence": sentence}

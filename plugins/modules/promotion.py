@@ -60,19 +60,22 @@ options:
     description:
       - V(judged) fails with RV(reason=promotion), and says what is missing, where the release may not go there.
       - V(begun) does the same, and records that it begins.
-      - V(recorded) records O(event) with O(data).
-      - V(validated) ends it; it fails unless every phase has passed. V(failed) ends it with the C(message) of O(data).
+      - V(recorded) records O(events).
+      - V(validated) ends it; it fails unless every phase has passed. V(failed) ends it with O(message).
     type: str
     choices: [judged, begun, recorded, validated, failed]
     required: true
-  event:
-    description: What happened; V(checked) and V(tested) have C(name), C(passed) and C(seen) in O(data).
+  events:
+    description:
+      - What happened, each with its C(kind), C(checked), C(tested) or C(moved), and what it tells; of the first two
+        C(name), whether it C(passed), and what was C(seen).
+    type: list
+    elements: dict
+    default: []
+  message:
+    description: Why it failed.
     type: str
-    choices: [checked, tested, moved]
-  data:
-    description: What the event tells.
-    type: dict
-    default: {}
+    default: no reason given
   owner:
     description: Who promotes; set by the action plugin.
     type: dict
@@ -135,11 +138,10 @@ def main() -> None:
                 "required": True,
                 "choices": ["judged", "begun", "recorded", "validated", "failed"],
             },
-            "event": {"type": "str", "choices": ["checked", "tested", "moved"]},
-            "data": {"type": "dict", "default": {}},
+            "events": {"type": "list", "elements": "dict", "default": []},
+            "message": {"type": "str", "default": "no reason given"},
             "owner": {"type": "dict", "default": {}},
         },
-        required_if=[("state", "recorded", ("event",))],
         supports_check_mode=True,
     )
     given = module.params
@@ -151,9 +153,9 @@ def main() -> None:
         states = {
             "judged": lambda: run.judge(parts),
             "begun": lambda: run.begin(parts, given["owner"]),
-            "recorded": lambda: run.note(given["event"], given["data"]),
-            "validated": lambda: run.note("validated", given["data"]),
-            "failed": lambda: run.note("failed", given["data"]),
+            "recorded": lambda: run.note(given["events"]),
+            "validated": lambda: run.note([{"kind": "validated"}]),
+            "failed": lambda: run.note([{"kind": "failed", "message": given["message"]}]),
         }
         result = states[given["state"]]()
     except CutoverError as error:

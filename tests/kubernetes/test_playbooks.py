@@ -137,15 +137,19 @@ def nextstep(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_
     """As an account with no more rights than docs/kubernetes.md gives."""
     names = {"web": APP, "web-v1": f"{APP}-blue", "web-v2": f"{APP}-green", "bluegreen-shop": "bluegreen-nextstep"}
     kubeconfig = account(cluster, admin, namespace, tmp_path, documented("Role", names))
-    made = NextStep("nextstep", kubeconfig, admin, namespace, until, {"nextstep_namespace": namespace})
+    return prepare(NextStep("nextstep", kubeconfig, admin, namespace, until, {"nextstep_namespace": namespace}))
+
+
+def prepare(made: NextStep) -> NextStep:
+    """Put all that is there before into its namespace."""
     for colour, replicas, least in (("blue", 3, 2), ("green", 0, 1)):
         name = f"{APP}-{colour}"
-        admin.call("POST", made.path("apps/v1", "deployments"), deployment(name, LABELS[colour], replicas))
+        made.admin.call("POST", made.path("apps/v1", "deployments"), deployment(name, LABELS[colour], replicas))
         scalers = made.path("autoscaling/v2", "horizontalpodautoscalers")
-        admin.call("POST", scalers, autoscaler(name, least, 10))
-    admin.call("POST", made.path("v1", "services"), service(APP, LABELS["blue"]))
+        made.admin.call("POST", scalers, autoscaler(name, least, 10))
+    made.admin.call("POST", made.path("v1", "services"), service(APP, LABELS["blue"]))
     made.ready(f"{APP}-blue", 3)
-    until(lambda: made.serving() == ["blue"] * 3)
+    made.until(lambda: made.serving() == ["blue"] * 3)
     return made
 
 

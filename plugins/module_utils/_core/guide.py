@@ -28,7 +28,11 @@ def rollback_guide(
     key = identity if any(one["encrypted"] for one in artifacts.values()) else ""
     old, service = plan["from"], plan["service"]
     names = {colour: its["deployment" if plan["cluster"] else "unit"] for colour, its in plan["colours"].items()}
-    journal = f"{plan['state_dir']}/{service} on {plan['hosts']['router']}"
+    journal = (
+        f"the ConfigMap bluegreen-{service} in {plan['cluster']['namespace']}"
+        if plan["cluster"]
+        else f"{plan['state_dir']}/{service} on {plan['hosts']['router']}"
+    )
     lines = [
         f"# Taking {service} back to {old}",
         "",

@@ -26,7 +26,7 @@ KINDS = ("checked", "tested", "moved", "validated", "failed")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}")
 _WAYS = ("command", "tasks", "probe")
-_KEYS = {
+_KEYS: dict[str, type | tuple[type, ...]] = {
     "name": str, "phrase": str, "slot": dict, "backup": bool, "healthy": list, "phases": list,
     "valid_for": (int, float),
 }  # fmt: skip
@@ -132,7 +132,7 @@ def _not_validated(record: Mapping[str, Any], before: Mapping[str, Any], release
         last = f"; what was there last is {other[-1]}" if other else ""
         return [f"it was never promoted to {name}{last}"]
     last_events = its[-1]["events"]
-    ended = last_events[-1] if last_events else {"kind": "none"}
+    ended: Mapping[str, Any] = last_events[-1] if last_events else {"kind": "none"}
     if ended["kind"] == "failed":
         return [f"it failed in {name}: {ended['message']}"]
     lacks = lacking(before, last_events)
@@ -162,8 +162,8 @@ def open_(
 
 def append(record: Mapping[str, Any], environment: str, release: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """The record with ``event`` in the last promotion to ``environment``: that of ``release``, and open."""
-    if event["kind"] not in KINDS:
-        raise InputError(f"there is no event {event['kind']!r} of a promotion; one of {', '.join(KINDS)} is needed")
+    if event.get("kind") not in KINDS:
+        raise InputError(f"there is no event {event.get('kind')!r} of a promotion; one of {', '.join(KINDS)} is needed")
     promotions = list(record["promotions"])
     its = [index for index, one in enumerate(promotions) if one["environment"] == environment]
     last = promotions[its[-1]] if its else None

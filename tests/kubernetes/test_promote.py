@@ -1,0 +1,101 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""R-B9, R-B12, R-B13: nextstep from staging to production, each in a namespace of its own, by promote.yml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster.client import Client
+from cluster.starting import Cluster
+
+from .test_playbooks import NextStep, Until, prepare
+
+RELEASE = "registry.invalid/nextstep@sha256:" + "ef" * 32
+WORDS = "DEPLOY NEXTSTEP PROD"
+
+
+class Pipeline:
+    """Staging's namespace has the record, too; production is another one."""
+
+    def __init__(self, staging: NextStep, prod: NextStep, scratch: Path) -> None:
+        self.places = {"staging": staging, "prod": prod}
+        self.fault = scratch / "fault"
+        # Each phase is a real command; the third one looks whether somebody has broken the service.
+        commands = [["test", "!", "-e", str(self.fault)] if number == 3 else ["true"] for number in range(1, 9)]
+        phases = [{"name": f"phase {number}", "command": one} for number, one in enumerate(commands, 1)]
+        slots = [{"from": "00:00", "to": "24:00"}]
+        slot = {"namespace": staging.namespace, "environment": "staging-shared", "slots": slots, "zone": "UTC"}
+        healthy = [{"name": "prod serves", "command": ["true"]}]
+        self.environments = [
+            {"name": "staging", "phases": phases, "slot": slot, "healthy": healthy},
+            {"name": "prod", "phrase": WORDS, "healthy": healthy, "backup": True},
+        ]
+        options = {"namespace": prod.namespace, "secrets": "left_out"}
+        part = {"name": "objects", "host": "control", "engine": "kubernetes", "options": options}
+        self.backup = {"cutover_state": [part], "cutover_artifacts": {"destination": str(scratch / "kept")}}
+
+    def promote(self, to: str, **extra: Any) -> tuple[int, str]:
+        given = {
+            "promote_application": "nextstep",
+            "promote_namespace": self.places["staging"].namespace,
+            "promote_environments": self.environments,
+            "promote_to": to,
+            "promote_release": RELEASE,
+        }
+        place = self.places[to]
+        given = {**given, **(self.backup if to == "prod" else {}), "nextstep_namespace": place.namespace, **extra}
+        return replace(place, extra=given).run("promote")
+
+    def record(self) -> list[dict[str, Any]]:
+        staging = self.places["staging"]
+        data = staging.admin.call("GET", staging.path("v1", "configmaps", "bluegreen-nextstep"))["data"]
+        found: list[dict[str, Any]] = json.loads(data["promotion.json"])["promotions"]
+        return found
+
+
+@pytest.fixture
+def pipeline(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_path: Path) -> Iterator[Pipeline]:
+    name = f"{namespace}-prod"
+    admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    places = [prepare(NextStep("nextstep", cluster.kubeconfig, admin, place, until, {})) for place in (namespace, name)]
+    yield Pipeline(places[0], places[1], tmp_path)
+    admin.gone(f"/api/v1/namespaces/{name}")
+
+
+def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pipeline) -> None:
+    staging, prod = pipeline.places["staging"], pipeline.places["prod"]
+    rc, told = pipeline.promote("prod", promote_confirm=WORDS)
+    assert rc == 2
+    assert "may not go to prod yet: it was never promoted to staging. Nothing was changed" in told
+
+    # R-B13: the tests fail in staging: it goes back, and no further.
+    pipeline.fault.touch()
+    rc, told = pipeline.promote("staging")
+    assert rc == 2
+    assert "failed in staging, and its traffic went back: phase 3: " in told
+    assert (staging.selected(), staging.serving()) == ("blue", ["blue"] * 3)
+    assert pipeline.record()[-1]["events"][-1]["kind"] == "failed"
+    pipeline.fault.unlink()
+    rc, told = pipeline.promote("staging")
+    assert rc == 0, told
+    assert f"{RELEASE} is validated in staging: 8 of 8 phases passed." in told
+    assert staging.selected() == "green"
+
+    rc, told = pipeline.promote("prod", promote_confirm=WORDS.lower())
+    assert (rc, "with other capitals. Nothing was changed" in told, prod.selected()) == (2, True, "blue"), told
+    rc, told = pipeline.promote("prod", promote_confirm=WORDS)
+    assert rc == 0, told
+    assert (prod.selected(), prod.serving()) == ("green", ["green"] * 3)
+    last = pipeline.record()[-1]
+    assert (last["environment"], last["release"], last["owner"]["command"][-11:]) == ("prod", RELEASE, "promote.yml")
+    assert [event["kind"] for event in last["events"]] == ["checked", "moved", "checked", "validated"]
+    # The backup is there, and proven, before any traffic moves.
+    story = [event["kind"] for event in prod.events()]
+    assert story.index("snapshot_taken") < story.index("weight_intended")
+    assert next(event for event in prod.events() if event["kind"] == "snapshot_taken")["artifact"]["verified"] is True
