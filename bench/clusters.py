@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Service switched by its selector: k8s_selector_patch beside kubernetes.core.k8s, one task and up to 50 of them.
 
-And a rollback by the playbook: how long from its decision until the EndpointSlices hold the old colour's pods alone.
+And the way back: how long from its decision until the EndpointSlices hold the old colour's pods alone, by the playbook
+and without Ansible.
 
 Runs against the API server that tests/kubernetes runs against (docs/kubernetes.md), which is named in what it prints.
 The peer patches the selector and checks nothing.
@@ -24,9 +25,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "kubernetes"))
+sys.path[:0] = [str(ROOT / "tests" / "kubernetes"), str(ROOT / "collections")]
 
-from cluster import starting  # noqa: E402 - where it is, is only known now
+# Where they are, is only known now.
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _kubernetes  # noqa: E402
+from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import Target, switch  # noqa: E402
+from cluster import starting  # noqa: E402
 from cluster.client import Client  # noqa: E402
 
 COLOURS = {"blue": {"app": "shop", "version": "v1"}, "green": {"app": "shop", "version": "v2"}}
@@ -107,6 +111,28 @@ def play(scratch: Path, one: dict[str, Any]) -> tuple[float, float]:
     return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
+def rollbacks(kubeconfig: Path, admin: Client, namespace: str, number: int) -> dict[str, Any]:
+    """So many rollbacks by the emergency path: milliseconds from deciding until the endpoints are only blue's."""
+    cluster, target = _kubernetes.connect(str(kubeconfig)), Target(namespace, "web", COLOURS)
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    took, requests = [], set()
+    for _number in range(number):
+        switch(cluster, target, "green")
+        began = time.monotonic()
+        done = switch(cluster, target, "blue", min_ready=1, accept_rollout=True)
+        took.append((time.monotonic() - began) * 1000)
+        requests.add(done["requests"])
+        found = admin.call("GET", slices, labelSelector="kubernetes.io/service-name=web")["items"]
+        pods = [end["targetRef"]["name"] for one in found for end in one.get("endpoints") or ()]
+        if sorted(pod.partition("-")[0] for pod in pods) != ["blue"] * PODS:
+            raise SystemExit(f"after a rollback the endpoints are {pods}")
+    return {
+        "rollbacks": number,
+        "milliseconds": {"median": round(statistics.median(took)), "max": round(max(took))},
+        "requests": sorted(requests),
+    }
+
+
 def measure(kubeconfig: Path, scratch: Path, runs: int) -> dict[str, Any]:
     admin = Client(kubeconfig)
     namespaces = make(admin, max(SIZES))
@@ -131,6 +157,7 @@ def measure(kubeconfig: Path, scratch: Path, runs: int) -> dict[str, Any]:
             "runs": runs,
             "growth": growth,
             "seconds_per_service": round(slope, 3),
+            "back": rollbacks(kubeconfig, admin, namespaces[0], 2 * runs),
         }
     finally:
         for name in namespaces:

@@ -54,10 +54,11 @@ class Client:
     ) -> dict[str, Any]:
         """The answer's object; RefusedError for any status from 400."""
         answer = self._send(method, path, body, media, urllib3.Timeout(timeout), query)
-        document: dict[str, Any] = json.loads(answer.read() or b"{}")
+        text = answer.read()
         answer.release_conn()
         if answer.status >= 400:
-            raise RefusedError(answer.status, document)
+            raise RefusedError(answer.status, _status(text))
+        document: dict[str, Any] = json.loads(text or b"{}")
         return document
 
     def watch(self, path: str, timeout: int, **query: Any) -> Iterator[dict[str, Any]]:
@@ -66,7 +67,7 @@ class Client:
         answer = self._send("GET", path, None, JSON, urllib3.Timeout(connect=5, read=timeout + 10), query)
         try:
             if answer.status >= 400:
-                raise RefusedError(answer.status, json.loads(answer.read()))
+                raise RefusedError(answer.status, _status(answer.read()))
             rest = b""
             for part in answer.stream(1 << 16):
                 *lines, rest = (rest + part).split(b"\n")
@@ -106,6 +107,15 @@ class Client:
         """Delete, where it is there."""
         with contextlib.suppress(RefusedError):
             self.call("DELETE", path)
+
+
+def _status(text: bytes) -> dict[str, Any]:
+    """A path that the server does not know is answered in words."""
+    try:
+        document: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {"message": text.decode().strip()}
+    return document
 
 
 def write_kubeconfig(path: Path, address: str, token: str, **cluster: str) -> Path:

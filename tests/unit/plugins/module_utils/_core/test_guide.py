@@ -78,6 +78,7 @@ def test_the_guide_of_a_service_in_a_cluster_says_what_a_person_has_to_stop() ->
     assert f"1. Stop user traffic: {scale}. An autoscaler scales up again: remove it before." in lines
     assert "4. Restart: shop-blue, and http://router:8080 goes to blue: ansible-playbook /p/rollback.yml." in lines
     assert not any("rollback_accept_data_loss" in line for line in lines)
+    assert any("Its journal is in the ConfigMap bluegreen-shop in shop-prod." in line for line in lines)
 
 
 def test_the_audit_has_what_was_lost_in_numbers() -> None:
@@ -96,13 +97,3 @@ def test_the_audit_has_what_was_lost_in_numbers() -> None:
     assert "from then until 1970-01-01 00:01:00 UTC is lost" in text
     assert "- nothing: it was the same" in text
     assert "- Left for you: what shop was is the database shop_before_1." in text
-
-
-def test_the_guide_of_a_cluster_names_deployments_and_says_what_is_done_by_hand() -> None:
-    made = plan()
-    colours = {"blue": {"deployment": "web-v1"}, "green": {"deployment": "web-v2"}}
-    how = {"inventory": ["/i"], "playbooks": "/p"}
-    text = guide.rollback_guide({**made, "cluster": {"namespace": "shop"}, "colours": colours}, "m1", {}, how)
-    assert "1. Stop user traffic: web-v1, web-v2 in shop have to be scaled to 0 by hand." in text
-    assert "Restart: web-v1, and http://router:8080 goes to blue." in text
-    assert "Its journal is in the ConfigMap bluegreen-shop in shop." in text
