@@ -241,7 +241,7 @@ def test_pods_that_fail_right_after_the_switch_take_the_traffic_back(
 def test_a_run_that_is_killed_as_it_switches_is_ended_by_the_next(
     nextstep: NextStep, proxied: tuple[Proxy, Path]
 ) -> None:
-    """The controller dies when the traffic has moved; the unit tests have each of its other requests."""
+    """The controller dies when the traffic has moved; test_cluster_killed.py has each of its other requests."""
     proxy, kubeconfig = proxied
     process: list[subprocess.Popen[str]] = []
     first = iter([True])

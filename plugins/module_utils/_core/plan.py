@@ -496,7 +496,10 @@ SCHEMA: dict[str, Spec] = {
         default={},
     ),
     "cutover_min_ready": _whole(
-        "How many instances of a colour must be ready before it gets more traffic; all of them by default.", 1, 10_000
+        "How many instances of a colour must be ready before it gets more traffic; all of them by default, and in a "
+        "cluster as many as the other colour has.",
+        1,
+        10_000,
     ),
     "cutover_drain": _keys(
         "How the old colour is emptied before it is stopped.",

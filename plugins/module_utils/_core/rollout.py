@@ -24,8 +24,6 @@ REPLICAS = "bluegreen.cutover/replicas"
 LEAST = "bluegreen.cutover/min-replicas"
 """The annotation of an autoscaler with its minReplicas before we raised it."""
 
-STUCK = "ProgressDeadlineExceeded"
-
 
 def wanted(deployment: Document) -> int:
     """How many pods a Deployment is to have."""
@@ -36,32 +34,22 @@ def available(deployment: Document) -> int:
     return int((deployment.get("status") or {}).get("availableReplicas", 0))
 
 
-def is_unseen(deployment: Document) -> bool:
-    """Has no controller seen its last change yet? Then its status is about something else."""
-    observed = (deployment.get("status") or {}).get("observedGeneration", 0)
-    return bool(observed < deployment["metadata"].get("generation", 0))
-
-
 def is_stuck(deployment: Document) -> bool:
     """Has its rollout made no progress for its ``progressDeadlineSeconds``?"""
     conditions = (deployment.get("status") or {}).get("conditions") or ()
-    return not is_unseen(deployment) and any(
-        one["type"] == "Progressing" and one.get("reason") == STUCK for one in conditions
+    return not selector.is_unseen(deployment) and any(
+        one["type"] == "Progressing" and one.get("reason") == selector.STUCK for one in conditions
     )
 
 
 def missing(deployment: Document, needed: int) -> str:
     """What a Deployment lacks of ``needed`` available pods, all of its newest version, in words; empty if nothing."""
-    name, status = deployment["metadata"]["name"], deployment.get("status") or {}
-    if is_unseen(deployment):
+    name, there = deployment["metadata"]["name"], available(deployment)
+    if selector.is_unseen(deployment):
         return f"the last change of {name} has not been seen by a controller yet"
-    there = available(deployment)
     if there < needed:
         return f"{name} has {there} available pods, {needed} needed"
-    updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
-    if updated < wanted(deployment) or total > updated:
-        return f"{name} has {updated} new pods of {wanted(deployment)}, and {total - updated} old ones"
-    return ""
+    return "; ".join(selector.unfinished(deployment))
 
 
 def reasons(deployment: Document, pods: Sequence[Document]) -> list[str]:

@@ -28,6 +28,9 @@ Operations = list[dict[str, Any]]
 TOKEN = "bluegreen.cutover/token"  # noqa: S105 - the name of an annotation
 """The annotation of a Service with the highest token that has written it."""
 
+STUCK = "ProgressDeadlineExceeded"
+"""Why a rollout is not progressing any more, as its controller says."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -96,12 +99,12 @@ def colour_of(service: Mapping[str, Any], selectors: Mapping[str, Labels]) -> st
 def side(labels: Labels, pods: Objects, deployments: Objects) -> Side:
     """What there is of a colour."""
     mine = [one for one in deployments if _matches(labels, one["spec"]["template"].get("metadata") or {})]
-    unseen = [one["metadata"]["name"] for one in mine if _unseen(one)]
+    unseen = [one["metadata"]["name"] for one in mine if is_unseen(one)]
     return Side(
         ready=frozenset(pod["metadata"]["uid"] for pod in pods if _matches(labels, pod["metadata"]) and is_ready(pod)),
         wanted=sum(one["spec"].get("replicas", 1) for one in mine),
         unseen=tuple(unseen),
-        unfinished=tuple(text for one in mine if not _unseen(one) for text in _unfinished(one)),
+        unfinished=tuple(text for one in mine if not is_unseen(one) for text in unfinished(one)),
     )
 
 
@@ -210,18 +213,20 @@ def _matches(labels: Labels, metadata: Mapping[str, Any]) -> bool:
     return all(have.get(name) == value for name, value in labels.items())
 
 
-def _unseen(deployment: Mapping[str, Any]) -> bool:
+def is_unseen(deployment: Mapping[str, Any]) -> bool:
+    """Has no controller seen the last change of a Deployment yet? Then its status is about something else."""
     observed = (deployment.get("status") or {}).get("observedGeneration", 0)
     return bool(observed < deployment["metadata"].get("generation", 0))
 
 
-def _unfinished(deployment: Mapping[str, Any]) -> Iterable[str]:
+def unfinished(deployment: Mapping[str, Any]) -> Iterable[str]:
+    """How far a rollout is that has not ended, in words."""
     name, status = deployment["metadata"]["name"], deployment.get("status") or {}
     wanted = deployment["spec"].get("replicas", 1)
     updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
     # Fewer pods than wanted are told by their number; here only old ones count, and new ones that do not come up.
     reasons = {one["type"]: one.get("reason") for one in status.get("conditions") or ()}
-    if reasons.get("Progressing") == "ProgressDeadlineExceeded":
-        yield f"{name} is stuck (ProgressDeadlineExceeded), {updated} of {wanted} pods are new"
+    if reasons.get("Progressing") == STUCK:
+        yield f"{name} is stuck ({STUCK}), {updated} of {wanted} pods are new"
     elif updated < wanted or total > updated:
         yield f"{name} has {updated} new pods of {wanted}, and {total - updated} old ones"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rollout
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rollout, selector
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     NotReadyError,
@@ -149,8 +149,7 @@ class Deployments:
         see = f"See 'kubectl -n {self.namespace} describe deployment {name}', and run again"
         if stuck:
             raise RolloutError(
-                f"the rollout of {name} is stuck ({rollout.STUCK}): {lacks or 'it has made no progress'}{told}. No "
-                f"traffic was moved. {see}",
+                f"the rollout of {name} is stuck ({selector.STUCK}): {lacks}{told}. No traffic was moved. {see}",
                 evidence,
             )
         if lacks:

@@ -91,3 +91,39 @@ class Setter:
         if status is None:
             return made
         return self.ask("PATCH", f"{collection}/{made['metadata']['name']}/status", {"status": status}, MERGE)
+
+    def furnish(self) -> None:
+        """In the namespace ``shop`` a Service ``web``, and two ready pods of each colour, blue's as endpoints."""
+        ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 2)
+        for colour in ("blue", "green"):
+            labels = {"app": "web", "version": colour}
+            template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}
+            spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+            done = {**counts, "observedGeneration": 1}
+            self.make("/apis/apps/v1/namespaces/shop/deployments", {"metadata": {"name": colour}, "spec": spec}, done)
+            for number in range(2):
+                pod = {"metadata": {"name": f"{colour}-{number}", "labels": labels}, "spec": template["spec"]}
+                self.make("/api/v1/namespaces/shop/pods", pod, ready)
+        selector = {"app": "web", "version": "blue"}
+        service = {"metadata": {"name": "web"}, "spec": {"selector": selector, "ports": [{"port": 80}]}}
+        self.make("/api/v1/namespaces/shop/services", service)
+        labels = {"kubernetes.io/service-name": "web"}
+        slices = {"metadata": {"name": "web-1", "labels": labels}, "addressType": "IPv4", "endpoints": []}
+        self.make("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", slices)
+        self.serve("blue")
+
+    def serve(self, colour: str) -> None:
+        """Make the endpoints those of ``colour``, as a controller would."""
+        pods = self.ask("GET", "/api/v1/namespaces/shop/pods")["items"]
+        chosen = [pod for pod in pods if pod["metadata"]["labels"]["version"] == colour]
+        endpoints = [
+            {
+                "addresses": [f"10.0.0.{number + 1}"],
+                "conditions": {"ready": True},
+                "targetRef": {"kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]},
+            }
+            for number, pod in enumerate(chosen)
+        ]
+        path = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-1"
+        self.ask("PATCH", path, {"endpoints": endpoints}, MERGE)
