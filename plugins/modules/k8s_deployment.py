@@ -138,7 +138,11 @@ workloads:
       type: bool
       returned: success
     enabled:
-      description: Always true; what is in a cluster outlives a reboot.
+      description: Whether it is there; what is in a cluster outlives a reboot.
+      type: bool
+      returned: success
+    absent:
+      description: Whether it is not there.
       type: bool
       returned: success
     state:

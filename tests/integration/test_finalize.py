@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UNIT = "nextgeneration-blue.service"
 # A snapshot would keep the old version for days.
-MOVE: dict[str, Any] = {**AT_ONCE, "cutover_backup": None, "cutover_state": []}
+MOVE: dict[str, Any] = {**AT_ONCE, "cutover_state": []}
 SOON: dict[str, Any] = {**MOVE, "cutover_finalize": {"stable": 0, "notice": 0, "remove": "unit"}}
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from cluster.client import MERGE, Client
 from cluster.starting import Cluster
 
 from .conftest import deployment
+from .test_playbooks import APP, NextStep, prepare
 
 Until = Callable[..., Any]
 
@@ -85,3 +87,27 @@ def test_nothing_goes_while_the_new_version_is_not_whole_or_another_run_came(
     with pytest.raises(FencedError, match=r"overtaken by a newer one \(token 9\)"):
         remove(runner, both, "v1", "v2", token=8)
     assert left(admin, both) == ["v1", "v2", "scales-v1", "scales-v2"]
+
+
+def test_r_d9_finalize_takes_the_old_deployment_away_when_somebody_says_so(
+    cluster: Cluster, admin: Client, namespace: str, until: Until
+) -> None:
+    soon = {"stable": 0, "notice": 0}
+    given: dict[str, Any] = {"nextstep_namespace": namespace, "cutover_finalize": soon}
+    made = prepare(NextStep("nextstep", cluster.kubeconfig, admin, namespace, until, given))
+    rc, told = made.run("cutover")
+    assert rc == 0, told
+
+    def finalize(words: str, **more: str) -> tuple[int, str]:
+        return replace(made, extra={**given, "finalize_confirm": words, **more}).run("finalize")
+
+    rc, told = finalize("DEPRECATE nextstep blue")
+    assert (rc, "is deprecated, and may be removed from" in told) == (0, True), told
+    rc, told = finalize("REMOVE nextstep blue")
+    assert (rc, "Missing: metrics: cutover_metrics is not set" in told) == (2, True), told
+    rc, told = finalize("REMOVE nextstep blue", cutover_accept_unproven="nothing is measured in a test")
+    assert rc == 0, told
+    assert left(admin, namespace) == [f"{APP}-green", f"{APP}-green"]
+    assert (made.selected(), made.serving()) == ("green", ["green"] * 3)
+    rc, told = made.run("status")
+    assert (rc, "blue: removed on" in told) == (0, True), told

@@ -247,6 +247,13 @@ def _unit_differences(
         for colour in ("blue", "green")
         if (host, colour) not in units
     ]
+    gone = state.ended["colour"] if state.ended is not None and state.ended["removed"] is not None else None
+    found += [
+        f"{_workload(plan, colour)} is not there; see cutover_colours, and which cluster the kubeconfig's context is"
+        for (_host, colour), unit in units.items()
+        # A candidate has to be, also where finalize.yml has removed that colour.
+        if unit.get("absent") and (colour != gone or colour == plan["to"])
+    ]
     gets = shares(weight)
     found += [
         f"{_workload(plan, colour)} on {host} is not active, and {colour} "

@@ -56,22 +56,23 @@ class Deployments:
         self._pods = path_of("v1", namespace, "pods")
 
     def read(self) -> list[dict[str, Any]]:
-        """What each Deployment is to have and has, as workloads are told."""
-        found = {colour: self._deployment(colour) for colour in self.names}
-        return [
-            {
-                "host": self.namespace,
-                "colour": colour,
-                "deployment": self.names[colour],
-                "replicas": rollout.wanted(one),
-                "available": rollout.available(one),
-                "active": rollout.wanted(one) > 0,
-                # What is in the cluster outlives any reboot.
-                "enabled": True,
-                "state": rollout.missing(one, rollout.wanted(one)) or "complete",
-            }
-            for colour, one in found.items()
-        ]
+        """What each Deployment is to have and has, as workloads are told. One that is not there is ``absent``."""
+        return [self._read(colour) for colour in self.names]
+
+    def _read(self, colour: str) -> dict[str, Any]:
+        one = self.cluster.find(self._path(colour))
+        told = {"host": self.namespace, "colour": colour, "deployment": self.names[colour], "absent": one is None}
+        if one is None:
+            return {**told, "replicas": 0, "available": 0, "active": False, "enabled": False, "state": "not there"}
+        return {
+            **told,
+            "replicas": rollout.wanted(one),
+            "available": rollout.available(one),
+            "active": rollout.wanted(one) > 0,
+            # What is in the cluster outlives any reboot.
+            "enabled": True,
+            "state": rollout.missing(one, rollout.wanted(one)) or "complete",
+        }
 
     def make_ready(self, colour: str, timeout: float, *, least: int | None = None, keep: bool = False) -> int:
         """Have as many available pods of ``colour`` as the other one is to have, or ``least``, within ``timeout``
