@@ -133,6 +133,7 @@ evidence:
   type: dict
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -145,10 +146,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import (
     _triggers,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, guard_pod, journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, HeldError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
 
 
 class Guarding:
@@ -157,13 +158,13 @@ class Guarding:
     def __init__(self, plan: dict[str, Any], token: int) -> None:
         self.given, self.plan, self.token = plan, plan, token
         self.write: Callable[[Callable[[guard.Guard | None], guard.Guard]], None] = self._write
-        if not plan.get("cluster"):
-            self.store = FileStore(plan["state_dir"], plan["service"])
-            return
-        # Not at the top: the modules of hosts, and the guard that is made of them, do without.
-        from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_pod  # noqa: PLC0415
+        self.store = open_store(plan["service"], plan["state_dir"], plan["cluster"])
+        if plan["cluster"]:
+            # Not at the top: the modules of hosts, and the guard that is made of them, do without.
+            from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_pod  # noqa: PLC0415
 
-        self.store, self.plan, self.write = _guard_pod.opened(plan, token)
+            self.plan = guard_pod.for_pod(plan)
+            self.write = functools.partial(_guard_pod.write, self.store, self.plan, token)
 
     def arm(self) -> None:
         """Arm or renew, and wait until the guard's process has seen it."""
