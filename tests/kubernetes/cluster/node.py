@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,18 +45,20 @@ def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 @dataclass
 class Pod:
-    """One of a Job. ``folder`` is all that it has; its ``log`` is what it said."""
+    """One of a Job. ``folder`` is all that it has; its ``log`` is what it said, ``started`` when each process was."""
 
     folder: Path
     command: list[str]
     environment: Mapping[str, str]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
 
     @property
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
     def start(self) -> None:
+        self.started.append(time.time())
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 self.command,
