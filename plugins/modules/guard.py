@@ -17,8 +17,10 @@ description:
   - From then on the run that armed it can change nothing any more; it fails with what the guard did, and when.
   - A confirmation that meets the guard's firing ends one way or the other; it holds, or it fails with
     RV(reason=fenced).
-  - The guard's program is made of this collection's own code. It needs nothing but Python on the router host.
+  - The guard's program is made of this collection's own code. It needs nothing but Python where it runs.
   - To be run on the router host, as root.
+  - Of a service in a cluster the guard is a Job of one pod, in the service's namespace, whose image needs Python and
+    nothing else. Then this is run where the cluster can be reached, with the Python package C(kubernetes).
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
