@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import node, proxy
+from cluster import node
 from cluster.client import MERGE, STRATEGIC, Client
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
@@ -136,11 +136,7 @@ def autoscaler(name: str, least: int, most: int) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _guarded(cluster: Cluster, admin: Client, namespace: str, tmp_path: Path) -> Iterator[None]:
     """Where the guard's pod runs."""
-    certificate, tls = node.authority(tmp_path)
-    with (
-        proxy.for_pods(cluster.kubeconfig, tls) as (_front, port),
-        node.running(admin, namespace, port, certificate, tmp_path),
-    ):
+    with node.alone(cluster.kubeconfig, admin, namespace, tmp_path):
         yield
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import proxy
 from .client import Client, RefusedError
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -172,6 +173,19 @@ class Node:
             self.admin.gone(f"{self._jobs}/{job['metadata']['name']}")
         elif ended is not None:
             pod.start()
+
+
+@contextlib.contextmanager
+def alone(kubeconfig: Path, admin: Client, namespace: str, folder: Path) -> Iterator[Node]:
+    """A node for the namespace, with a certificate of its own; nothing goes wrong with it."""
+    scratch = folder / f"node-{namespace}"
+    scratch.mkdir()
+    certificate, tls = authority(scratch)
+    with (
+        proxy.for_pods(kubeconfig, tls) as (_front, port),
+        running(admin, namespace, port, certificate, scratch) as node,
+    ):
+        yield node
 
 
 @contextlib.contextmanager
