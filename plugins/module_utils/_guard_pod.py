@@ -14,16 +14,15 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import gua
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError, WorkloadError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Guard
 from ansible_collections.bluegreen.cutover.plugins.module_utils._guarding import DEAD
-from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import APPLY, PAUSES, connect, path_of
+from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import APPLY, PAUSES, path_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster import ClusterStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 
 START_WAIT = 120.0
 """Seconds for its pod to be scheduled, its image to be had, and its process to tell that it runs."""
 
 ANSWER_WAIT = 15.0
 """Seconds that a process which runs has to tell that it has seen what was armed."""
-
-Write = Callable[[Callable[["Guard | None"], Guard]], None]
 
 _PLURALS = {
     "ServiceAccount": "serviceaccounts",
@@ -35,12 +34,14 @@ _PLURALS = {
 }
 
 
-def opened(plan: dict[str, Any], token: int) -> tuple[ClusterStore, dict[str, Any], Write]:
-    """The store of ``plan``, the plan as a guard in a pod takes it, and how the run with ``token`` writes one."""
-    made = guard_pod.for_pod(plan)
-    cluster = connect(plan["cluster"].get("kubeconfig"), plan["cluster"].get("context"))
-    store = ClusterStore(cluster, plan["cluster"]["namespace"], plan["service"])
-    return store, made, lambda make: GuardPod(store, made).write(token, make)
+def write(store: FileStore, plan: Mapping[str, Any], token: int, make: Callable[[Guard | None], Guard]) -> None:
+    """Write the guard that ``make`` makes of the one of now, as the run with ``token``; its pod has seen it then.
+
+    ``plan`` is one of ``guard_pod.for_pod``. Raises ``ClusterError``, ``FencedError`` or ``WorkloadError``.
+    """
+    if not isinstance(store, ClusterStore):
+        raise TypeError(f"{store!r} is in no cluster")
+    GuardPod(store, plan).write(token, make)
 
 
 class GuardPod:

@@ -209,12 +209,14 @@ class Guardian:
             given: Any = {"store": record, "token": token, "clock": self.clock, "ready_wait": 0}
             change_weight(router, service, goal, min_ready=needed, **given)
 
+        # In a cluster nobody knows how many there are before they are read; as many as the other side has are enough.
+        wanted = target["min_ready"] or sys.maxsize
         try:
-            change(target["min_ready"])
+            change(wanted)
         except NotReadyError as error:
             ready = error.evidence["reading"]["ready"]
             left = max(n for colour, n in ready.items() if colour != target["back_to"])
-            change(enough_to_return(target["min_ready"], left))
+            change(enough_to_return(wanted, left))
 
     def _close(self, token: int) -> None:
         """Record that it is done, and disarm."""

@@ -157,15 +157,6 @@ class Pulse:
                 self._new.set()
 
 
-class _Clock:
-    """Time is the API server's, as in every record of a cluster."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.time = cluster.time
-        self.monotonic = time.monotonic
-        self.sleep = time.sleep
-
-
 def _routed(cluster: Cluster, target: Mapping[str, Any]) -> tuple[Service, Router]:
     service, router = routed(target)
     if isinstance(router, Connected):
@@ -191,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
         beat=BEAT,
         glance=store.glance,
         moment=store.now,
-        clock=_Clock(cluster),
+        clock=store.clock,
         routed=functools.partial(_routed, cluster),
     )
     store.follow()

@@ -17,8 +17,10 @@ description:
   - From then on the run that armed it can change nothing any more; it fails with what the guard did, and when.
   - A confirmation that meets the guard's firing ends one way or the other; it holds, or it fails with
     RV(reason=fenced).
-  - The guard's program is made of this collection's own code. It needs nothing but Python on the router host.
+  - The guard's program is made of this collection's own code. It needs nothing but Python where it runs.
   - To be run on the router host, as root.
+  - Of a service in a cluster the guard is a Job of one pod, in the service's namespace, whose image needs Python and
+    nothing else. Then this is run where the cluster can be reached, with the Python package C(kubernetes).
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
@@ -133,6 +135,7 @@ evidence:
   type: dict
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -145,10 +148,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import (
     _triggers,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, journal
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import guard, guard_pod, journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, HeldError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
 
 
 class Guarding:
@@ -157,13 +160,13 @@ class Guarding:
     def __init__(self, plan: dict[str, Any], token: int) -> None:
         self.given, self.plan, self.token = plan, plan, token
         self.write: Callable[[Callable[[guard.Guard | None], guard.Guard]], None] = self._write
-        if not plan.get("cluster"):
-            self.store = FileStore(plan["state_dir"], plan["service"])
-            return
-        # Not at the top: the modules of hosts, and the guard that is made of them, do without.
-        from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_pod  # noqa: PLC0415
+        self.store = open_store(plan["service"], plan["state_dir"], plan["cluster"])
+        if plan["cluster"]:
+            # Not at the top: the modules of hosts, and the guard that is made of them, do without.
+            from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_pod  # noqa: PLC0415
 
-        self.store, self.plan, self.write = _guard_pod.opened(plan, token)
+            self.plan = guard_pod.for_pod(plan)
+            self.write = functools.partial(_guard_pod.write, self.store, self.plan, token)
 
     def arm(self) -> None:
         """Arm or renew, and wait until the guard's process has seen it."""

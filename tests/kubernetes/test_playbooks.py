@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster import node
 from cluster.client import MERGE, STRATEGIC, Client
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
@@ -132,10 +133,18 @@ def autoscaler(name: str, least: int, most: int) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": most}}
 
 
+@pytest.fixture(autouse=True)
+def _guarded(cluster: Cluster, admin: Client, namespace: str, tmp_path: Path) -> Iterator[None]:
+    """Where the guard's pod runs."""
+    with node.alone(cluster.kubeconfig, admin, namespace, tmp_path):
+        yield
+
+
 @pytest.fixture
 def nextstep(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_path: Path) -> NextStep:
     """As an account with no more rights than docs/kubernetes.md gives."""
-    names = {"web": APP, "web-v1": f"{APP}-blue", "web-v2": f"{APP}-green", "bluegreen-shop": "bluegreen-nextstep"}
+    names = {"web": APP, "web-v1": f"{APP}-blue", "web-v2": f"{APP}-green"}
+    names |= {"bluegreen-shop": "bluegreen-nextstep", "cutover-guard-shop": "cutover-guard-nextstep"}
     kubeconfig = account(cluster, admin, namespace, tmp_path, documented("Role", names))
     return prepare(NextStep("nextstep", kubeconfig, admin, namespace, until, {"nextstep_namespace": namespace}))
 
@@ -367,6 +376,7 @@ def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Unti
             "supersmartmatch_urls": dict.fromkeys(("front", "blue", "green"), address),
             # What a gate says is not asked here, and nobody waits for days.
             "cutover_gate": None,
+            "cutover_guard": {"triggers": []},
             "cutover_steps": [{"share": 5, "hold": "1h"}, {"share": 100}],
             "cutover_run_limit": 0,
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster import node
 from cluster.client import Client
 from cluster.starting import Cluster
 
@@ -64,7 +65,11 @@ def pipeline(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_
     name = f"{namespace}-prod"
     admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     places = [prepare(NextStep("nextstep", cluster.kubeconfig, admin, place, until, {})) for place in (namespace, name)]
-    yield Pipeline(places[0], places[1], tmp_path)
+    with (
+        node.alone(cluster.kubeconfig, admin, namespace, tmp_path),
+        node.alone(cluster.kubeconfig, admin, name, tmp_path),
+    ):
+        yield Pipeline(places[0], places[1], tmp_path)
     admin.gone(f"/api/v1/namespaces/{name}")
 
 

@@ -437,7 +437,7 @@ def test_an_autoscaler_keeps_its_minimum(admin: Client, namespace: str, deployme
 
 
 def test_who_has_no_role_is_refused_and_a_token_that_is_none_too(
-    cluster: Cluster, admin: Client, namespace: str
+    cluster: Cluster, admin: Client, namespace: str, until: Until
 ) -> None:
     base = f"/api/v1/namespaces/{namespace}"
     roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
@@ -479,6 +479,33 @@ def test_who_has_no_role_is_refused_and_a_token_that_is_none_too(
             refused(lambda method=method, path=path, body=body: guard.call(method, f"{base}/{path}", body, MERGE)).code
             == 403
         )
+    # Nor may an account give what it does not have.
+    mine = [{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["create"]}]
+    rules = [*rules, *mine]
+    admin.call("PATCH", f"{roles}/roles/guard", {"rules": rules}, MERGE)
+    given = [{"apiGroups": [""], "resources": ["services"], "resourceNames": ["web"], "verbs": ["get"]}]
+    more = [{**given[0], "resourceNames": ["other"]}]
+
+    def may_create() -> bool:
+        try:
+            return bool(guard.call("POST", f"{roles}/roles", {"metadata": {"name": "less"}, "rules": given}))
+        except RefusedError:
+            return False
+
+    until(may_create)
+    error = refused(lambda: guard.call("POST", f"{roles}/roles", {"metadata": {"name": "more"}, "rules": more}))
+    assert (error.code, "not currently held" in error.status["message"]) == (403, True)
+    # To watch one object a right to that object is enough.
+    admin.call("PATCH", f"{roles}/roles/guard", {"rules": [{**given[0], "verbs": ["get", "list", "watch"]}]}, MERGE)
+
+    def may_list() -> bool:
+        try:
+            return len(guard.call("GET", f"{base}/services", fieldSelector="metadata.name=web")["items"]) == 1
+        except RefusedError:
+            return False
+
+    until(may_list)
+    assert refused(lambda: guard.call("GET", f"{base}/services", fieldSelector="metadata.name=other")).code == 403
     nobody = Client(cluster.kubeconfig, "no-such-token")
     assert refused(lambda: nobody.call("GET", f"{base}/services/web")).code == 401
 

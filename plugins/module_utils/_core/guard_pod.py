@@ -18,8 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
-
 Document = dict[str, Any]
 
 IMAGE = "docker.io/library/python:3.13.7-slim"
@@ -34,8 +32,7 @@ ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 SECRETS = "/secrets"
 """Where the guard's pod has the files of the Secret that it was given."""
 
-FILES = ("token_file", "password_file", "ca_path", "client_cert", "client_key")
-"""Options whose values are files."""
+_FILES = ("token_file", "password_file", "ca_path", "client_cert", "client_key")
 
 PULSE = "bluegreen.cutover/guard"
 """The annotation of the guard's own Lease that has what its process told last."""
@@ -50,20 +47,15 @@ def name_of(service: str) -> str:
 
 
 def for_pod(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """``plan`` as a guard in a pod takes it: files are those of its Secret, by their names, and the cluster is its own.
-
-    Raises ``InputError`` where there are files, and no Secret.
-    """
+    """``plan`` as a guard in a pod takes it: files are its Secret's, by their names, and the cluster is its own."""
     router = {name: value for name, value in plan["router"].items() if name not in ("kubeconfig", "context")}
     settings = plan["guard"]
-    source = settings["prometheus"] if settings["triggers"] else {}
-    files = [str(given[name]) for given in (router, source) for name in FILES if given.get(name)]
-    if files and not settings.get("secret"):
-        raise InputError(
-            f"the guard of {plan['service']} needs {', '.join(files)}, and a pod has no files of a host. Put them in a "
-            f"Secret of the namespace {router['namespace']}, by the same names, and name that by cutover_guard.secret"
-        )
     return {**plan, "router": _moved(router), "guard": {**settings, "prometheus": _moved(settings["prometheus"])}}
+
+
+def files(options: Mapping[str, Any]) -> list[str]:
+    """The files that options of a router or of Prometheus name."""
+    return [str(options[name]) for name in _FILES if options.get(name)]
 
 
 def rights(service: str, router: Mapping[str, Any]) -> list[Document]:
@@ -237,5 +229,5 @@ def _rule(group: str, resource: str, verbs: Sequence[str], name: str | None = No
 
 
 def _moved(options: Mapping[str, Any]) -> dict[str, Any]:
-    files = {name: f"{SECRETS}/{PurePosixPath(options[name]).name}" for name in FILES if options.get(name)}
-    return {**options, **files}
+    moved = {name: f"{SECRETS}/{PurePosixPath(options[name]).name}" for name in _FILES if options.get(name)}
+    return {**options, **moved}

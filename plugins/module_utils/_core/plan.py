@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import comparison, holding, selector
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import comparison, guard_pod, holding, selector
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
@@ -641,9 +641,19 @@ SCHEMA: dict[str, Spec] = {
         default={},
     ),
     "cutover_guard": _keys(
-        "What takes the traffic back by itself, on the router host, when a run dies before a step is confirmed.",
+        "What takes the traffic back by itself, on the router host or in the cluster, when a run dies before a step is "
+        "confirmed.",
         {
             "enabled": _flag("Whether there is one.", default=True),
+            "image": _text(
+                "In a cluster, the image of its pod, which needs Python 3.9 and nothing else; by default "
+                f"{guard_pod.IMAGE}.",
+                r"[\w.:@/-]+",
+                "an image, best by its digest",
+            ),
+            "secret": _object(
+                "In a cluster, a Secret with the files that cutover_prometheus and cutover_router name, by their names."
+            ),
             "time": _whole(
                 "Seconds without a renewal, which each step makes, after which it acts; by default what the longest "
                 "step may take, and 30 more.",
@@ -1058,10 +1068,18 @@ def _check_cluster(values: Mapping[str, Any], problems: _Problems) -> None:
         return
     _check_one_colour(values, router, problems)
     _check_urls(values, router, problems)
-    if (values.get("cutover_guard") or {}).get("enabled"):
+    _check_pod(values, router, problems)
+
+
+def _check_pod(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
+    """The guard's pod has no files of a host."""
+    guard = values.get("cutover_guard") or {}
+    source = (values.get("cutover_prometheus") or {}) if guard.get("triggers") else {}
+    files = [*guard_pod.files(router), *guard_pod.files(source)]
+    if guard.get("enabled") and files and not guard.get("secret"):
         problems.append(
-            "cutover_guard.enabled is true, and nothing guards a service in a cluster yet: when a run dies, the next "
-            "one or rollback.yml is what takes the traffic back. Say that you know by cutover_guard: {enabled: false}"
+            f"cutover_guard.secret is missing; its pod needs {', '.join(files)}, and has no files of a host. Put them "
+            "into a Secret of the namespace, by their names, and name it"
         )
 
 
@@ -1174,6 +1192,12 @@ def _check_state(values: Mapping[str, Any], problems: _Problems) -> None:
 
 def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
     guard = values.get("cutover_guard") or {}
+    if not values.get("cutover_cluster"):
+        problems += [
+            f"cutover_guard.{name} is only for a service in a cluster, with cutover_cluster"
+            for name in ("image", "secret")
+            if guard.get(name)
+        ]
     settles = [step["settle"] for step in values.get("cutover_steps") or [] if step and step["settle"] is not None]
     if guard.get("time") and settles and guard["time"] <= max(settles):
         problems.append(
@@ -1461,7 +1485,7 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
     given = values["cutover_guard"]
     longest = max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"])
     return {
-        **given,
+        **_given(given),
         "time": given["time"] or longest + GUARD_MARGIN,
         "triggers": [_given(trigger) for trigger in given["triggers"]],
         "prometheus": _given(values["cutover_prometheus"] or {}),

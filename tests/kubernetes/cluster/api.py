@@ -165,6 +165,8 @@ class Api:
         if not rbac.allowed(self.storage, user, ask):
             details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
             raise ApiError(403, rbac.refusal(user, ask), details=details)
+        if verb in ("create", "update", "patch") and target.kind.kind in ("Role", "RoleBinding"):
+            self._check_rights(target, json.loads(request.body), user)
         if verb == "watch":
             return Answer(200, events=self._watch(target, request))
         with self.storage.lock:
@@ -181,6 +183,15 @@ class Api:
             if verb == "patch":
                 return self._patch(target, request)
             return self._delete(target, request)
+
+    def _check_rights(self, target: _Target, written: Any, user: User) -> None:
+        """Nobody gives what he does not have, by an object that is whole."""
+        if not isinstance(written, dict) or "metadata" not in written:
+            return
+        more = rbac.excess(self.storage, user, target.namespace, {"kind": target.kind.kind, **written})
+        if more:
+            told = "is attempting to grant RBAC permissions not currently held"
+            raise ApiError(403, f'{target.kind.plural} is forbidden: user "{user.name}" {told}: {more}')
 
     def _discover(self, path: str) -> dict[str, Any] | None:
         """What dynamic clients ask first; None for another path."""

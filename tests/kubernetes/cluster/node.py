@@ -14,11 +14,13 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import proxy
 from .client import Client, RefusedError
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -44,18 +46,20 @@ def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 @dataclass
 class Pod:
-    """One of a Job. ``folder`` is all that it has; its ``log`` is what it said."""
+    """One of a Job. ``folder`` is all that it has; its ``log`` is what it said, ``started`` when each process was."""
 
     folder: Path
     command: list[str]
     environment: Mapping[str, str]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
 
     @property
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
     def start(self) -> None:
+        self.started.append(time.time())
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 self.command,
@@ -169,6 +173,19 @@ class Node:
             self.admin.gone(f"{self._jobs}/{job['metadata']['name']}")
         elif ended is not None:
             pod.start()
+
+
+@contextlib.contextmanager
+def alone(kubeconfig: Path, admin: Client, namespace: str, folder: Path) -> Iterator[Node]:
+    """A node for the namespace, with a certificate of its own; nothing goes wrong with it."""
+    scratch = folder / f"node-{namespace}"
+    scratch.mkdir()
+    certificate, tls = authority(scratch)
+    with (
+        proxy.for_pods(kubeconfig, tls) as (_front, port),
+        running(admin, namespace, port, certificate, scratch) as node,
+    ):
+        yield node
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,23 @@ def allowed(storage: Storage, user: User, ask: Ask) -> bool:
     if MASTERS in user.groups:
         return True
     return any(_covers(rule, ask) for rule in _rules(storage, user, ask.namespace))
+
+
+def excess(storage: Storage, user: User, namespace: str, document: Mapping[str, Any]) -> str:
+    """What a Role or RoleBinding that ``user`` writes would give, and he does not have; empty where that is nothing."""
+    if MASTERS in user.groups:
+        return ""
+    verb, resource = ("bind", "roles") if document["kind"] == "RoleBinding" else ("escalate", "roles")
+    name = document["roleRef"]["name"] if verb == "bind" else document["metadata"]["name"]
+    if allowed(storage, user, Ask(verb, _GROUP, resource, namespace, name)):
+        return ""
+    given = document if verb == "escalate" else storage.get((f"roles.{_GROUP}", namespace, name)) or {}
+    for rule in given.get("rules") or ():
+        for group, one, asked in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]):
+            for named in rule.get("resourceNames") or [""]:
+                if not allowed(storage, user, Ask(asked, group, one, namespace, named)):
+                    return f"{asked} {one} {named}".strip()
+    return ""
 
 
 def refusal(user: User, ask: Ask) -> str:

@@ -23,7 +23,6 @@ SHOP: dict[str, Any] = {
     "cutover_cluster": {"kubeconfig": "/root/.kube/config", "namespace": "shop"},
     "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": SELECTORS},
     "cutover_colours": {"blue": {"deployment": "web-v1"}, "green": {"deployment": "web-v2"}},
-    "cutover_guard": {"enabled": False},
 }
 
 
@@ -131,7 +130,13 @@ ON_HOSTS = {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.servi
         ({"cutover_steps": [{"share": 10}, {"share": 100}]}, "cutover_steps needs to be one step with share 100"),
         ({"cutover_probes": [{"path": "/"}]}, "cutover_colours.green.url is missing; cutover_probes asks that colour"),
         ({"cutover_performance": {"path": "/"}}, "cutover_colours.blue.url is missing; cutover_performance asks"),
-        ({"cutover_guard": None}, "cutover_guard.enabled is true, and nothing guards a service in a cluster yet"),
+        (
+            {
+                "cutover_guard": {"triggers": [{"name": "ill", "query": "ill", "max": 1}]},
+                "cutover_prometheus": {"url": "http://p:9090", "token_file": "/etc/p/token"},
+            },
+            "cutover_guard.secret is missing; its pod needs /etc/p/token, and has no files of a host",
+        ),
         (
             {"cutover_colours": {"blue": {"deployment": "web"}, "green": {"deployment": "web"}}},
             "cutover_colours: web is both blue and green; each colour needs a Deployment of its own",
