@@ -352,8 +352,11 @@ def test_a_large_value_is_never_held_whole(server: Server) -> None:
         ),
         ("rm {}", "cannot be opened"),
         ("ln -sf /etc/passwd {}", "cannot be opened"),
-        # As a newer server writes it.
-        (REPACK.format(r"perl -0777 -pe 's/\x00\xc0\x2a\K\x0a\x00/\x63\x00/'"), "DUMP payload version or checksum"),
+        # As a newer server writes it: the stream is the one that is in the payload of DUMP.
+        (
+            REPACK.format(r"perl -0777 -pe 's/workers.*?\K\x0a\x00(?=.{{8}}\x00\x00\x00\x00)/\x63\x00/s'"),
+            "DUMP payload",
+        ),
     ],
 )
 def test_what_is_spoiled_leaves_everything_as_it_was(server: Server, spoil: str, told: str) -> None:
@@ -431,7 +434,7 @@ def test_a_user_who_may_not_is_told_before_anything_is_touched(server: Server) -
     damaged = server.look()
     for command in ("rename", "unlink", "restore", "eval"):
         server.ask(["ACL", "SETUSER", "shop", "+@all", f"-{command}"])
-        assert f"+{command}" in server.engine("restore", options)["error"].replace("+@scripting", "+eval")
+        assert "+@write" in server.engine("restore", options)["error"]
         assert server.look() == damaged
     server.ask(["ACL", "SETUSER", "shop", "+@all", "-dump"])
     assert "+@read" in server.engine("take", options, "/root/taken/other")["error"]

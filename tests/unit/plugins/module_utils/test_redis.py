@@ -31,10 +31,29 @@ def test_a_command_is_sent_when_it_is_flushed(ends: tuple[Connection, socket.soc
 
 def test_an_argument_can_go_in_pieces(ends: tuple[Connection, socket.socket]) -> None:
     connection, server = ends
-    connection.send_around((b"RESTORE", b"a", b"0"), 5, iter((b"ab", b"cde")), (b"REPLACE",))
+    connection.begin(b"SET", b"a", more=2)
+    connection.add(5, iter((b"ab", b"cde")))
+    connection.add(2, (b"NX",))
     connection.flush()
-    said = b"*5\r\n$7\r\nRESTORE\r\n$1\r\na\r\n$1\r\n0\r\n$5\r\nabcde\r\n$7\r\nREPLACE\r\n"
-    assert server.recv(100) == said
+    assert server.recv(100) == b"*4\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\nabcde\r\n$2\r\nNX\r\n"
+
+
+def test_rows_are_read_the_quick_way(ends: tuple[Connection, socket.socket]) -> None:
+    connection, server = ends
+    long = b"x" * 2000
+    server.sendall(b"*8\r\n$1\r\na\r\n:1\r\n:-1\r\n*1\r\n$2\r\n\r\n\r\n$2\r\nbc\r\n:2\r\n:99\r\n*2\r\n$0\r\n\r\n")
+    server.sendall(b"$2000\r\n%b\r\n$5\r\nwhole\r\n" % long)
+    assert list(connection.rows()) == [(b"a", 1, -1, [b"\r\n"]), (b"bc", 2, 99, [b"", long])]
+    assert connection.reply() == b"whole"
+
+
+@pytest.mark.parametrize("said", [b"*4\r\n$1\r\na\r\n:1\r\n", b"*4\r\n$1\r\na\r\n:1\r\n:2\r\n*2\r\n$1\r\na\r\n$"])
+def test_rows_that_end_are_never_an_answer(ends: tuple[Connection, socket.socket], said: bytes) -> None:
+    connection, server = ends
+    server.sendall(said)
+    server.close()
+    with pytest.raises(ConnectionResetError, match="the server ended the connection"):
+        list(connection.rows())
 
 
 def test_every_kind_of_answer_is_read(ends: tuple[Connection, socket.socket]) -> None:
