@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -96,17 +96,14 @@ class Connection:
             parts += (b"$%d\r\n" % len(raw), raw, b"\r\n")
         self._out.write(b"".join(parts))
 
-    def begin(self, *arguments: bytes, more: int) -> None:
-        """Begin a command some of whose arguments go in pieces: as many ``more`` are to be given to ``add``."""
-        self._out.write(b"*%d\r\n" % (len(arguments) + more))
-        for raw in arguments:
-            self._out.write(b"$%d\r\n%b\r\n" % (len(raw), raw))
-
-    def add(self, size: int, pieces: Iterable[bytes]) -> None:
-        """Send the next argument of a command that was begun."""
-        self._out.write(b"$%d\r\n" % size)
+    def send_around(self, before: Sequence[bytes], size: int, pieces: Iterable[bytes], after: Sequence[bytes]) -> None:
+        """Send a command one argument of which, of ``size`` bytes, comes in pieces."""
+        parts = [b"*%d\r\n" % (len(before) + 1 + len(after))]
+        parts += (b"$%d\r\n%b\r\n" % (len(raw), raw) for raw in before)
+        parts.append(b"$%d\r\n" % size)
+        self._out.write(b"".join(parts))
         self._out.writelines(pieces)
-        self._out.write(b"\r\n")
+        self._out.write(b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(raw), raw) for raw in after))
 
     def flush(self) -> None:
         self._out.flush()

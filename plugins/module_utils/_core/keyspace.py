@@ -6,8 +6,8 @@
 
 A digest covers type, key, time of expiry and value, not how a server stores them: that differs from one to another, and
 with the history. The value of a key is a list of parts: one of a string; the elements of a list or a set; field after
-field of a hash, each with its value; of a sorted set member after member, each after its score. Streams, which have
-more than that, are in a file as the payload of DUMP.
+field of a hash, each with its value; member after member of a sorted set, each with its score. In a file a key has its
+parts, or one that is the payload of DUMP: where it is large, or has more than parts, as streams do.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
-from itertools import chain, islice
+from itertools import chain, cycle, islice
 from typing import Any, NamedTuple
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
@@ -40,14 +41,13 @@ _MASK = (1 << 8 * _BYTES) - 1
 _SCORE = struct.Struct(">d")
 _GLOB = re.compile(rb"[\\*?\[\]]")
 
-MAGIC = b"bluegreen.cutover redis keys 1\n"
+MAGIC = b"bluegreen.cutover redis keys 2\n"
 #: What precedes a key in a file: type, or PAYLOAD; expiry in unix ms (0: none); bytes of the key.
 RECORD = struct.Struct(">BQI")
 PAYLOAD = 0
 """The value is one part, and it is what DUMP gives."""
 COUNT = struct.Struct(">I")
-"""Precedes parts in a file, with the number and then the length of each; 0 after the last ones of a key."""
-LAST = COUNT.pack(0)
+"""Precedes the parts of a key in a file: how many, and then the length of each."""
 _END = struct.Struct(">BQI")
 _END_MARK = 255
 
@@ -105,7 +105,11 @@ def read_record(raw: bytes) -> Record | int:
     if len(raw) < RECORD.size:
         raise SnapshotError(f"the file of keys ends in the middle, {len(raw)} bytes into the next key")
     record = Record(*RECORD.unpack(raw))
-    return record.expires_ms if record.kind == _END_MARK else record
+    if record.kind == _END_MARK:
+        return record.expires_ms
+    if not PAYLOAD <= record.kind < STREAM:
+        raise SnapshotError(f"the file of keys has a value of the type {record.kind}, which is not known")
+    return record
 
 
 def begin(kind: int, expires_ms: int, key: bytes) -> bytes:
@@ -115,7 +119,18 @@ def begin(kind: int, expires_ms: int, key: bytes) -> bytes:
 
 def block(parts: Sequence[bytes]) -> bytes:
     """Parts in a file, and in a digest: how many, the length of each, all of them."""
-    return struct.pack(f">{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
+    number = len(parts)
+    return _numbers(number + 1)(number, *map(len, parts)) + b"".join(parts)
+
+
+@lru_cache(maxsize=2 * FEW)
+def _numbers(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f">{count}I").pack
+
+
+def payload_head(size: int) -> bytes:
+    """What precedes a payload of so many bytes in a file, as ``block`` has it."""
+    return _numbers(2)(1, size)
 
 
 def ordered(kind: int, parts: list[bytes]) -> list[bytes]:
@@ -125,20 +140,21 @@ def ordered(kind: int, parts: list[bytes]) -> list[bytes]:
     if kind == HASH:
         return list(chain.from_iterable(sorted(zip(parts[::2], parts[1::2]))))
     if kind == ZSET:
-        # Servers write the same number in different ways.
-        scores = [score(one) for one in parts[1::2]]
-        return list(chain.from_iterable(zip(scores, parts[::2])))
+        return [_score(part) if odd else part for part, odd in zip(parts, cycle((False, True)))]
     return parts
 
 
-def score(text: bytes) -> bytes:
-    """A score as it is written; ``float`` reads what servers say."""
-    return _SCORE.pack(float(text))
+def _score(text: bytes) -> bytes:
+    """A score as it is written: servers write the same number in different ways, and some keep the sign of zero."""
+    return _SCORE.pack(float(text) + 0.0)
 
 
-def score_text(raw: bytes) -> bytes:
-    """A written score as servers take it."""
-    return repr(_SCORE.unpack(raw)[0]).encode()
+def arguments(kind: int, parts: list[bytes]) -> list[bytes]:
+    """The parts of a value that was written, as the command takes them that makes one of this kind."""
+    if kind != ZSET:
+        return parts
+    scores = (repr(_SCORE.unpack(part)[0]).encode() for part in parts[1::2])
+    return list(chain.from_iterable(zip(scores, parts[::2])))
 
 
 def shortened(part: bytes) -> bytes:
@@ -153,30 +169,28 @@ def shortened(part: bytes) -> bytes:
 def small(kind: int, expires_ms: int, key: bytes, parts: list[bytes]) -> tuple[bytes, int]:
     """A key with a value of up to FEW parts, as it is written, and its digest. ``parts`` are those of an answer."""
     head = RECORD.pack(kind, expires_ms, len(key)) + key
-    raw = head + block(ordered(kind, parts))
-    if max(map(len, parts)) > LONG:
-        return raw + LAST, _hash(head + block(ordered(kind, [shortened(part) for part in parts])))
-    return raw + LAST, _hash(raw)
+    raw = head + block(parts if kind in (STRING, LIST) else ordered(kind, parts))
+    if len(raw) <= LONG:
+        # No part is longer, then.
+        return raw, _hash(raw)
+    return raw, _hash(head + block(ordered(kind, [shortened(part) for part in parts])))
 
 
 def digest(kind: int, expires_ms: int, key: bytes, parts: Iterable[bytes], number: int) -> int:
-    """The digest of a key whose ``number`` parts come one by one, each ``shortened``; the same as that of ``small``.
-
-    Those of a sorted set come with their scores first, as they are written.
-    """
+    """The digest of a key whose ``number`` parts come one by one, each ``shortened``; the same as that of ``small``."""
     head = begin(kind, expires_ms, key)
     each = iter(parts)
     if number <= FEW:
-        held = list(each)
-        return _hash(head + block(held if kind == ZSET else ordered(kind, held)))
+        return _hash(head + block(ordered(kind, list(each))))
     if kind in (SET, HASH):
         # In any order: a sum does not tell.
         elements = ((part,) for part in each) if kind == SET else zip(each, each)
         total = sum(_hash(block(element)) for element in elements)
         return _hash(head + (total & _MASK).to_bytes(_BYTES, "big"))
     state = blake2b(head, digest_size=_BYTES)
-    while held := list(islice(each, FEW)):
-        state.update(block(held))
+    # An even number, so that no member is without its score.
+    while held := list(islice(each, FEW - 1)):
+        state.update(block(ordered(kind, held)))
     return int.from_bytes(state.digest(), "big")
 
 

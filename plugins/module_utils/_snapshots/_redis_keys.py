@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import IO
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
@@ -40,53 +40,63 @@ _HEADER = 4 << 20
 _UNANSWERED = 8 << 20
 """Bytes that are sent before answers are read."""
 
-# Only reads: the server refuses anything else from EVAL_RO. What is large, or has more than parts, is only named.
+# Only reads: the server refuses anything else from EVAL_RO. What is large, or has more than parts, is only named; of
+# what has few parts, all are measured. Where fields of any hash expire, as INFO of Redis or of Valkey tells, a payload
+# precedes the value of each hash: only that has when. A hash all fields of which have expired is not there.
 _READ = """\
-local cursor, pattern, count, prefix, staged, whole = unpack(ARGV)
+local cursor, pattern, count, prefix, staged, dumps = unpack(ARGV)
 local few, large_bytes, answer_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local call, sub = redis.call, string.sub
 local kinds = {string = 1, list = 2, set = 3, zset = 4, hash = 5, stream = 6}
+local fields_expire
+if dumps == '1' then
+  local info = call('INFO', 'keyspace')
+  fields_expire = string.find(info, 'subexpiry=[1-9]') or string.find(info, 'volatile_items=[1-9]')
+end
 local keys = KEYS
 if #keys == 0 then
   local found = call('SCAN', cursor, 'MATCH', pattern, 'COUNT', count)
   cursor, keys = found[1], found[2]
 end
 local left, large, rows, n, size = {}, {}, {}, 0, 0
+local function add(key, kind, value)
+  rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = key, kind, call('PEXPIRETIME', key), value
+  n = n + 4
+end
 for _, key in ipairs(keys) do
   if size > answer_bytes then
     left[#left + 1] = key
   elseif sub(key, 1, #prefix) == prefix and sub(key, 1, #staged) ~= staged then
     local name = call('TYPE', key)['ok']
-    local kind = kinds[name]
-    local value, bytes
+    local kind, value, bytes = kinds[name], nil, 0
     if kind == 1 then
       value = {call('GETRANGE', key, 0, large_bytes)}
       bytes = #value[1]
-    elseif kind then
-      bytes = large_bytes + 1
-      if not string.find(whole, kind, 1, true) then
-        bytes = call('MEMORY', 'USAGE', key, 'SAMPLES', 1)
+    elseif kind and kind < 6 then
+      bytes = call('MEMORY', 'USAGE', key, 'SAMPLES', few + 1)
+      if bytes <= large_bytes then
+        if kind == 2 then value = call('LRANGE', key, 0, -1)
+        elseif kind == 3 then value = call('SMEMBERS', key)
+        elseif kind == 4 then value = call('ZRANGE', key, 0, -1, 'WITHSCORES')
+        else value = call('HGETALL', key) end
       end
-      if bytes > large_bytes then
-      elseif kind == 2 then value = call('LRANGE', key, 0, -1)
-      elseif kind == 3 then value = call('SMEMBERS', key)
-      elseif kind == 4 then value = call('ZRANGE', key, 0, -1, 'WITHSCORES')
-      else value = call('HGETALL', key) end
-    elseif name ~= 'none' then
+    elseif not kind and name ~= 'none' then
       return redis.error_reply('UNKNOWNTYPE ' .. name .. ' is the type of the key ' .. key)
     end
-    if kind and (bytes > large_bytes or #value > few) then
+    if kind and (not value or bytes > large_bytes or #value > few) then
       large[#large + 1], large[#large + 2] = key, kind
-    elseif kind then
-      rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = key, kind, call('PEXPIRETIME', key), value
-      n = n + 4
+    elseif kind and #value > 0 then
+      if kind == 5 and fields_expire then
+        add(key, 0, {call('DUMP', key)})
+      end
+      add(key, kind, value)
       size = size + bytes
     end
   end
 end
 return {cursor, left, large, rows, 'whole'}
 """
-#: What tells a value of each type whole, and what adds parts to it.
+#: What tells a value of each type whole: a command, and what follows the key.
 _VALUES: dict[int, tuple[list[str], list[str]]] = {
     keyspace.STRING: (["GET"], []),
     keyspace.LIST: (["LRANGE"], ["0", "-1"]),
@@ -165,12 +175,8 @@ class Keys:
         self._prefix = prefix
         self._staged = prefix + STAGED
         self._alive = alive
-        # Where single fields of hashes expire, only the payload has when.
-        info = connection.call("INFO", "keyspace").decode()
-        expiring = re.search(rf"^db{database}:.*subexpiry=[1-9]", info, re.MULTILINE)
         self._unanswered: list[bytes] = []
         self._sent = 0
-        self._whole = (keyspace.STREAM, keyspace.HASH) if expiring else (keyspace.STREAM,)
 
     def read(self, tally: Tally, out: IO[bytes] | None = None, later_ms: int = 0) -> None:
         """Add every key to ``tally``, and write the file of them to ``out``.
@@ -182,33 +188,30 @@ class Keys:
         before = tally.count
         if out:
             out.write(keyspace.file_header(self._prefix))
-        self._ask(b"0", [])
+        dumps = out is not None
+        self._ask(b"0", [], dumps)
         while True:
             self._connection.head()
             cursor, left, large = self._connection.reply(), self._connection.reply(), self._connection.reply()
             more = bool(left) or cursor != b"0"
             # The server reads on while this is written, unless what is large is to be asked for.
             if more and not large:
-                self._ask(cursor, left)
-            for key, kind, expires, parts in self._connection.rows():
-                raw, number = keyspace.small(kind, expires - later_ms if expires > 0 else 0, key, parts)
-                tally.add(kind, expires > 0, key, number)
-                if out:
-                    out.write(raw)
-            self._connection.reply()
+                self._ask(cursor, left, dumps)
+            self._take(tally, out, later_ms)
             for key, kind in zip(large[::2], large[1::2]):
                 self._take_large(key, kind, tally, out, later_ms)
             self._alive(f"{tally.count - before:,} keys read")
             if not more:
                 break
             if large:
-                self._ask(cursor, left)
+                self._ask(cursor, left, dumps)
         if out:
             out.write(keyspace.file_end(tally.count - before))
 
     def probe(self) -> None:
         """Read the first keys and forget them: what this user may not do is refused."""
-        self._ask(b"0", [])
+        self._connection.call("DUMP", self._staged)
+        self._ask(b"0", [], dumps=True)
         self._connection.reply()
 
     def restore(self, stream: IO[bytes]) -> None:
@@ -246,46 +249,33 @@ class Keys:
                 return
             self._alive("going through the keys")
 
-    def _ask(self, cursor: bytes, keys: list[bytes]) -> None:
-        limits = keyspace.FEW, _LARGE, _ANSWER
-        whole = "".join(map(str, self._whole))
-        arguments = cursor, keyspace.pattern(self._prefix), _COUNT, self._prefix, self._staged, whole, *limits
+    def _ask(self, cursor: bytes, keys: list[bytes], dumps: bool) -> None:
+        limits = int(dumps), keyspace.FEW, _LARGE, _ANSWER
+        arguments = cursor, keyspace.pattern(self._prefix), _COUNT, self._prefix, self._staged, *limits
         self._connection.send("EVAL_RO", _READ, len(keys), *keys, *arguments)
         self._connection.flush()
 
+    def _take(self, tally: Tally, out: IO[bytes] | None, later_ms: int) -> None:
+        """Read what the script has answered after what is large."""
+        payload = b""
+        for key, kind, expires, parts in self._connection.rows():
+            expires_ms = expires - later_ms if expires > 0 else 0
+            if kind == keyspace.PAYLOAD:
+                payload = keyspace.begin(kind, expires_ms, key) + keyspace.block(parts)
+                continue
+            raw, number = keyspace.small(kind, expires_ms, key, parts)
+            tally.add(kind, expires_ms > 0, key, number)
+            if out:
+                out.write(payload or raw)
+            payload = b""
+        self._connection.reply()
+
     def _take_large(self, key: bytes, kind: int, tally: Tally, out: IO[bytes] | None, later_ms: int) -> None:
         """Read a key piece by piece; between ``MULTI`` and ``EXEC``, so that all of it is from one moment."""
-        dumped = out is not None and kind in self._whole
-        expires_ms = self._begin_large(key, kind, dumped)
-        if expires_ms is None:
-            return
-        expires_ms = expires_ms - later_ms if expires_ms > 0 else 0
-        if out:
-            out.write(keyspace.begin(keyspace.PAYLOAD if dumped else kind, expires_ms, key))
-        if dumped:
-            self._element([], out)
-        values = None if dumped else out
-        number = 1
-        parts: Iterable[bytes]
-        if kind == keyspace.STRING:
-            parts = self._element([], values)
-        elif kind == keyspace.STREAM:
-            parts = [self._stream(self._connection.head() or 0)]
-        else:
-            number = self._connection.head() or 0
-            parts = self._elements(kind, number, values)
-        tally.add(kind, expires_ms > 0, key, keyspace.digest(kind, expires_ms, key, parts, number))
-        if out:
-            out.write(keyspace.LAST)
-
-    def _begin_large(self, key: bytes, kind: int, dumped: bool) -> int | None:
-        """Ask for all of a key; return its expiry, with its payload, where it is to be ``dumped``, and its value to be
-        read; None where it is not there any more.
-        """
         connection = self._connection
         command, options = _VALUES[kind]
         commands: list[tuple[str | bytes, ...]] = [("TYPE", key), ("PEXPIRETIME", key), (*command, key, *options)]
-        if dumped:
+        if out:
             commands.insert(2, ("DUMP", key))
         for one in (("MULTI",), *commands, ("EXEC",)):
             connection.send(*one)
@@ -294,52 +284,53 @@ class Keys:
             connection.reply()
         connection.head()
         name, expires_ms = connection.reply(), connection.reply()
-        if keyspace.KINDS.get(name) == kind:
-            return int(expires_ms)
-        for _rest in range(len(commands) - 2):
-            connection.skip()
-        if name == "none":
-            return None
-        raise SnapshotError(f"the key {key!r} has become a {name} while it was read. Let nobody write meanwhile")
+        if keyspace.KINDS.get(name) != kind:
+            for _rest in range(len(commands) - 2):
+                connection.skip()
+            if name in keyspace.KINDS:
+                # Somebody has made it another one since.
+                self._take_large(key, keyspace.KINDS[name], tally, out, later_ms)
+            return
+        expires_ms = expires_ms - later_ms if expires_ms > 0 else 0
+        if out:
+            self._write_large(key, expires_ms, out)
+        number = connection.head() or 0
+        if kind == keyspace.STREAM:
+            parts, number = iter([self._stream(number)]), 1
+        elif kind == keyspace.STRING:
+            parts, number = iter([self._part(number)]), 1
+        else:
+            parts = self._parts(number)
+        tally.add(kind, expires_ms > 0, key, keyspace.digest(kind, expires_ms, key, parts, number))
 
-    def _elements(self, kind: int, number: int, out: IO[bytes] | None) -> Iterator[bytes]:
-        """The parts of an answer that has so many, each shortened, and as they are written; write them to ``out``."""
-        each = 2 if kind in (keyspace.HASH, keyspace.ZSET) else 1
-        for index in range(number // each):
-            if index % _AT_ONCE == 0:
-                self._alive(f"reading a value of {number:,} parts")
-            if kind == keyspace.ZSET:
-                member, score = self._connection.reply(), keyspace.score(self._connection.reply())
-                if out:
-                    out.write(keyspace.block((score, member)))
-                yield score
-                yield keyspace.shortened(member)
-            else:
-                yield from self._element([self._connection.reply()] if kind == keyspace.HASH else [], out)
-
-    def _element(self, held: list[bytes], out: IO[bytes] | None) -> list[bytes]:
-        """Read one more part after those that are ``held``; write them together; return them shortened."""
+    def _write_large(self, key: bytes, expires_ms: int, out: IO[bytes]) -> None:
         size = self._connection.head() or 0
         if size > _LONGEST:
             raise SnapshotError(
-                f"a value has a part of {size:,} bytes, or as much as a payload, and a server takes back {_LONGEST:,} "
-                "at most: divide it, or give its part a prefix that leaves it out"
+                f"the key {key!r} is {size:,} bytes as a payload, and a server takes back {_LONGEST:,} at most: divide "
+                "it, or give its part a prefix that leaves it out"
             )
-        if out:
-            lengths = [*map(len, held), size]
-            out.write(b"".join(map(keyspace.COUNT.pack, [len(lengths), *lengths])))
-            out.writelines(held)
-        pieces = []
-        state = keyspace.hashing()
+        out.write(keyspace.begin(keyspace.PAYLOAD, expires_ms, key) + keyspace.payload_head(size))
         for piece in self._connection.pieces(size):
-            if out:
-                out.write(piece)
-            if size <= keyspace.LONG:
-                pieces.append(piece)
-            else:
-                state.update(piece)
-        last = b"".join(pieces) if size <= keyspace.LONG else state.digest()
-        return [*map(keyspace.shortened, held), last]
+            out.write(piece)
+            self._alive(f"reading {key!r}")
+
+    def _parts(self, number: int) -> Iterator[bytes]:
+        """The parts of an answer that has so many."""
+        for index in range(number):
+            if index % _AT_ONCE == 0:
+                self._alive(f"reading a value of {number:,} parts")
+            yield self._part(self._connection.head() or 0)
+
+    def _part(self, size: int) -> bytes:
+        """The next part of a value, which has so many bytes, ``shortened``."""
+        pieces = self._connection.pieces(size)
+        if size <= keyspace.LONG:
+            return b"".join(pieces)
+        state = keyspace.hashing()
+        for piece in pieces:
+            state.update(piece)
+        return state.digest()
 
     def _stream(self, number: int) -> bytes:
         """What of a stream has to stay: its last id, its entries, its groups with what is pending in them."""
@@ -391,59 +382,40 @@ class Keys:
                 raise SnapshotError(f"the file of keys holds {key!r}, which does not begin with {self._prefix!r}")
             self._load_key(stream, record, begin + key[len(self._prefix) :])
             loaded += 1
-            self._alive(f"{loaded:,} keys restored")
+            if loaded % _AT_ONCE == 0:
+                self._alive(f"{loaded:,} keys restored")
         self._answers()
         if record != loaded:
             raise SnapshotError(f"the file of keys holds {loaded:,} of its {record:,} keys")
 
     def _load_key(self, stream: IO[bytes], record: keyspace.Record, name: bytes) -> None:
-        """Send what makes a key."""
+        """Send what makes a key, whose parts are next in the file."""
         expires = b"%d" % (record.expires_ms + LATER_MS if record.expires_ms else 0)
-        lengths = _lengths(stream)
+        [number] = keyspace.COUNT.unpack(_exactly(stream, keyspace.COUNT.size))
+        lengths = [length for (length,) in keyspace.COUNT.iter_unpack(_exactly(stream, number * keyspace.COUNT.size))]
+        size = sum(lengths)
         if record.kind == keyspace.PAYLOAD:
-            self._stream_out((b"RESTORE", name, expires), stream, lengths, (b"REPLACE", b"ABSTTL"))
-            _lengths(stream)
-        elif record.kind == keyspace.STRING:
-            self._stream_out((b"SET", name), stream, lengths, (b"PXAT", expires) if record.expires_ms else ())
-            _lengths(stream)
-        else:
-            # There is one where a key has come twice.
-            self._send(b"UNLINK", name)
-            while lengths:
-                self._add(stream, record.kind, name, lengths)
-                lengths = _lengths(stream)
-            if record.expires_ms:
-                self._send(b"PEXPIREAT", name, expires)
-
-    def _add(self, stream: IO[bytes], kind: int, name: bytes, lengths: Sequence[int]) -> None:
-        """Send what adds the next parts to a value."""
-        if sum(lengths) > PIECE and kind != keyspace.ZSET:
-            self._stream_out((_ADD[kind], name), stream, lengths, ())
+            before = b"RESTORE", name, expires
+            self._connection.send_around(before, size, _pieces(stream, size), (b"REPLACE", b"ABSTTL"))
+            self._expect(name, size)
             return
-        raw, at, parts = _exactly(stream, sum(lengths)), 0, []
-        for length in lengths:
-            parts.append(raw[at : at + length])
-            at += length
-        if kind == keyspace.ZSET:
-            parts[::2] = map(keyspace.score_text, parts[::2])
-        self._send(_ADD[kind], name, *parts)
-
-    def _stream_out(
-        self, before: Sequence[bytes], stream: IO[bytes], lengths: Sequence[int], after: Sequence[bytes]
-    ) -> None:
-        self._connection.begin(*before, more=len(lengths) + len(after))
-        for length in lengths:
-            self._connection.add(length, _pieces(stream, length))
-        for one in after:
-            self._connection.add(len(one), (one,))
-        self._expect(before[1], sum(lengths))
+        raw = _exactly(stream, size)
+        parts = [raw[end - length : end] for end, length in zip(accumulate(lengths), lengths)]
+        if record.kind == keyspace.STRING:
+            self._send(b"SET", name, *parts, *((b"PXAT", expires) if record.expires_ms else ()))
+            return
+        # One that has come twice is there.
+        self._send(b"UNLINK", name)
+        self._send(_ADD[record.kind], name, *keyspace.arguments(record.kind, parts))
+        if record.expires_ms:
+            self._send(b"PEXPIREAT", name, expires)
 
     def _send(self, *arguments: bytes) -> None:
         self._connection.send(*arguments)
         self._expect(arguments[1], sum(map(len, arguments)))
 
     def _expect(self, key: bytes, size: int) -> None:
-        """An answer is to come about this key; read it, and those before it, when it is time."""
+        """An answer about this key will come, to ``size`` bytes; read it and those before it when it is time."""
         self._unanswered.append(key)
         self._sent += size
         if len(self._unanswered) >= _AT_ONCE or self._sent >= _UNANSWERED:
@@ -455,15 +427,9 @@ class Keys:
             try:
                 self._connection.reply()
             except RefusedError as refused:
-                raise RefusedError(f"{refused} (said of the key {key!r})") from refused
+                said_of = self._prefix + key[len(self._prefix) :].removeprefix(STAGED)
+                raise RefusedError(f"{refused} (said of the key {said_of!r})") from refused
         self._unanswered, self._sent = [], 0
-
-
-def _lengths(stream: IO[bytes]) -> tuple[int, ...]:
-    """The lengths of the parts that follow in a file; none after the last ones of a key."""
-    [number] = keyspace.COUNT.unpack(_exactly(stream, keyspace.COUNT.size))
-    raw = _exactly(stream, number * keyspace.COUNT.size)
-    return tuple(length for (length,) in keyspace.COUNT.iter_unpack(raw))
 
 
 def _exactly(stream: IO[bytes], length: int) -> bytes:

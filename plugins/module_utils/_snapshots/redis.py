@@ -70,7 +70,7 @@ _ADVICE = {
     "NOAUTH": "Give redis.password_file",
     "WRONGPASS": "See redis.username and redis.password_file",
     "NOPERM": "Give this user (redis.username) the keys ~<prefix>*; to take a snapshot +@connection +@read +@scripting "
-    "+info +multi +exec, and to restore one +@write, too",
+    "+info +multi +exec, and to restore one +set +rpush +sadd +zadd +hset +restore +rename +unlink +pexpireat, too",
     "OOM": "Give the server more memory (maxmemory)",
     "LOADING": "Wait until it has loaded its data",
     "UNKNOWNTYPE": "Only what a server without modules can hold can be compared, so only that is taken",

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
@@ -30,8 +32,6 @@ def digest(kind: int, parts: list[bytes], key: bytes = b"shop:a", expires_ms: in
 
 def streamed(kind: int, parts: list[bytes]) -> int:
     """The digest of a value whose parts come one by one."""
-    if kind == ZSET:
-        parts = [part for at in range(0, len(parts), 2) for part in (keyspace.score(parts[at + 1]), parts[at])]
     return keyspace.digest(kind, 0, b"shop:a", map(keyspace.shortened, parts), len(parts))
 
 
@@ -77,6 +77,7 @@ def test_the_order_of_a_list_or_a_sorted_set_is_in_its_digest(kind: int, parts: 
 
 def test_a_score_is_a_number_however_a_server_writes_it() -> None:
     assert digest(ZSET, [b"a", b"3.1000000000000001"]) == digest(ZSET, [b"a", b"3.1"])
+    assert digest(ZSET, [b"a", b"-0"]) == digest(ZSET, [b"a", b"0"])
     assert digest(ZSET, [b"a", b"inf"]) != digest(ZSET, [b"a", b"-inf"])
 
 
@@ -121,14 +122,25 @@ def test_the_order_of_many_parts_is_in_their_digest(kind: int) -> None:
     assert streamed(kind, parts) != streamed(kind, [*parts[2:], *parts[:2]])
 
 
-def test_what_is_written_of_a_small_key_can_be_read() -> None:
-    raw, _number = keyspace.small(ZSET, 1_800_000_000_000, b"shop:a", [b"a", b"0.1", b"b", b"inf"])
-    assert keyspace.read_record(raw[: keyspace.RECORD.size]) == Record(ZSET, 1_800_000_000_000, 6)
-    rest = raw[keyspace.RECORD.size :]
-    assert rest[:6] == b"shop:a"
-    assert [keyspace.COUNT.unpack_from(rest, 6 + 4 * index)[0] for index in range(5)] == [4, 8, 1, 8, 1]
-    assert [keyspace.score_text(rest[at : at + 8]) for at in (26, 35)] == [b"0.1", b"inf"]
-    assert raw.endswith(b"b" + keyspace.LAST)
+@pytest.mark.parametrize(
+    ("kind", "parts", "sent"),
+    [
+        (STRING, [b""], [b""]),
+        (LIST, [b"b", b"a"], [b"b", b"a"]),
+        (SET, [b"b", b"a"], [b"a", b"b"]),
+        (HASH, [b"b", b"1", b"a", b"2"], [b"a", b"2", b"b", b"1"]),
+        (ZSET, [b"a", b"0.10000000000000001", b"b", b"-0", b"c", b"inf"], [b"0.1", b"a", b"0.0", b"b", b"inf", b"c"]),
+    ],
+)
+def test_what_is_written_of_a_small_key_is_read_and_sent(kind: int, parts: list[bytes], sent: list[bytes]) -> None:
+    raw, _number = keyspace.small(kind, 1_800_000_000_000, b"shop:a", parts)
+    stream = io.BytesIO(raw)
+    assert keyspace.read_record(stream.read(keyspace.RECORD.size)) == Record(kind, 1_800_000_000_000, 6)
+    assert stream.read(6) == b"shop:a"
+    number, *lengths = (keyspace.COUNT.unpack(stream.read(keyspace.COUNT.size))[0] for _part in range(1 + len(parts)))
+    assert number == len(parts)
+    assert keyspace.arguments(kind, [stream.read(length) for length in lengths]) == sent
+    assert stream.read() == b""
 
 
 def test_answers_within_answers_keep_their_places() -> None:
@@ -176,6 +188,8 @@ def test_a_file_is_told_by_its_header() -> None:
 def test_a_record_says_what_follows_and_the_end_how_many_there_were() -> None:
     assert keyspace.read_record(keyspace.begin(LIST, 5, b"ab")[: keyspace.RECORD.size]) == Record(LIST, 5, 2)
     assert keyspace.read_record(keyspace.file_end(70)) == 70
+    with pytest.raises(SnapshotError, match="a value of the type 9, which is not known"):
+        keyspace.read_record(keyspace.begin(9, 5, b"ab")[: keyspace.RECORD.size])
     with pytest.raises(SnapshotError, match="ends in the middle, 7 bytes into the next key"):
         keyspace.read_record(keyspace.file_end(70)[:7])
 
