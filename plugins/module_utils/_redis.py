@@ -15,11 +15,15 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any, Union
 
 PIECE = 1 << 18
 """Bytes of a value that are held at once."""
+
+_ENDS = {b"$%d\r\n" % length: length + 2 for length in range(1024)}
+"""Bytes to be read after a line, for the usual ones."""
 
 Argument = Union[bytes, str, int]
 #: bytes, int, str for a status, None, or a list of these, in which a RefusedError may be, too.
@@ -141,6 +145,23 @@ class Connection:
             raise RefusedError(f"{line[:80]!r} is not an answer of Redis")
         length = _length(line)
         return None if length is None else [self._inside() for _item in range(length)]
+
+    def rows(self) -> Iterator[tuple[bytes, int, int, list[bytes]]]:
+        """Read an array whose answers are, in turn, bytes, two numbers, and an array of bytes: the quick way for many.
+
+        What ends in the middle is only told by the answer after it.
+        """
+        readline, read, known = self._in.readline, self._in.read, _ENDS.get
+        lines = iter(readline, None)
+        try:
+            for _row in range((self.head() or 0) // 4):
+                line = readline()
+                name = read(known(line) or int(line[1:]) + 2)[:-2]
+                one, two, count = int(readline()[1:]), int(readline()[1:]), int(readline()[1:])
+                parts = [read(known(line) or int(line[1:]) + 2)[:-2] for line in islice(lines, count)]
+                yield name, one, two, parts
+        except ValueError as error:
+            raise ConnectionResetError("the server ended the connection in the middle of an answer") from error
 
     def skip(self) -> None:
         """Read an answer and forget it, whatever it is."""

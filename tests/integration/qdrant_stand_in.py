@@ -213,5 +213,6 @@ def serve(qdrant: Qdrant, port: int = 0) -> ThreadingHTTPServer:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # It looks so often whether it is to end, and whoever ends it waits for that.
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server

@@ -4,8 +4,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keys of Redis: which ones a prefix means, what they hold as a digest, how they stand in a file.
 
-A digest is of what a key holds, not of how its server stores it: DUMP gives other bytes on another server, or after
-another history. It covers type, key, time of expiry and value. A file holds DUMP's payloads, which keep everything.
+A digest covers type, key, time of expiry and value, not how a server stores them: that differs from one to another, and
+with the history. The value of a key is a list of parts: one of a string; the elements of a list or a set; field after
+field of a hash, each with its value; member after member of a sorted set, each with its score. In a file a key has its
+parts, or one that is the payload of DUMP: where it is large, or has more than parts, as streams do.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain, cycle, islice
 from typing import Any, NamedTuple
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
@@ -27,22 +31,25 @@ _NAMES = {number: name for name, number in KINDS.items()}
 
 BUCKETS = 1024
 """Into how many parts the keys are divided by their names, to tell how many of them differ."""
-LONG = 1 << 18
-"""Bytes of a part of a value above which its digest has the part's hash in its place."""
+LONG = 1 << 14
+"""Bytes of a part above which its hash has its place in a digest."""
+FEW = 255
+"""Parts up to which a value is read, sorted where its order does not count, and written at once."""
 
 _BYTES = 16
 _MASK = (1 << 8 * _BYTES) - 1
-_GLOB = re.compile(rb"[\\*?\[\]]")
-_KEY = struct.Struct(">BQI")
-_LENGTH = struct.Struct(">I")
 _SCORE = struct.Struct(">d")
+_GLOB = re.compile(rb"[\\*?\[\]]")
 
-MAGIC = b"bluegreen.cutover redis keys 1\n"
-#: What precedes a key in a file: expiry in unix ms (0: none), bytes of the key, bytes of its payload.
-RECORD = struct.Struct(">QII")
-#: What a file ends with: this mark in the place of an expiry, and the number of keys.
-_END = struct.Struct(">QQ")
-_END_MARK = (1 << 64) - 1
+MAGIC = b"bluegreen.cutover redis keys 2\n"
+#: What precedes a key in a file: type, or PAYLOAD; expiry in unix ms (0: none); bytes of the key.
+RECORD = struct.Struct(">BQI")
+PAYLOAD = 0
+"""The value is one part, and it is what DUMP gives."""
+COUNT = struct.Struct(">I")
+"""Precedes the parts of a key in a file: how many, and then the length of each."""
+_END = struct.Struct(">BQI")
+_END_MARK = 255
 
 
 def check_prefix(prefix: str) -> bytes:
@@ -80,30 +87,111 @@ def read_header(magic: bytes, line: bytes, prefix: bytes) -> None:
         raise SnapshotError(f"the file of keys is not of the prefix {prefix!r}, its header says {line[:80]!r} (in hex)")
 
 
-def record(expires_ms: int, key: bytes, payload_bytes: int) -> bytes:
-    """What precedes the payload of a key in a file. ``expires_ms`` is its expiry in unix ms, 0 for none."""
-    return RECORD.pack(expires_ms, len(key), payload_bytes) + key
-
-
 def file_end(keys: int) -> bytes:
     """How a file of that many keys ends: one that was cut short does not end so."""
-    return _END.pack(_END_MARK, keys)
+    return _END.pack(_END_MARK, keys, 0)
 
 
 class Record(NamedTuple):
-    """What precedes a key and its payload in a file."""
+    """What precedes a key and its value in a file."""
 
+    kind: int
     expires_ms: int
     key_bytes: int
-    payload_bytes: int
 
 
 def read_record(raw: bytes) -> Record | int:
     """What precedes the next key, or after the last one the number of keys. Raises SnapshotError."""
     if len(raw) < RECORD.size:
         raise SnapshotError(f"the file of keys ends in the middle, {len(raw)} bytes into the next key")
-    mark, keys = _END.unpack(raw)
-    return int(keys) if mark == _END_MARK else Record(*RECORD.unpack(raw))
+    record = Record(*RECORD.unpack(raw))
+    if record.kind == _END_MARK:
+        return record.expires_ms
+    if not PAYLOAD <= record.kind < STREAM:
+        raise SnapshotError(f"the file of keys has a value of the type {record.kind}, which is not known")
+    return record
+
+
+def begin(kind: int, expires_ms: int, key: bytes) -> bytes:
+    """How a key begins in a file, and in its digest."""
+    return RECORD.pack(kind, expires_ms, len(key)) + key
+
+
+def block(parts: Sequence[bytes]) -> bytes:
+    """Parts in a file, and in a digest: how many, the length of each, all of them."""
+    number = len(parts)
+    return _numbers(number + 1)(number, *map(len, parts)) + b"".join(parts)
+
+
+@lru_cache(maxsize=2 * FEW)
+def _numbers(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f">{count}I").pack
+
+
+def payload_head(size: int) -> bytes:
+    """What precedes a payload of so many bytes in a file, as ``block`` has it."""
+    return _numbers(2)(1, size)
+
+
+def ordered(kind: int, parts: list[bytes]) -> list[bytes]:
+    """The parts of a value as they are written, from those of an answer: sorted where their order does not count."""
+    if kind == SET:
+        return sorted(parts)
+    if kind == HASH:
+        return list(chain.from_iterable(sorted(zip(parts[::2], parts[1::2]))))
+    if kind == ZSET:
+        return [_score(part) if odd else part for part, odd in zip(parts, cycle((False, True)))]
+    return parts
+
+
+def _score(text: bytes) -> bytes:
+    """A score as it is written: servers write the same number in different ways, and some keep the sign of zero."""
+    return _SCORE.pack(float(text) + 0.0)
+
+
+def arguments(kind: int, parts: list[bytes]) -> list[bytes]:
+    """The parts of a value that was written, as the command takes them that makes one of this kind."""
+    if kind != ZSET:
+        return parts
+    scores = (repr(_SCORE.unpack(part)[0]).encode() for part in parts[1::2])
+    return list(chain.from_iterable(zip(scores, parts[::2])))
+
+
+def shortened(part: bytes) -> bytes:
+    """A part as a digest has it."""
+    if len(part) <= LONG:
+        return part
+    state = hashing()
+    state.update(part)
+    return state.digest()
+
+
+def small(kind: int, expires_ms: int, key: bytes, parts: list[bytes]) -> tuple[bytes, int]:
+    """A key with a value of up to FEW parts, as it is written, and its digest. ``parts`` are those of an answer."""
+    head = RECORD.pack(kind, expires_ms, len(key)) + key
+    raw = head + block(parts if kind in (STRING, LIST) else ordered(kind, parts))
+    if len(raw) <= LONG:
+        # No part is longer, then.
+        return raw, _hash(raw)
+    return raw, _hash(head + block(ordered(kind, [shortened(part) for part in parts])))
+
+
+def digest(kind: int, expires_ms: int, key: bytes, parts: Iterable[bytes], number: int) -> int:
+    """The digest of a key whose ``number`` parts come one by one, each ``shortened``; the same as that of ``small``."""
+    head = begin(kind, expires_ms, key)
+    each = iter(parts)
+    if number <= FEW:
+        return _hash(head + block(ordered(kind, list(each))))
+    if kind in (SET, HASH):
+        # In any order: a sum does not tell.
+        elements = ((part,) for part in each) if kind == SET else zip(each, each)
+        total = sum(_hash(block(element)) for element in elements)
+        return _hash(head + (total & _MASK).to_bytes(_BYTES, "big"))
+    state = blake2b(head, digest_size=_BYTES)
+    # An even number, so that no member is without its score.
+    while held := list(islice(each, FEW - 1)):
+        state.update(block(ordered(kind, held)))
+    return int.from_bytes(state.digest(), "big")
 
 
 def hashing() -> blake2b:
@@ -112,58 +200,10 @@ def hashing() -> blake2b:
 
 
 def nested(answer: Any) -> bytes:
-    """An answer with answers in it, as one element."""
+    """An answer with answers in it, as one part."""
     if isinstance(answer, list):
-        return element([nested(one) for one in answer])
+        return block([nested(one) for one in answer])
     return answer if isinstance(answer, bytes) else repr(answer).encode()
-
-
-def _whole(part: bytes) -> bytes:
-    """A part of a value as its digest has it: one that is longer than is held at once is represented by its hash."""
-    if len(part) <= LONG:
-        return part
-    state = hashing()
-    state.update(part)
-    return state.digest()
-
-
-def element(parts: Iterable[bytes]) -> bytes:
-    """One element of a value, made of parts, as the value's digest has it."""
-    return b"".join([_LENGTH.pack(len(part)) + part for part in map(_whole, parts)])
-
-
-def elements(kind: int, parts: Iterable[bytes]) -> Iterator[bytes]:
-    """What ``digest`` needs of a value of this kind, whose parts come in the order in which the server tells them.
-
-    A string is one part, in pieces of any size.
-    """
-    if kind == STRING:
-        yield from parts
-        return
-    each = iter(parts)
-    if kind in (LIST, SET):
-        for part in each:
-            yield element((part,))
-    elif kind == HASH:
-        for field, value in zip(each, each):
-            yield element((field, value))
-    else:
-        for member, score in zip(each, each):
-            # Servers write the same number in different ways.
-            yield element((member, _SCORE.pack(float(score))))
-
-
-def digest(kind: int, expires_ms: int, key: bytes, elements: Iterable[bytes]) -> int:
-    """The digest of one key. ``expires_ms`` is its expiry in unix ms, 0 for none."""
-    head = _KEY.pack(kind, expires_ms, len(key)) + key
-    if kind in (SET, HASH):
-        # In any order: the sum does not tell.
-        total = sum(map(_hash, elements))
-        return _hash(head + (total & _MASK).to_bytes(_BYTES, "big"))
-    state = blake2b(head, digest_size=_BYTES)
-    for one in elements:
-        state.update(one)
-    return int.from_bytes(state.digest(), "big")
 
 
 def _hash(raw: bytes) -> int:
@@ -178,42 +218,51 @@ class Parts:
 
     def add(self, name: bytes, number: int) -> None:
         """Add one thing, with the digest of what it holds."""
-        bucket = zlib.crc32(name) % BUCKETS
-        self._sums[bucket] = (self._sums[bucket] + number) & 0xFFFFFFFF
+        self._sums[zlib.crc32(name) % BUCKETS] += number
 
     def text(self) -> str:
         """What ``differing`` compares."""
-        return "".join(f"{number:08x}" for number in self._sums)
+        return "".join(f"{number & 0xFFFFFFFF:08x}" for number in self._sums)
+
+
+class _Slot:
+    """The keys of one type, those that expire apart from the others."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.count = 0
+        self.total = 0
+        self.parts = parts
 
 
 class Tally:
     """Counts and digests of many keys, whatever their order: per type, those that expire apart from the others."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[int, bool], int] = {}
-        self._sums: dict[tuple[int, bool], int] = {}
         self._parts = {False: Parts(), True: Parts()}
+        self._slots: dict[tuple[int, bool], _Slot] = {}
 
     @property
     def count(self) -> int:
-        return sum(self._counts.values())
+        return sum(slot.count for slot in self._slots.values())
 
     def add(self, kind: int, expires: bool, key: bytes, number: int) -> None:
         """Add a key with its digest."""
-        slot = kind, expires
-        self._counts[slot] = self._counts.get(slot, 0) + 1
-        self._sums[slot] = self._sums.get(slot, 0) + number
-        self._parts[expires].add(key, number)
+        slot = self._slots.get((kind, expires))
+        if slot is None:
+            slot = self._slots[kind, expires] = _Slot(self._parts[expires])
+        slot.count += 1
+        slot.total += number
+        slot.parts.add(key, number)
 
     def types(self) -> dict[str, tuple[int, str, bool]]:
         """By type, how many keys, their digest, and whether they expire: "string", "string, expiring"."""
         return {
             _NAMES[kind] + (", expiring" if expires else ""): (
-                count,
-                f"{self._sums[kind, expires] & _MASK:0{2 * _BYTES}x}",
+                slot.count,
+                f"{slot.total & _MASK:0{2 * _BYTES}x}",
                 expires,
             )
-            for (kind, expires), count in sorted(self._counts.items())
+            for (kind, expires), slot in sorted(self._slots.items(), key=lambda one: one[0])
         }
 
     def parts(self) -> dict[str, str]:

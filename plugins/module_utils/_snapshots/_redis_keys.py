@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import IO
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
@@ -27,9 +28,9 @@ LATER_MS = 10 * 365 * 86_400_000
 _COUNT = 500
 """Entries of the server's table for one call: 2 to 5 ms, for which it serves nobody else."""
 _ANSWER = 1 << 20
-"""Bytes of payload after which a call ends early."""
+"""Bytes of values after which a call ends early."""
 _LARGE = 1 << 16
-"""Bytes of a key's payload above which it is read by itself, in pieces."""
+"""Bytes of a value above which it is read by itself, in pieces."""
 _LONGEST = 1 << 29
 """Bytes of the longest argument that a server takes, unless it is configured otherwise."""
 _AT_ONCE = 1000
@@ -39,56 +40,61 @@ _HEADER = 4 << 20
 _UNANSWERED = 8 << 20
 """Bytes that are sent before answers are read."""
 
-# Only reads: the server refuses anything else from EVAL_RO. Types are told from the first byte of a payload where it is
-# known, because asking costs a tenth of the whole.
+# Only reads: the server refuses anything else from EVAL_RO. What is large, or has more than parts, is only named; of
+# what has few parts, all are measured. Where fields of any hash expire, as INFO of Redis or of Valkey tells, a payload
+# precedes the value of each hash: only that has when. A hash all fields of which have expired is not there.
 _READ = """\
-local cursor, pattern, count, prefix, staged = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local dumps, answer_bytes, large_bytes = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
-local call, sub, byte = redis.call, string.sub, string.byte
-local named = {string = 1, list = 2, set = 3, zset = 4, hash = 5, stream = 6}
-local coded = {[0] = 1, [1] = 2, [14] = 2, [18] = 2, [2] = 3, [11] = 3, [20] = 3, [3] = 4, [5] = 4, [12] = 4,
-  [17] = 4, [4] = 5, [13] = 5, [16] = 5, [15] = 6, [19] = 6, [21] = 6}
+local cursor, pattern, count, prefix, staged, dumps = unpack(ARGV)
+local few, large_bytes, answer_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local call, sub = redis.call, string.sub
+local kinds = {string = 1, list = 2, set = 3, zset = 4, hash = 5, stream = 6}
+local fields_expire
+if dumps == '1' then
+  local info = call('INFO', 'keyspace')
+  fields_expire = string.find(info, 'subexpiry=[1-9]') or string.find(info, 'volatile_items=[1-9]')
+end
 local keys = KEYS
 if #keys == 0 then
   local found = call('SCAN', cursor, 'MATCH', pattern, 'COUNT', count)
   cursor, keys = found[1], found[2]
 end
-local left, large, items, n, size = {}, {}, {}, 0, 0
+local left, large, rows, n, size = {}, {}, {}, 0, 0
+local function add(key, kind, value)
+  rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = key, kind, call('PEXPIRETIME', key), value
+  n = n + 4
+end
 for _, key in ipairs(keys) do
   if size > answer_bytes then
     left[#left + 1] = key
   elseif sub(key, 1, #prefix) == prefix and sub(key, 1, #staged) ~= staged then
-    local payload, kind, bytes, name
-    if dumps then
-      payload = call('DUMP', key)
-      if payload then
-        kind, bytes = coded[byte(payload)], #payload
+    local name = call('TYPE', key)['ok']
+    local kind, value, bytes = kinds[name], nil, 0
+    if kind == 1 then
+      value = {call('GETRANGE', key, 0, large_bytes)}
+      bytes = #value[1]
+    elseif kind and kind < 6 then
+      bytes = call('MEMORY', 'USAGE', key, 'SAMPLES', few + 1)
+      if bytes <= large_bytes then
+        if kind == 2 then value = call('LRANGE', key, 0, -1)
+        elseif kind == 3 then value = call('SMEMBERS', key)
+        elseif kind == 4 then value = call('ZRANGE', key, 0, -1, 'WITHSCORES')
+        else value = call('HGETALL', key) end
       end
-    end
-    if not kind and (payload or not dumps) then
-      name = call('TYPE', key)['ok']
-      kind = named[name]
-      bytes = bytes or (kind and call('MEMORY', 'USAGE', key, 'SAMPLES', 1)) or 0
-    end
-    if kind and (bytes > large_bytes or kind == 6) then
-      large[#large + 1], large[#large + 2] = key, kind
-    elseif kind then
-      local value
-      if kind == 1 then value = call('GET', key)
-      elseif kind == 5 then value = call('HGETALL', key)
-      elseif kind == 2 then value = call('LRANGE', key, 0, -1)
-      elseif kind == 3 then value = call('SMEMBERS', key)
-      else value = call('ZRANGE', key, 0, -1, 'WITHSCORES') end
-      items[n + 1], items[n + 2], items[n + 3] = key, kind, call('PEXPIRETIME', key)
-      items[n + 4], items[n + 5] = payload or false, value
-      n = n + 5
-      size = size + bytes
-    elseif name and name ~= 'none' then
+    elseif not kind and name ~= 'none' then
       return redis.error_reply('UNKNOWNTYPE ' .. name .. ' is the type of the key ' .. key)
+    end
+    if kind and (not value or bytes > large_bytes or #value > few) then
+      large[#large + 1], large[#large + 2] = key, kind
+    elseif kind and #value > 0 then
+      if kind == 5 and fields_expire then
+        add(key, 0, {call('DUMP', key)})
+      end
+      add(key, kind, value)
+      size = size + bytes
     end
   end
 end
-return {cursor, left, large, items}
+return {cursor, left, large, rows, 'whole'}
 """
 #: What tells a value of each type whole: a command, and what follows the key.
 _VALUES: dict[int, tuple[list[str], list[str]]] = {
@@ -99,6 +105,7 @@ _VALUES: dict[int, tuple[list[str], list[str]]] = {
     keyspace.HASH: (["HGETALL"], []),
     keyspace.STREAM: (["XINFO", "STREAM"], ["FULL", "COUNT", "0"]),
 }
+_ADD = {keyspace.LIST: b"RPUSH", keyspace.SET: b"SADD", keyspace.ZSET: b"ZADD", keyspace.HASH: b"HSET"}
 
 # All that follow take the same arguments: cursor, pattern, count, prefix, staged, later.
 
@@ -168,6 +175,8 @@ class Keys:
         self._prefix = prefix
         self._staged = prefix + STAGED
         self._alive = alive
+        self._unanswered: list[bytes] = []
+        self._sent = 0
 
     def read(self, tally: Tally, out: IO[bytes] | None = None, later_ms: int = 0) -> None:
         """Add every key to ``tally``, and write the file of them to ``out``.
@@ -179,14 +188,15 @@ class Keys:
         before = tally.count
         if out:
             out.write(keyspace.file_header(self._prefix))
-        self._ask(b"0", [], dumps=bool(out))
+        dumps = out is not None
+        self._ask(b"0", [], dumps)
         while True:
             self._connection.head()
             cursor, left, large = self._connection.reply(), self._connection.reply(), self._connection.reply()
             more = bool(left) or cursor != b"0"
             # The server reads on while this is written, unless what is large is to be asked for.
             if more and not large:
-                self._ask(cursor, left, dumps=bool(out))
+                self._ask(cursor, left, dumps)
             self._take(tally, out, later_ms)
             for key, kind in zip(large[::2], large[1::2]):
                 self._take_large(key, kind, tally, out, later_ms)
@@ -194,12 +204,13 @@ class Keys:
             if not more:
                 break
             if large:
-                self._ask(cursor, left, dumps=bool(out))
+                self._ask(cursor, left, dumps)
         if out:
             out.write(keyspace.file_end(tally.count - before))
 
     def probe(self) -> None:
         """Read the first keys and forget them: what this user may not do is refused."""
+        self._connection.call("DUMP", self._staged)
         self._ask(b"0", [], dumps=True)
         self._connection.reply()
 
@@ -239,21 +250,25 @@ class Keys:
             self._alive("going through the keys")
 
     def _ask(self, cursor: bytes, keys: list[bytes], dumps: bool) -> None:
-        limits = int(dumps), _ANSWER, _LARGE
+        limits = int(dumps), keyspace.FEW, _LARGE, _ANSWER
         arguments = cursor, keyspace.pattern(self._prefix), _COUNT, self._prefix, self._staged, *limits
         self._connection.send("EVAL_RO", _READ, len(keys), *keys, *arguments)
         self._connection.flush()
 
     def _take(self, tally: Tally, out: IO[bytes] | None, later_ms: int) -> None:
-        reply = self._connection.reply
-        for _key in range((self._connection.head() or 0) // 5):
-            key, kind, expires_ms, payload, value = reply(), reply(), reply(), reply(), reply()
-            expires_ms = expires_ms - later_ms if expires_ms > 0 else 0
-            parts = (value,) if kind == keyspace.STRING else value
-            tally.add(kind, expires_ms > 0, key, keyspace.digest(kind, expires_ms, key, keyspace.elements(kind, parts)))
+        """Read what the script has answered after what is large."""
+        payload = b""
+        for key, kind, expires, parts in self._connection.rows():
+            expires_ms = expires - later_ms if expires > 0 else 0
+            if kind == keyspace.PAYLOAD:
+                payload = keyspace.begin(kind, expires_ms, key) + keyspace.block(parts)
+                continue
+            raw, number = keyspace.small(kind, expires_ms, key, parts)
+            tally.add(kind, expires_ms > 0, key, number)
             if out:
-                out.write(keyspace.record(expires_ms, key, len(payload)))
-                out.write(payload)
+                out.write(payload or raw)
+            payload = b""
+        self._connection.reply()
 
     def _take_large(self, key: bytes, kind: int, tally: Tally, out: IO[bytes] | None, later_ms: int) -> None:
         """Read a key piece by piece; between ``MULTI`` and ``EXEC``, so that all of it is from one moment."""
@@ -279,14 +294,14 @@ class Keys:
         expires_ms = expires_ms - later_ms if expires_ms > 0 else 0
         if out:
             self._write_large(key, expires_ms, out)
-        size = connection.head() or 0
+        number = connection.head() or 0
         if kind == keyspace.STREAM:
-            parts: Iterable[bytes] = self._stream(size)
+            parts, number = iter([self._stream(number)]), 1
         elif kind == keyspace.STRING:
-            parts = connection.pieces(size)
+            parts, number = iter([self._part(number)]), 1
         else:
-            parts = keyspace.elements(kind, self._parts(size))
-        tally.add(kind, expires_ms > 0, key, keyspace.digest(kind, expires_ms, key, parts))
+            parts = self._parts(number)
+        tally.add(kind, expires_ms > 0, key, keyspace.digest(kind, expires_ms, key, parts, number))
 
     def _write_large(self, key: bytes, expires_ms: int, out: IO[bytes]) -> None:
         size = self._connection.head() or 0
@@ -295,7 +310,7 @@ class Keys:
                 f"the key {key!r} is {size:,} bytes as a payload, and a server takes back {_LONGEST:,} at most: divide "
                 "it, or give its part a prefix that leaves it out"
             )
-        out.write(keyspace.record(expires_ms, key, size))
+        out.write(keyspace.begin(keyspace.PAYLOAD, expires_ms, key) + keyspace.payload_head(size))
         for piece in self._connection.pieces(size):
             out.write(piece)
             self._alive(f"reading {key!r}")
@@ -305,11 +320,10 @@ class Keys:
         for index in range(number):
             if index % _AT_ONCE == 0:
                 self._alive(f"reading a value of {number:,} parts")
-            yield self._part()
+            yield self._part(self._connection.head() or 0)
 
-    def _part(self) -> bytes:
-        """One part of a value: itself, or its hash where it is long."""
-        size = self._connection.head() or 0
+    def _part(self, size: int) -> bytes:
+        """The next part of a value, which has so many bytes, ``shortened``."""
         pieces = self._connection.pieces(size)
         if size <= keyspace.LONG:
             return b"".join(pieces)
@@ -318,7 +332,7 @@ class Keys:
             state.update(piece)
         return state.digest()
 
-    def _stream(self, number: int) -> Iterator[bytes]:
+    def _stream(self, number: int) -> bytes:
         """What of a stream has to stay: its last id, its entries, its groups with what is pending in them."""
         told = {}
         for _field in range(number // 2):
@@ -331,7 +345,7 @@ class Keys:
                 told[name] = b"".join(sorted(self._group() for _group in range(self._connection.head() or 0)))
             else:
                 self._connection.skip()
-        yield keyspace.element(told[name] for name in sorted(told))
+        return keyspace.block([told[name] for name in sorted(told)])
 
     def _group(self) -> bytes:
         told = {}
@@ -344,10 +358,10 @@ class Keys:
             elif name == b"consumers":
                 # When each was last seen is no content, and what is pending for it is in the group's own list, too.
                 names = [one[one.index(b"name") + 1] for one in self._connection.reply()]
-                told[name] = keyspace.element(sorted(names))
+                told[name] = keyspace.block(sorted(names))
             else:
                 self._connection.skip()
-        return keyspace.element(told[name] for name in sorted(told))
+        return keyspace.block([told[name] for name in sorted(told)])
 
     def _nested(self) -> bytes:
         """The hash of an array of answers, one of which is held at a time."""
@@ -362,34 +376,64 @@ class Keys:
     def _load(self, stream: IO[bytes], begin: bytes) -> None:
         keyspace.read_header(stream.readline(_HEADER), stream.readline(_HEADER), self._prefix)
         loaded = 0
-        unanswered: list[bytes] = []
-        size = 0
         while not isinstance(record := keyspace.read_record(stream.read(keyspace.RECORD.size)), int):
-            key = b"".join(_pieces(stream, record.key_bytes))
+            key = _exactly(stream, record.key_bytes)
             if not key.startswith(self._prefix):
                 raise SnapshotError(f"the file of keys holds {key!r}, which does not begin with {self._prefix!r}")
-            expires = b"%d" % (record.expires_ms + LATER_MS if record.expires_ms else 0)
-            before = b"RESTORE", begin + key[len(self._prefix) :], expires
-            pieces = _pieces(stream, record.payload_bytes)
-            self._connection.send_around(before, record.payload_bytes, pieces, (b"REPLACE", b"ABSTTL"))
+            self._load_key(stream, record, begin + key[len(self._prefix) :])
             loaded += 1
-            unanswered.append(key)
-            size += record.payload_bytes
-            if len(unanswered) >= _AT_ONCE or size >= _UNANSWERED:
-                self._answers(unanswered)
-                unanswered, size = [], 0
+            if loaded % _AT_ONCE == 0:
                 self._alive(f"{loaded:,} keys restored")
-        self._answers(unanswered)
+        self._answers()
         if record != loaded:
             raise SnapshotError(f"the file of keys holds {loaded:,} of its {record:,} keys")
 
-    def _answers(self, keys: list[bytes]) -> None:
+    def _load_key(self, stream: IO[bytes], record: keyspace.Record, name: bytes) -> None:
+        """Send what makes a key, whose parts are next in the file."""
+        expires = b"%d" % (record.expires_ms + LATER_MS if record.expires_ms else 0)
+        [number] = keyspace.COUNT.unpack(_exactly(stream, keyspace.COUNT.size))
+        lengths = [length for (length,) in keyspace.COUNT.iter_unpack(_exactly(stream, number * keyspace.COUNT.size))]
+        size = sum(lengths)
+        if record.kind == keyspace.PAYLOAD:
+            before = b"RESTORE", name, expires
+            self._connection.send_around(before, size, _pieces(stream, size), (b"REPLACE", b"ABSTTL"))
+            self._expect(name, size)
+            return
+        raw = _exactly(stream, size)
+        parts = [raw[end - length : end] for end, length in zip(accumulate(lengths), lengths)]
+        if record.kind == keyspace.STRING:
+            self._send(b"SET", name, *parts, *((b"PXAT", expires) if record.expires_ms else ()))
+            return
+        # One that has come twice is there.
+        self._send(b"UNLINK", name)
+        self._send(_ADD[record.kind], name, *keyspace.arguments(record.kind, parts))
+        if record.expires_ms:
+            self._send(b"PEXPIREAT", name, expires)
+
+    def _send(self, *arguments: bytes) -> None:
+        self._connection.send(*arguments)
+        self._expect(arguments[1], sum(map(len, arguments)))
+
+    def _expect(self, key: bytes, size: int) -> None:
+        """An answer about this key will come, to ``size`` bytes; read it and those before it when it is time."""
+        self._unanswered.append(key)
+        self._sent += size
+        if len(self._unanswered) >= _AT_ONCE or self._sent >= _UNANSWERED:
+            self._answers()
+
+    def _answers(self) -> None:
         self._connection.flush()
-        for key in keys:
+        for key in self._unanswered:
             try:
                 self._connection.reply()
             except RefusedError as refused:
-                raise RefusedError(f"{refused} (said of the key {key!r})") from refused
+                said_of = self._prefix + key[len(self._prefix) :].removeprefix(STAGED)
+                raise RefusedError(f"{refused} (said of the key {said_of!r})") from refused
+        self._unanswered, self._sent = [], 0
+
+
+def _exactly(stream: IO[bytes], length: int) -> bytes:
+    return b"".join(_pieces(stream, length))
 
 
 def _pieces(stream: IO[bytes], length: int) -> Iterator[bytes]:

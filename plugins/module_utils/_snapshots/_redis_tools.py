@@ -68,7 +68,9 @@ def program(*names: str) -> str:
 def packed(path: Path) -> Iterator[IO[bytes]]:
     """Write a new file through zstd; it is whole when the block has ended."""
     with new_file(path) as file, tempfile.TemporaryFile() as said:
-        zstd = subprocess.Popen([program("zstd"), "-q", "-3"], stdin=subprocess.PIPE, stdout=file, stderr=said)
+        zstd = subprocess.Popen(
+            [program("zstd"), "-q", "-3"], bufsize=PIECE, stdin=subprocess.PIPE, stdout=file, stderr=said
+        )
         try:
             with zstd.stdin as out:  # type: ignore[union-attr]
                 yield out
@@ -88,7 +90,9 @@ def packed(path: Path) -> Iterator[IO[bytes]]:
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
     """Read a file through zstd; what is damaged raises SnapshotError, at the latest when the block ends."""
     with old_file(path) as file, tempfile.TemporaryFile() as said:
-        zstd = subprocess.Popen([program("zstd"), "-q", "-d", "-c"], stdin=file, stdout=subprocess.PIPE, stderr=said)
+        zstd = subprocess.Popen(
+            [program("zstd"), "-q", "-d", "-c"], bufsize=PIECE, stdin=file, stdout=subprocess.PIPE, stderr=said
+        )
         try:
             with zstd.stdout as stream:  # type: ignore[union-attr]
                 try:

@@ -4,9 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Redis, or Valkey: the keys of one prefix, or a whole instance.
 
-A prefix is read key by key: payload of DUMP, expiry and value of a key are from one moment, different keys are not. An
-instance is the RDB file that its server makes for a replica, which is of one moment. Both come back as keys, under
-names of their own at first, so that what is there stays until all of it is there.
+A prefix is read key by key: expiry and value of a key are from one moment, different keys are not. An instance is the
+RDB file that its server makes for a replica, which is of one moment. Both come back as keys, under names of their own
+at first, so that what is there stays until all of it is there.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _ADVICE = {
     "NOAUTH": "Give redis.password_file",
     "WRONGPASS": "See redis.username and redis.password_file",
     "NOPERM": "Give this user (redis.username) the keys ~<prefix>*; to take a snapshot +@connection +@read +@scripting "
-    "+info +multi +exec, and to restore one +restore +rename +unlink +pexpireat, too",
+    "+info +multi +exec, and to restore one +set +rpush +sadd +zadd +hset +restore +rename +unlink +pexpireat, too",
     "OOM": "Give the server more memory (maxmemory)",
     "LOADING": "Wait until it has loaded its data",
     "UNKNOWNTYPE": "Only what a server without modules can hold can be compared, so only that is taken",
@@ -430,7 +430,7 @@ def _functions(connection: Connection) -> Content:
     libraries = []
     for one in connection.call("FUNCTION", "LIST", "WITHCODE"):
         told = dict(zip(one[::2], one[1::2]))
-        libraries.append(keyspace.element((told[b"library_name"], told[b"library_code"])))
+        libraries.append(keyspace.block((told[b"library_name"], told[b"library_code"])))
     return Content(len(libraries), hashlib.blake2b(b"".join(sorted(libraries)), digest_size=16).hexdigest())
 
 

@@ -37,6 +37,26 @@ def test_an_argument_can_go_in_pieces(ends: tuple[Connection, socket.socket]) ->
     assert server.recv(100) == said
 
 
+def test_rows_are_read_the_quick_way(ends: tuple[Connection, socket.socket]) -> None:
+    connection, server = ends
+    long = b"x" * 2000
+    server.sendall(b"*8\r\n$1\r\na\r\n:1\r\n:-1\r\n*1\r\n$2\r\n\r\n\r\n$2\r\nbc\r\n:2\r\n:99\r\n*2\r\n$0\r\n\r\n")
+    server.sendall(b"$2000\r\n%b\r\n$5\r\nwhole\r\n" % long)
+    assert list(connection.rows()) == [(b"a", 1, -1, [b"\r\n"]), (b"bc", 2, 99, [b"", long])]
+    assert connection.reply() == b"whole"
+
+
+@pytest.mark.parametrize(
+    "said", [b"*4\r\n$1\r\na\r\n:1\r\n", *(b"*4\r\n$1\r\na\r\n:1\r\n:2\r\n*1\r\n" + end for end in (b"$", b"$5\r\nab"))]
+)
+def test_rows_that_end_are_never_an_answer(ends: tuple[Connection, socket.socket], said: bytes) -> None:
+    connection, server = ends
+    server.sendall(said)
+    server.close()
+    with pytest.raises(ConnectionResetError, match="the server ended the connection"):
+        print(list(connection.rows()), connection.reply())
+
+
 def test_every_kind_of_answer_is_read(ends: tuple[Connection, socket.socket]) -> None:
     connection, server = ends
     server.sendall(b"+OK\r\n:-2\r\n$4\r\na\r\nb\r\n$-1\r\n*-1\r\n*3\r\n:1\r\n*1\r\n$0\r\n\r\n-ERR no\r\n")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
@@ -25,7 +27,12 @@ COUNTERS = Counters("a", "100, 1", 50, 2000)
 
 
 def digest(kind: int, parts: list[bytes], key: bytes = b"shop:a", expires_ms: int = 0) -> int:
-    return keyspace.digest(kind, expires_ms, key, keyspace.elements(kind, parts))
+    return keyspace.small(kind, expires_ms, key, parts)[1]
+
+
+def streamed(kind: int, parts: list[bytes]) -> int:
+    """The digest of a value whose parts come one by one."""
+    return keyspace.digest(kind, 0, b"shop:a", map(keyspace.shortened, parts), len(parts))
 
 
 def test_a_prefix_is_the_bytes_that_its_keys_begin_with() -> None:
@@ -70,6 +77,7 @@ def test_the_order_of_a_list_or_a_sorted_set_is_in_its_digest(kind: int, parts: 
 
 def test_a_score_is_a_number_however_a_server_writes_it() -> None:
     assert digest(ZSET, [b"a", b"3.1000000000000001"]) == digest(ZSET, [b"a", b"3.1"])
+    assert digest(ZSET, [b"a", b"-0"]) == digest(ZSET, [b"a", b"0"])
     assert digest(ZSET, [b"a", b"inf"]) != digest(ZSET, [b"a", b"-inf"])
 
 
@@ -90,15 +98,49 @@ def test_what_differs_has_another_digest(
     assert digest(*one) != digest(*other)
 
 
-def test_a_string_in_pieces_has_the_digest_of_the_whole() -> None:
-    assert digest(STRING, [b"ab", b"", b"c"]) == digest(STRING, [b"abc"])
+@pytest.mark.parametrize("kind", [STRING, LIST, SET, ZSET, HASH])
+@pytest.mark.parametrize("long", [b"", b"x" * (keyspace.LONG + 1), b"y" * keyspace.LONG])
+def test_a_value_has_one_digest_whichever_way_it_is_read(kind: int, long: bytes) -> None:
+    parts = [long] if kind == STRING else [b"b", b"1", long, b"2", b"a", b"3"]
+    if kind == HASH:
+        parts += [b"c", long]
+    assert streamed(kind, parts) == digest(kind, parts)
 
 
-def test_a_long_part_has_the_digest_of_its_hash() -> None:
-    long = b"x" * (keyspace.LONG + 1)
-    state = keyspace.hashing()
-    state.update(long)
-    assert digest(LIST, [b"a", long]) == digest(LIST, [b"a", state.digest()])
+@pytest.mark.parametrize("kind", [SET, HASH])
+def test_the_order_of_many_parts_is_not_in_their_digest(kind: int) -> None:
+    pairs = [[b"%d" % number, b"v%d" % number] for number in range(keyspace.FEW)]
+    parts = [part for pair in pairs for part in pair]
+    swapped = [part for pair in reversed(pairs) for part in pair]
+    assert streamed(kind, parts) == streamed(kind, swapped)
+    assert streamed(kind, parts) != streamed(kind, [*parts[:-1], b"w"])
+
+
+@pytest.mark.parametrize("kind", [LIST, ZSET])
+def test_the_order_of_many_parts_is_in_their_digest(kind: int) -> None:
+    parts = [b"%d" % number for number in range(2 * keyspace.FEW)]
+    assert streamed(kind, parts) != streamed(kind, [*parts[2:], *parts[:2]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "sent"),
+    [
+        (STRING, [b""], [b""]),
+        (LIST, [b"b", b"a"], [b"b", b"a"]),
+        (SET, [b"b", b"a"], [b"a", b"b"]),
+        (HASH, [b"b", b"1", b"a", b"2"], [b"a", b"2", b"b", b"1"]),
+        (ZSET, [b"a", b"0.10000000000000001", b"b", b"-0", b"c", b"inf"], [b"0.1", b"a", b"0.0", b"b", b"inf", b"c"]),
+    ],
+)
+def test_what_is_written_of_a_small_key_is_read_and_sent(kind: int, parts: list[bytes], sent: list[bytes]) -> None:
+    raw, _number = keyspace.small(kind, 1_800_000_000_000, b"shop:a", parts)
+    stream = io.BytesIO(raw)
+    assert keyspace.read_record(stream.read(keyspace.RECORD.size)) == Record(kind, 1_800_000_000_000, 6)
+    assert stream.read(6) == b"shop:a"
+    number, *lengths = (keyspace.COUNT.unpack(stream.read(keyspace.COUNT.size))[0] for _part in range(1 + len(parts)))
+    assert number == len(parts)
+    assert keyspace.arguments(kind, [stream.read(length) for length in lengths]) == sent
+    assert stream.read() == b""
 
 
 def test_answers_within_answers_keep_their_places() -> None:
@@ -144,12 +186,12 @@ def test_a_file_is_told_by_its_header() -> None:
 
 
 def test_a_record_says_what_follows_and_the_end_how_many_there_were() -> None:
-    record = keyspace.record(1_800_000_000_000, b"shop:a", 300)
-    assert record.endswith(b"shop:a")
-    assert keyspace.read_record(record[: keyspace.RECORD.size]) == Record(1_800_000_000_000, 6, 300)
+    assert keyspace.read_record(keyspace.begin(LIST, 5, b"ab")[: keyspace.RECORD.size]) == Record(LIST, 5, 2)
     assert keyspace.read_record(keyspace.file_end(70)) == 70
+    with pytest.raises(SnapshotError, match="a value of the type 9, which is not known"):
+        keyspace.read_record(keyspace.begin(9, 5, b"ab")[: keyspace.RECORD.size])
     with pytest.raises(SnapshotError, match="ends in the middle, 7 bytes into the next key"):
-        keyspace.read_record(record[:7])
+        keyspace.read_record(keyspace.file_end(70)[:7])
 
 
 def test_counters_are_read_from_info() -> None:
