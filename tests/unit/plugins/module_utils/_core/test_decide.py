@@ -654,3 +654,23 @@ def test_a_way_back_starts_nothing_first_where_enough_is_ready(ready: dict[str, 
     assert decide.decide_rollback(make_plan(), journal.State(), reality).at_once is at_once
     by_steps = make_plan(back_steps={"shares": [25], "settle": 1})
     assert not decide.decide_rollback(by_steps, journal.State(), reality, progressive=True).at_once
+
+
+@pytest.mark.parametrize(
+    ("gone", "to", "differs"),
+    [(None, "green", True), ("blue", "green", False), ("blue", "blue", True), ("green", "green", True)],
+)
+def test_a_deployment_that_is_missing_is_a_difference_unless_finalize_removed_it(
+    gone: str | None, to: str, differs: bool
+) -> None:
+    colours = {"blue": {"deployment": "web-v1"}, "green": {"deployment": "web-v2"}}
+    plan = make_plan(to, cluster={"namespace": "shop"}, colours=colours, hosts={"router": "router", "app": []})
+    ended = {"colour": gone, "deprecated": 1, "sunset": 2, "removed": 3} if gone else None
+    state = journal.State(phase=journal.FINISHED, to_colour="green", possible=frozenset({100}), weight=100, ended=ended)
+    workloads = [
+        {"host": "shop", "colour": "blue", "active": False, "enabled": False, "absent": True},
+        {"host": "shop", "colour": "green", "active": True, "enabled": True, "absent": False},
+    ]
+    found = decide.differences(plan, state, decide.Reality(100, 100, {"green": 3}, workloads))
+    assert [one for one in found if "web-v1 is not there" in one] == found
+    assert bool(found) is differs

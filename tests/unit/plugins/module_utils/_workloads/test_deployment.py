@@ -262,3 +262,10 @@ def test_reading_tells_both(shop: Any) -> None:
     assert (blue["colour"], blue["replicas"], blue["active"]) == ("blue", 3, True)
     assert "not been seen" in blue["state"]
     assert (green["deployment"], green["available"], green["state"], green["host"]) == ("green", 2, "complete", "shop")
+
+
+def test_one_that_is_not_there_is_told(shop: Any) -> None:
+    shop.setter.ask("DELETE", "/apis/apps/v1/namespaces/shop/deployments/blue")
+    blue, green = made(shop).read()
+    assert (blue["absent"], blue["active"], blue["enabled"], blue["state"]) == (True, False, False, "not there")
+    assert green["absent"] is False
