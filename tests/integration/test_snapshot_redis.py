@@ -326,13 +326,13 @@ def test_a_prefix_that_is_written_to_is_not_of_one_moment(server: Server) -> Non
 
 def test_a_large_value_is_never_held_whole(server: Server) -> None:
     server.ask(["FLUSHALL"], ["CONFIG", "SET", "rdbcompression", "no"])
-    many = "for i = 1, 200000 do redis.call('RPUSH', KEYS[1], 'an element of a list that is long, number ' .. i) end"
+    many = "for i = 1, 100000 do redis.call('RPUSH', KEYS[1], 'an element of a list that is long, number ' .. i) end"
     fields = "for i = 1, 100000 do redis.call('HSET', KEYS[1], 'field ' .. i, string.rep(i, 20)) end"
     server.ask(
         ["EVAL", many, 1, "nextstep:prod:list"],
         ["EVAL", fields, 1, "nextstep:prod:hash"],
-        ["EVAL", "redis.call('SET', KEYS[1], string.rep('y', 130000000))", 1, "nextstep:prod:string"],
-        ["EVAL", "redis.call('RPUSH', KEYS[1], 'a', string.rep('z', 120000000))", 1, "nextstep:prod:element"],
+        ["EVAL", "redis.call('SET', KEYS[1], string.rep('y', 90000000))", 1, "nextstep:prod:string"],
+        ["EVAL", "redis.call('RPUSH', KEYS[1], 'a', string.rep('z', 90000000))", 1, "nextstep:prod:element"],
     )
     before = server.look()
     peaks = [server.engine(action, PROD)["peak_mib"] for action in ("take", "prove")]
