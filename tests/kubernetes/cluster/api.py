@@ -560,8 +560,9 @@ class Api:
         grace = self._grace(target.kind, before, options)
         if options.get("dryRun") == ["All"]:
             return Answer(200, before)
-        if options.get("propagationPolicy") == "Foreground" and "foregroundDeletion" not in before["metadata"].get("finalizers", ()):
-            finalizers = [*before["metadata"].get("finalizers", ()), "foregroundDeletion"]
+        finalizers = before["metadata"].get("finalizers", ())
+        if options.get("propagationPolicy") == "Foreground" and "foregroundDeletion" not in finalizers:
+            finalizers = [*finalizers, "foregroundDeletion"]
             before = {**before, "metadata": {**before["metadata"], "finalizers": finalizers}}
         marked = {
             **before,
