@@ -298,6 +298,17 @@ def test_a_delete_with_a_precondition_that_fails_deletes_nothing(admin: Client, 
     assert refused(lambda: admin.call("GET", f"{maps}/a")).status["reason"] == "NotFound"
 
 
+def test_a_delete_with_a_body_is_a_dry_run_only_where_the_body_says_so(admin: Client, maps: str) -> None:
+    made = admin.call("POST", maps, config_map("a", x="1"))
+    options = {"preconditions": {"uid": made["metadata"]["uid"]}}
+    admin.call("DELETE", f"{maps}/a", dryRun="All")
+    admin.call("DELETE", f"{maps}/a", {**options, "dryRun": ["All"]})
+    assert admin.call("GET", f"{maps}/a") == made
+    # The trap: the query is not looked at.
+    admin.call("DELETE", f"{maps}/a", options, dryRun="All")
+    assert refused(lambda: admin.call("GET", f"{maps}/a")).code == 404
+
+
 def test_a_finalizer_keeps_what_is_deleted(admin: Client, maps: str) -> None:
     admin.call("POST", maps, {**config_map("a"), "metadata": {"name": "a", "finalizers": ["example.com/keep"]}})
     admin.call("DELETE", f"{maps}/a")

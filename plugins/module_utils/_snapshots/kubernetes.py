@@ -422,10 +422,9 @@ class _Step:
 
     def send(self, cluster: Cluster, *, dry_run: bool = False) -> Document:
         """Write it where it is still as it was read. Raises ClusterError."""
-        query = _DRY if dry_run else {}
         if self._wanted is None:
-            return _remove(cluster, self._path, self._live or {}, query)
-        wanted = self._wanted
+            return _remove(cluster, self._path, self._live or {}, dry_run=dry_run)
+        wanted, query = self._wanted, _DRY if dry_run else {}
         method, path = ("POST", self._all) if self._live is None else ("PUT", self._path)
         return _objects.write(
             cluster,
@@ -438,7 +437,7 @@ class _Step:
         """What makes it undone."""
         live = self._live
         if live is None:
-            return lambda: _remove(cluster, self._path, done, {})
+            return lambda: _remove(cluster, self._path, done)
         if self._wanted is None:
             again = {name: one for name, one in live.items() if name != "status"}
             again["metadata"] = {
@@ -453,17 +452,19 @@ class _Step:
         return lambda: cluster.call("PUT", self._path, before)
 
 
-def _remove(cluster: Cluster, path: str, live: Document, query: Mapping[str, str]) -> Document:
+def _remove(cluster: Cluster, path: str, live: Document, *, dry_run: bool = False) -> Document:
     metadata = live["metadata"]
     body = {
         "preconditions": {name: metadata[name] for name in ("uid", "resourceVersion")},
         "propagationPolicy": "Background",
+        # Not in the query, which the server does not look at where there is a body: it would remove.
+        **({"dryRun": ["All"]} if dry_run else {}),
     }
     return _objects.write(
         cluster,
         path,
-        lambda: cluster.call("DELETE", path, body, query=query),
-        lambda found: not query and (found is None or found["metadata"]["uid"] != metadata["uid"]),
+        lambda: cluster.call("DELETE", path, body),
+        lambda found: not dry_run and (found is None or found["metadata"]["uid"] != metadata["uid"]),
     )
 
 

@@ -559,7 +559,8 @@ class Api:
         if not target.name:
             raise ApiError(405, "the server does not allow this method on the requested resource")
         before = self._existing(target)
-        options = json.loads(request.body) if request.body else {}
+        # Where there is a body, the query is not looked at: a dry run has to be asked for in the body.
+        options = json.loads(request.body) if request.body else _delete_options(request.query)
         wanted = options.get("preconditions") or {}
         for name in ("uid", "resourceVersion"):
             if wanted.get(name) not in (None, before["metadata"][name]):
@@ -567,12 +568,12 @@ class Api:
                     target,
                     f"Precondition failed: {name}: {wanted[name]}, in object meta: {before['metadata'][name]}",
                 )
-        grace = self._grace(target.kind, before, options, request.query)
-        if request.query.get("dryRun") == "All" or options.get("dryRun") == ["All"]:
+        grace = self._grace(target.kind, before, options)
+        if options.get("dryRun") == ["All"]:
             return Answer(200, before)
-        policy = options.get("propagationPolicy") or request.query.get("propagationPolicy")
-        if policy == "Foreground" and "foregroundDeletion" not in before["metadata"].get("finalizers", ()):
-            finalizers = [*before["metadata"].get("finalizers", ()), "foregroundDeletion"]
+        finalizers = before["metadata"].get("finalizers", ())
+        if options.get("propagationPolicy") == "Foreground" and "foregroundDeletion" not in finalizers:
+            finalizers = [*finalizers, "foregroundDeletion"]
             before = {**before, "metadata": {**before["metadata"], "finalizers": finalizers}}
         marked = {
             **before,
@@ -598,11 +599,11 @@ class Api:
         return Answer(200, gone if target.kind.kind == "Pod" else done)
 
     @staticmethod
-    def _grace(kind: Kind, before: Mapping[str, Any], options: Mapping[str, Any], query: Mapping[str, str]) -> int:
+    def _grace(kind: Kind, before: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Only a pod that has a node is waited for."""
         if kind.kind != "Pod" or not before["spec"].get("nodeName"):
             return 0
-        asked = options.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+        asked = options.get("gracePeriodSeconds")
         return int(before["spec"]["terminationGracePeriodSeconds"] if asked is None else asked)
 
     @staticmethod
@@ -680,6 +681,11 @@ class Api:
     def _now(self, later: float = 0) -> str:
         at = datetime.datetime.fromtimestamp(self.clock.time() + later, datetime.UTC)
         return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _delete_options(query: Mapping[str, str]) -> dict[str, Any]:
+    options: dict[str, Any] = {name: one for name, one in query.items() if name != "dryRun"}
+    return {**options, "dryRun": [query["dryRun"]]} if "dryRun" in query else options
 
 
 def _named(api_version: str, kind: str, name: str) -> dict[str, Any]:

@@ -32,10 +32,15 @@ class Seen:
     method: str
     path: str
     token: str = ""
+    body: bytes = b""
 
     @property
     def is_watch(self) -> bool:
         return "watch=" in self.path
+
+    @property
+    def is_dry_run(self) -> bool:
+        return "dryRun" in self.path or b'"dryRun"' in self.body
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,9 @@ class Proxy:
         self.seen: list[Seen] = []
         self.lock = threading.Lock()
 
-    def note(self, method: str, path: str, token: str) -> Seen:
+    def note(self, method: str, path: str, token: str, body: bytes) -> Seen:
         with self.lock:
-            seen = Seen(len(self.seen) + 1, method, path, token)
+            seen = Seen(len(self.seen) + 1, method, path, token, body)
             self.seen.append(seen)
             return seen
 
@@ -94,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        seen = proxy.note(self.command, self.path, token)
+        seen = proxy.note(self.command, self.path, token, body)
         fault = proxy.faults(seen) or Fault()
         time.sleep(fault.delay)
         if fault.call and fault.cut != "after":
