@@ -31,7 +31,7 @@ GROUPS = {
     "horizontalpodautoscalers": "/apis/autoscaling/v2",
     "ingresses": "/apis/networking.k8s.io/v1",
 }
-PRODUCTION = {"requests": {"memory": "512Mi", "cpu": "500m"}, "limits": {"memory": "1Gi", "cpu": "1000m"}}
+PRODUCTION = {"requests": {"memory": "512Mi", "cpu": "500m"}, "limits": {"memory": "1Gi", "cpu": "1"}}
 REQUIRED = {"SAFETY_RAILS_ENABLED": "true", "MONITORING": ""}
 
 
