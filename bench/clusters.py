@@ -157,7 +157,7 @@ def measure(kubeconfig: Path, scratch: Path, runs: int) -> dict[str, Any]:
             "runs": runs,
             "growth": growth,
             "seconds_per_service": round(slope, 3),
-            "back": rollbacks(kubeconfig, admin, namespaces[0], 2 * runs),
+            "back_without_ansible": rollbacks(kubeconfig, admin, namespaces[0], 2 * runs),
         }
     finally:
         for name in namespaces:

@@ -163,7 +163,9 @@ def prepare(made: NextStep) -> NextStep:
 
 
 def annotations(document: Mapping[str, Any]) -> set[str]:
-    return {one for one in document["metadata"].get("annotations") or {} if one != "bluegreen.cutover/token"}
+    """But for the fence, which stays, and what controllers write."""
+    kept = ("bluegreen.cutover/token", "deployment.kubernetes.io/revision")
+    return {one for one in document["metadata"].get("annotations") or {} if one not in kept}
 
 
 def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
