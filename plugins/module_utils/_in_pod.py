@@ -9,7 +9,6 @@ library: what the guard has, whose image brings Python alone.
 from __future__ import annotations
 
 import http.client
-import os
 import select
 import socket
 import ssl
@@ -30,8 +29,9 @@ _KEPT = 4
 """Connections that are kept for the next request."""
 
 
-def connect(account: Path, environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster of this pod. ``account`` is the folder with its ``token`` and the authority's ``ca.crt``.
+def connect(account: Path, environment: Mapping[str, str]) -> Cluster:
+    """The cluster of the pod with this ``environment``; ``account`` is the folder with its ``token`` and the
+    authority's ``ca.crt``.
 
     The token is read anew when the server does not take it any more: the kubelet renews it there.
     """

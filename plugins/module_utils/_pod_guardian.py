@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime
 import functools
+import os
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -33,7 +33,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes impo
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import (
     Router,
     Service,
-    clusters,  # noqa: F401  # make_router needs it, and it becomes part of the program
+    # make_router needs it, and it becomes part of the program.
+    clusters,  # noqa: F401  # pylint: disable=unused-import
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster import ClusterStore
@@ -166,14 +167,14 @@ def _routed(cluster: Cluster, target: Mapping[str, Any]) -> tuple[Service, Route
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
     # The first process of a container gets no signal that it does not ask for.
-    sys.exit(0)
+    raise SystemExit(0)
 
 
 def main(arguments: Sequence[str]) -> int:
     """``run NAMESPACE SERVICE ACCOUNT VERSION``, as the Job has it; ends when there is nothing to guard any more."""
     _what, namespace, service, account, version = arguments
     signal.signal(signal.SIGTERM, _end)
-    cluster = _in_pod.connect(Path(account))
+    cluster = _in_pod.connect(Path(account), os.environ)
     store = FollowedStore(cluster, namespace, service)
     pulse = Pulse(cluster, namespace, service, version)
     guardian = Guardian(

@@ -49,7 +49,7 @@ options:
   token:
     description: The token that V(removing) returned; needed by V(removed) and V(stopped) except in check mode.
     type: int
-  message:
+  reason:
     description: Why the removal has stopped.
     type: str
     default: no reason given
@@ -139,7 +139,7 @@ def main() -> None:
             },
             "measured": {"type": "list", "elements": "dict", "default": []},
             "token": {"type": "int", "no_log": False},
-            "message": {"type": "str", "default": "no reason given"},
+            "reason": {"type": "str", "default": "no reason given"},
             "owner": {"type": "dict", "default": {}},
             "takeover": {"type": "int"},
         },
@@ -155,7 +155,7 @@ def main() -> None:
             "deprecated": lambda: run.deprecate(measured, given["owner"], given["takeover"]),
             "removing": lambda: run.remove(measured, given["owner"], given["takeover"]),
             "removed": lambda: run.end(given["token"]),
-            "stopped": lambda: run.stop(given["token"], given["message"]),
+            "stopped": lambda: run.stop(given["token"], given["reason"]),
         }
         result = states[given["state"]]()
     except CutoverError as error:

@@ -61,7 +61,7 @@ options:
       - V(judged) fails with RV(reason=promotion), and says what is missing, where the release may not go there.
       - V(begun) does the same, and records that it begins.
       - V(recorded) records O(events).
-      - V(validated) ends it; it fails unless every phase has passed. V(failed) ends it with O(message).
+      - V(validated) ends it; it fails unless every phase has passed. V(failed) ends it with O(reason).
     type: str
     choices: [judged, begun, recorded, validated, failed]
     required: true
@@ -72,7 +72,7 @@ options:
     type: list
     elements: dict
     default: []
-  message:
+  reason:
     description: Why it failed.
     type: str
     default: no reason given
@@ -139,7 +139,7 @@ def main() -> None:
                 "choices": ["judged", "begun", "recorded", "validated", "failed"],
             },
             "events": {"type": "list", "elements": "dict", "default": []},
-            "message": {"type": "str", "default": "no reason given"},
+            "reason": {"type": "str", "default": "no reason given"},
             "owner": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -155,7 +155,7 @@ def main() -> None:
             "begun": lambda: run.begin(parts, given["owner"]),
             "recorded": lambda: run.note(given["events"]),
             "validated": lambda: run.note([{"kind": "validated"}]),
-            "failed": lambda: run.note([{"kind": "failed", "message": given["message"]}]),
+            "failed": lambda: run.note([{"kind": "failed", "message": given["reason"]}]),
         }
         result = states[given["state"]]()
     except CutoverError as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     NotReadyError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import connect
+from cluster import node
 from cluster.client import MERGE, Client
 from cluster.starting import Cluster
 
@@ -90,12 +92,14 @@ def test_nothing_goes_while_the_new_version_is_not_whole_or_another_run_came(
 
 
 def test_r_d9_finalize_takes_the_old_deployment_away_when_somebody_says_so(
-    cluster: Cluster, admin: Client, namespace: str, until: Until
+    cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_path: Path
 ) -> None:
     soon = {"stable": 0, "notice": 0}
     given: dict[str, Any] = {"nextstep_namespace": namespace, "cutover_finalize": soon}
     made = prepare(NextStep("nextstep", cluster.kubeconfig, admin, namespace, until, given))
-    rc, told = made.run("cutover")
+    # Where the guard's pod runs.
+    with node.alone(cluster.kubeconfig, admin, namespace, tmp_path):
+        rc, told = made.run("cutover")
     assert rc == 0, told
 
     def finalize(words: str, **more: str) -> tuple[int, str]:

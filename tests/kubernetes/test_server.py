@@ -407,6 +407,25 @@ def test_endpoints_follow_the_pods_that_a_service_selects(
     until(lambda: ready() == ["green"] * 2)
 
 
+def test_a_deployment_that_was_complete_and_is_scaled_up_is_never_called_late(
+    admin: Client, deployments: str, until: Until
+) -> None:
+    document = deployment("web", V1, 0)
+    document["spec"]["progressDeadlineSeconds"] = 1
+    document["spec"]["template"]["metadata"].setdefault("annotations", {})["tests/ready"] = "false"
+    admin.call("POST", deployments, document)
+
+    def reason() -> Any:
+        status = admin.call("GET", f"{deployments}/web").get("status", {})
+        return {one["type"]: one.get("reason") for one in status.get("conditions") or ()}.get("Progressing")
+
+    until(lambda: reason() == "NewReplicaSetAvailable")
+    admin.call("PATCH", f"{deployments}/web", {"spec": {"replicas": 1}}, MERGE)
+    until(lambda: admin.call("GET", f"{deployments}/web")["status"].get("unavailableReplicas") == 1)
+    time.sleep(1.5)
+    assert reason() == "NewReplicaSetAvailable"
+
+
 def test_a_rollout_that_gets_nowhere_says_so(admin: Client, deployments: str, until: Until) -> None:
     document = deployment("web", V1, 1)
     admin.call("POST", deployments, document)

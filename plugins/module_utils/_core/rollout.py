@@ -42,6 +42,17 @@ def is_stuck(deployment: Document) -> bool:
     )
 
 
+def deadline(deployment: Document) -> int:
+    """Seconds that its rollout may make no progress for."""
+    return int(deployment["spec"].get("progressDeadlineSeconds", 600))
+
+
+def progress(deployment: Document) -> tuple[int, ...]:
+    """How far it is: a rollout goes on when one of these is more than it ever was."""
+    status = deployment.get("status") or {}
+    return tuple(int(status.get(name, 0)) for name in ("updatedReplicas", "readyReplicas", "availableReplicas"))
+
+
 def missing(deployment: Document, needed: int) -> str:
     """What a Deployment lacks of ``needed`` available pods, all of its newest version, in words; empty if nothing."""
     name, there = deployment["metadata"]["name"], available(deployment)

@@ -133,18 +133,29 @@ class Deployments:
             "pods": (self._pods, {}),
         }
         lacks, stuck, why = f"{name} is not there", False, [""]
+        end = self.clock.monotonic() + timeout
+        most: tuple[int, ...] = (-1, -1, -1)
+        late = end
 
         def look(seen: Mapping[str, Sequence[Document]]) -> bool:
-            nonlocal lacks, stuck, why
+            nonlocal lacks, stuck, why, most, late
             found = next((one for one in seen["deployments"] if one["metadata"]["name"] == name), None)
             if found is None:
                 return False
-            lacks, stuck = rollout.missing(found, needed), rollout.is_stuck(found)
+            now, there = self.clock.monotonic(), rollout.progress(found)
+            if any(one > before for one, before in zip(there, most)):
+                most, late = tuple(map(max, there, most)), now + rollout.deadline(found)
+            lacks = rollout.missing(found, needed)
+            # Its controller calls no Deployment stuck that was complete before it was scaled up (syncRolloutStatus in
+            # Kubernetes' pkg/controller/deployment/progress.go), so the deadline is counted here, too.
+            stuck = bool(lacks) and (rollout.is_stuck(found) or now >= late)
             why = rollout.reasons(found, seen["pods"])
             return stuck or not lacks
 
         with Following(self.cluster, sources, timeout + self.cluster.patience) as following:
-            following.wait(look, timeout)
+            # Nobody tells that a deadline has passed.
+            while not following.wait(look, min(1.0, end - self.clock.monotonic())) and self.clock.monotonic() < end:
+                pass
         told = f"{'. ' if why else ''}{'; '.join(why[:5])}"
         evidence = {"deployment": name, "needed": needed, "pods": why}
         see = f"See 'kubectl -n {self.namespace} describe deployment {name}', and run again"

@@ -95,6 +95,12 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
+def _progressing(deployment: Mapping[str, Any]) -> str | None:
+    """Why its rollout goes on, or does not."""
+    conditions = (deployment.get("status") or {}).get("conditions") or ()
+    return next((one["reason"] for one in conditions if one["type"] == "Progressing"), None)
+
+
 def _owned(document: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
     references = document["metadata"].get("ownerReferences") or ()
     return any(one["uid"] == owner["metadata"]["uid"] for one in references)
@@ -274,6 +280,8 @@ class Controllers(Loop):
         if last != seen:
             since = time.monotonic()
             self._progressed[metadata["uid"]] = (seen, since)
+        # One that was complete, and is only scaled, is not judged anew.
+        complete |= len(fresh) == len(pods) and _progressing(deployment) == "NewReplicaSetAvailable"
         late = not complete and time.monotonic() - since > deployment["spec"]["progressDeadlineSeconds"]
         reason = "ProgressDeadlineExceeded" if late else "NewReplicaSetAvailable" if complete else "ReplicaSetUpdated"
         conditions = [

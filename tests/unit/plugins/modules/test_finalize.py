@@ -101,7 +101,7 @@ def test_r_d9_an_old_version_is_deprecated_announced_and_removed(moved: Moved) -
     lease = moved.store.read_lease()
     assert lease is not None
     assert (lease["kind"], lease["token"]) == ("finalize", token)
-    assert moved.run("stopped", token=token, message="it still has\nconnections")["changed"]
+    assert moved.run("stopped", token=token, reason="it still has\nconnections")["changed"]
     token = moved.run("removing")["token"]
     assert moved.run("removed", token=token)["changed"]
     assert moved.kinds[-5:] == ["deprecated", "removal_began", "removal_stopped", "removal_began", "removed"]

@@ -55,7 +55,7 @@ def test_a_release_is_validated_and_goes_on(promote: Promote, tmp_path: Path) ->
 def test_one_that_failed_goes_no_further(promote: Promote) -> None:
     promote("begun")
     assert promote("recorded", events=[ran("API", passed=False)])["sentence"].endswith("failed: API (503)")
-    promote("failed", message="API: 503")
+    promote("failed", reason="API: 503")
     assert "it failed in staging: API: 503" in promote("judged", to="prod")["msg"]
     assert "has ended" in promote("recorded", events=[ran("API")])["msg"]
 
