@@ -30,11 +30,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes impo
     Following,
     path_of,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import (
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import (  # pylint: disable=unused-import
     Router,
     Service,
     # make_router needs it, and it becomes part of the program.
-    clusters,  # noqa: F401  # pylint: disable=unused-import
+    clusters,  # noqa: F401
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster import ClusterStore
