@@ -73,9 +73,20 @@ def named_only(secret: Document) -> Document:
 
 
 def check_colours(colours: Mapping[str, Any]) -> None:
-    """Raise ``InputError`` unless each colour has labels."""
-    if any(not isinstance(labels, Mapping) or not labels for labels in colours.values()):
-        raise InputError("colours needs the labels of each colour's pods, such as blue: {app: shop, version: v1}")
+    """Raise ``InputError`` unless each colour has labels, and one of them tells it from the others."""
+    for colour, labels in colours.items():
+        if not isinstance(labels, Mapping) or any(not isinstance(one, str) for one in labels.values()):
+            raise InputError(
+                f"colours.{colour} is no mapping of texts; give the labels of its pods, such as app: shop, version: "
+                "'1', with numbers in quotes"
+            )
+    if colours and not _telling(colours):
+        raise InputError("colours has no label whose value tells them apart; name one that all of them have")
+
+
+def _telling(colours: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Labels that all colours have, and not with one value."""
+    return sorted(label for label, its in selector.union(colours).items() if len(its) > 1)
 
 
 def report(
@@ -387,9 +398,8 @@ def _ambiguous(adapted: Objects, colours: Mapping[str, Mapping[str, str]]) -> It
             )
     if not colours:
         return
-    values = selector.union(colours)
-    common = {label: its[0] for label, its in values.items() if len(its) == 1}
-    telling = sorted(label for label, its in values.items() if len(its) > 1)
+    common = {label: its[0] for label, its in selector.union(colours).items() if len(its) == 1}
+    telling = _telling(colours)
     for one in deployments:
         if not all(_pods(one).get(label) == value for label, value in common.items()):
             continue

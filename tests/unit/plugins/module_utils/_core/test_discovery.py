@@ -162,8 +162,12 @@ def test_a_deployment_whose_selector_cannot_tell_colours_apart_is_told() -> None
     assert risk.startswith("Deployment api selects the pods of Deployment api-green, too")
     plain["spec"]["selector"]["matchExpressions"] = [{"key": "version", "operator": "NotIn", "values": ["green"]}]
     assert told(plain, workload("api-green", COLOURS["green"]), colours=COLOURS)["risks"] == []
-    with pytest.raises(InputError, match="colours needs the labels of each colour's pods"):
-        check_colours({"blue": "v1"})
+    for wrong in ("v1", {"version": 1}):
+        with pytest.raises(InputError, match="colours.blue is no mapping of texts"):
+            check_colours({"blue": wrong})
+    with pytest.raises(InputError, match="no label whose value tells them apart"):
+        check_colours({"blue": {"app": "api"}, "green": {"app": "api"}})
+    check_colours({})
 
 
 def test_what_a_migration_would_be_refused_for_is_told_for_all_environments_at_once() -> None:
