@@ -10,7 +10,10 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.bluegreen.cutover.plugins.action.plan import plain
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.environments import make_environments
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.environments import (
+    check_required,
+    make_environments,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._environment import Bringing
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import CLUSTER_ARGUMENTS, connect
@@ -40,9 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             if given["environment"] not in environments:
                 known = ", ".join(sorted(environments))
                 raise InputError(f"there is no environment {given['environment']!r}; one of {known} is needed")
-            wrong = [name for name, value in given["required"].items() if not isinstance(value, str)]
-            if wrong:
-                raise InputError(f"required has {', '.join(wrong)} with a value that is no text: write it in quotes")
+            check_required(given["required"])
             bringing = Bringing(
                 connect(given["kubeconfig"], given["context"]), given["application"], environments, given["required"]
             )

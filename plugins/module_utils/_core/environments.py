@@ -44,7 +44,9 @@ ADAPTED = frozenset(
 QUOTA = "bluegreen-environment"
 """Name of the ResourceQuota."""
 
-_WORKLOADS = ("Deployment", "StatefulSet")
+WORKLOADS = ("Deployment", "StatefulSet")
+"""Kinds that run what is brought."""
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
@@ -98,6 +100,17 @@ _MAPS: dict[str, tuple[Callable[[str], Any], str]] = {
 
 def make_environments(given: Mapping[str, Any]) -> dict[str, Environment]:
     """The environments of an inventory. Raises ``InputError`` with every problem, also those between two of them."""
+    made, problems = read_environments(given)
+    if problems:
+        raise InputError(
+            "the environments cannot be meant; nothing was touched:\n" + "\n".join(f"- {one}" for one in problems),
+            {"problems": problems},
+        )
+    return made
+
+
+def read_environments(given: Mapping[str, Any]) -> tuple[dict[str, Environment], list[str]]:
+    """Those environments of an inventory that can be read, and every problem, also those between two of them."""
     problems: list[str] = []
     made = {}
     for name, values in given.items():
@@ -107,12 +120,7 @@ def make_environments(given: Mapping[str, Any]) -> dict[str, Environment]:
     problems += _collisions(made)
     if not given:
         problems.append("there is no environment; name one, with its namespace and the source of that")
-    if problems:
-        raise InputError(
-            "the environments cannot be meant; nothing was touched:\n" + "\n".join(f"- {one}" for one in problems),
-            {"problems": problems},
-        )
-    return made
+    return made, problems
 
 
 def _made(name: str, values: Any, problems: list[str]) -> Environment | None:
@@ -179,6 +187,13 @@ def _shared(one: Environment, other: Environment) -> Iterator[str]:
         yield f"{both} the Redis prefixes {shorter!r} and {longer!r}: keys of one would be the other's"
     for host in sorted(set(one.hosts.values()) & set(other.hosts.values())):
         yield f"{both} the same host {host}"
+
+
+def check_required(required: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` where a required setting has a value that no ConfigMap can have."""
+    wrong = [name for name, value in required.items() if not isinstance(value, str)]
+    if wrong:
+        raise InputError(f"required has {', '.join(wrong)} with a value that is no text: write it in quotes")
 
 
 def check_target(environments: Environments, namespace: str) -> None:
@@ -328,7 +343,7 @@ def lowered(where: str, before: Objects, after: Objects) -> list[str]:
     now = {_called(one): one for one in after.values()}
     for old in before.values():
         called = _called(old)
-        if called[0] not in (*_WORKLOADS, "HorizontalPodAutoscaler"):
+        if called[0] not in (*WORKLOADS, "HorizontalPodAutoscaler"):
             continue
         if called not in now:
             told.append(f"{' '.join(called)} is in {where}, and would be missing")
@@ -350,7 +365,7 @@ def scaled_down(before: Objects, after: Objects) -> list[str]:
     told = []
     for key, old in before.items():
         had, has = ((one.get("spec") or {}).get("replicas", 1) for one in (old, after.get(key, old)))
-        if _called(old)[0] in _WORKLOADS and has < had:
+        if _called(old)[0] in WORKLOADS and has < had:
             told.append(
                 f"{' '.join(_called(old))} has {had} replicas, and would have {has} until its autoscaler acts: scale "
                 "it up by hand first, which takes that number over"
@@ -367,11 +382,11 @@ def _capacity(document: Document, among: Objects) -> Capacity:
     if document.get("kind") == "HorizontalPodAutoscaler":
         return _bounds(document["spec"])
     found: Capacity = {}
-    scaler = next((one for one in among.values() if _scales(one) == _called(document)), None)
+    scaler = next((one for one in among.values() if scaled_by(one) == _called(document)), None)
     # What an autoscaler decides is compared by its bounds.
     replicas = document["spec"].get("replicas", 1) if scaler is None else scaler["spec"].get("minReplicas") or 1
     found["replicas"] = (Fraction(replicas), str(replicas))
-    for container in _containers(document):
+    for container in containers_of(document):
         for which, name, text in _resources(container):
             found[f"{name} in {which} of container {container['name']}"] = (quantity(text) or Fraction(0), text)
     return found
@@ -391,7 +406,7 @@ def _bounds(spec: Mapping[str, Any]) -> Capacity:
     return found
 
 
-def _scales(document: Document) -> tuple[str, str] | None:
+def scaled_by(document: Document) -> tuple[str, str] | None:
     """What an autoscaler sets the replicas of."""
     if document.get("kind") != "HorizontalPodAutoscaler":
         return None
@@ -405,7 +420,8 @@ def _resources(container: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield which, str(name), str(text)
 
 
-def _containers(document: Document) -> list[Document]:
+def containers_of(document: Document) -> list[Document]:
+    """The containers of a workload's pods, those that run first among them."""
     template = ((document.get("spec") or {}).get("template") or {}).get("spec") or {}
     return [*(template.get("containers") or ()), *(template.get("initContainers") or ())]
 
@@ -452,7 +468,7 @@ def values_of(adapted: Objects) -> list[tuple[str, str, str]]:
         called = " ".join(_called(document))
         if document.get("kind") == "ConfigMap":
             found += [(called, str(key), str(value)) for key, value in (document.get("data") or {}).items()]
-        for container in _containers(document):
+        for container in containers_of(document):
             found += [
                 (called, str(one["name"]), str(one["value"])) for one in container.get("env") or () if "value" in one
             ]
@@ -492,9 +508,9 @@ def _crossed(environments: Environments, environment: Environment, adapted: Obje
 def _over_quota(environment: Environment, adapted: Objects) -> Iterator[str]:
     """What all workloads need at their largest, and the quota does not allow."""
     needed: dict[str, Fraction] = {}
-    largest = {_scales(one): one["spec"]["maxReplicas"] for one in adapted.values() if _scales(one)}
+    largest = {scaled_by(one): one["spec"]["maxReplicas"] for one in adapted.values() if scaled_by(one)}
     for document in adapted.values():
-        if document.get("kind") not in _WORKLOADS:
+        if document.get("kind") not in WORKLOADS:
             continue
         replicas = Fraction(largest.get(_called(document), document["spec"].get("replicas", 1)))
         needed["pods"] = needed.get("pods", Fraction(0)) + replicas
@@ -516,7 +532,7 @@ def secrets_needed(adapted: Objects) -> set[str]:
     """Names of the Secrets without which pods of the workloads do not start."""
     found: set[str] = set()
     for document in adapted.values():
-        if document.get("kind") in _WORKLOADS:
+        if document.get("kind") in WORKLOADS:
             template = document["spec"]["template"]["spec"]
             found |= set(_named_secrets(template))
             found |= {str(one["name"]) for one in template.get("imagePullSecrets") or ()}
