@@ -123,7 +123,9 @@ def test_what_is_glanced_at_is_what_was_told_last(now: Any, run: ClusterStore, f
 @pytest.fixture
 def ends(empty: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The process with nothing to wait for."""
-    monkeypatch.setattr(_in_pod, "connect", lambda account: empty.cluster if account == Path("/a") else None)
+    monkeypatch.setattr(
+        _in_pod, "connect", lambda account, _environment: empty.cluster if account == Path("/a") else None
+    )
     monkeypatch.setattr(signal, "signal", lambda _number, _handler: None)
     monkeypatch.setattr(_pod_guardian, "IDLE", 0.0)
     monkeypatch.setattr(_pod_guardian, "TICK", 0.001)
