@@ -106,7 +106,8 @@ def _await(cluster: Cluster, namespace: str, given: Build, timeout: int, tell: C
     seen: dict[str, Any] = {"jobs": [], "pods": []}
 
     def look(found: Mapping[str, Sequence[dict[str, Any]]]) -> bool:
-        seen.update(found)
+        # A Job whose time is over takes its pods with it; what they were at last tells why.
+        seen.update({name: objects for name, objects in found.items() if objects or name == "jobs"})
         kind = builds.outcome(_one(found["jobs"]))[0]
         # The pod's own end may be told after the Job's.
         return kind == builds.FAILED or (kind == builds.SUCCEEDED and builds.digest(found["pods"]) is not None)
@@ -128,7 +129,7 @@ def _await(cluster: Cluster, namespace: str, given: Build, timeout: int, tell: C
     if kind == builds.SUCCEEDED:
         what = "succeeded, and its pod does not tell the digest of what it pushed"
     elif kind == builds.FAILED:
-        what = f"failed ({why})"
+        what = f"failed ({why}): {builds.waiting(seen['pods'])}"
     else:
         what = f"did not end in {timeout} s: {builds.waiting(seen['pods'])}"
     log = _log(cluster, pods, seen["pods"])

@@ -3,9 +3,10 @@
 """What stands in for a controller-manager and for a kubelet, as clients of any API server.
 
 The kubelet is needed by every server here, because no node is there; the controllers by one that has no
-controller-manager. They do what is seen from outside: Deployments make ReplicaSets, those make pods, EndpointSlices
-follow pods, autoscalers keep their bounds, a namespace that is deleted goes. A pod runs at once, and is ready unless
-its annotation ``tests/ready`` is ``false``; one that is deleted goes after ``tests/grace`` seconds.
+controller-manager. They do what is seen from outside: Deployments make ReplicaSets, those make pods, Jobs make one and
+end with it, EndpointSlices follow pods, autoscalers keep their bounds, a namespace that is deleted goes. A pod runs at
+once, and is ready unless its annotation ``tests/ready`` is ``false``; one that is deleted goes after ``tests/grace``
+seconds. One that a test has let end, or wait for its image, stays so.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _WATCHED = {
     "namespaces": "/api/v1/namespaces",
     "deployments": "/apis/apps/v1/deployments",
     "replicasets": "/apis/apps/v1/replicasets",
+    "jobs": "/apis/batch/v1/jobs",
     "pods": "/api/v1/pods",
     "services": "/api/v1/services",
     "slices": f"{SLICES}/endpointslices",
@@ -93,6 +95,10 @@ def _selects(selector: Mapping[str, str], document: Mapping[str, Any]) -> bool:
 def _is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _has_ended(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _progressing(deployment: Mapping[str, Any]) -> str | None:
@@ -186,17 +192,21 @@ class Kubelet(Loop):
     def _run_pod(self, pod: Mapping[str, Any], path: str) -> None:
         wanted = (pod["metadata"].get("annotations") or {}).get("tests/ready") != "false"
         old = pod.get("status") or {}
-        if old.get("phase") == "Running" and _is_ready(pod) == wanted:
+        waits = any((one.get("state") or {}).get("waiting") for one in old.get("containerStatuses") or ())
+        if waits or _has_ended(pod) or (old.get("phase") == "Running" and _is_ready(pod) == wanted):
             return
         self._number += 1
         address = old.get("podIP") or f"10.244.{self._number // 250 % 250}.{self._number % 250 + 1}"
-        status = "True" if wanted else "False"
+        ready = "True" if wanted else "False"
         conditions = [
-            {"type": name, "status": status, "lastTransitionTime": _now()} for name in ("Ready", "ContainersReady")
+            {"type": name, "status": ready, "lastTransitionTime": _now()} for name in ("Ready", "ContainersReady")
         ]
         conditions += [{"type": name, "status": "True"} for name in ("PodScheduled", "Initialized")]
-        body = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
-        self.write("PATCH", f"{path}/status", {"status": {**body, "startTime": old.get("startTime") or _now()}}, MERGE)
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
+        status |= {"startTime": old.get("startTime") or _now()}
+        # A cache that lags takes back nothing of what a test has written.
+        body = {"metadata": {"resourceVersion": pod["metadata"]["resourceVersion"]}, "status": status}
+        self.write("PATCH", f"{path}/status", body, MERGE)
 
     def _be_a_node(self) -> None:
         """So that a real scheduler has one, and a real controller-manager believes in it."""
@@ -237,6 +247,8 @@ class Controllers(Loop):
                 self._deploy(deployment)
         for replica_set in self.cache.all("replicasets"):
             self._replicate(replica_set)
+        for job in self.cache.all("jobs"):
+            self._employ(job)
         self._collect()
         for service in self.cache.all("services"):
             if service["spec"].get("selector") and not service["metadata"].get("deletionTimestamp"):
@@ -338,6 +350,51 @@ class Controllers(Loop):
             return None
         return next(f"{metadata['name']}-{n}" for n in range(10_000) if f"{metadata['name']}-{n}" not in mine)
 
+    def _employ(self, job: Mapping[str, Any]) -> None:
+        """One pod at a time, until one succeeds, more than ``backoffLimit`` failed, or the time is over.
+
+        As of Kubernetes 1.31 it is told first what the Job will be, and that it is when no pod of it runs.
+        """
+        metadata, old = job["metadata"], job.get("status") or {}
+        conditions = list(old.get("conditions") or ())
+        ended = any(one["type"] in ("Complete", "Failed") for one in conditions)
+        if ended or metadata.get("deletionTimestamp"):
+            return
+        pods = [one for one in self.cache.all("pods") if _owned(one, job)]
+        active = [one for one in pods if not _has_ended(one)]
+        succeeded = sum(one["status"]["phase"] == "Succeeded" for one in pods if _has_ended(one))
+        failed = len(pods) - len(active) - succeeded
+        base = f"/api/v1/namespaces/{metadata['namespace']}/pods"
+        if not conditions:
+            conditions += _verdict(job, succeeded, failed)
+        if conditions:
+            for pod in active:
+                if not pod["metadata"].get("deletionTimestamp"):
+                    self.write("DELETE", f"{base}/{pod['metadata']['name']}")
+        elif not active:
+            # The same name for the same attempt: a cache that lags makes no pod twice.
+            suffix = hashlib.sha256(f"{metadata['uid']} {failed}".encode()).hexdigest()[:5]
+            template = job["spec"]["template"]
+            made = {**(template.get("metadata") or {}), "name": f"{metadata['name']}-{suffix}"}
+            labels = {
+                **made.get("labels", {}),
+                "batch.kubernetes.io/job-name": metadata["name"],
+                "batch.kubernetes.io/controller-uid": metadata["uid"],
+            }
+            made |= {"labels": labels, "ownerReferences": [_owner("batch/v1", "Job", job)]}
+            self.write("POST", base, {"apiVersion": "v1", "kind": "Pod", "metadata": made, "spec": template["spec"]})
+        status = {"startTime": old.get("startTime") or _now(), "active": len(active)}
+        status |= {"succeeded": succeeded, "failed": failed, "conditions": conditions}
+        if conditions and not active:
+            kind = "Complete" if conditions[0]["type"] == "SuccessCriteriaMet" else "Failed"
+            conditions.append({**conditions[0], "type": kind})
+            status |= {"completionTime": _now()} if kind == "Complete" else {}
+        if {name: old.get(name) for name in status} != status:
+            path = f"/apis/batch/v1/namespaces/{metadata['namespace']}/jobs/{metadata['name']}/status"
+            # Of this Job, and none that has its name since.
+            body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
+            self.write("PATCH", path, body, MERGE)
+
     def _bound(self, autoscaler: Mapping[str, Any]) -> None:
         spec, metadata = autoscaler["spec"], autoscaler["metadata"]
         target = self.cache.objects["deployments"].get((metadata["namespace"], spec["scaleTargetRef"]["name"]))
@@ -402,9 +459,8 @@ class Controllers(Loop):
                         self.write("DELETE", path)
 
     def _exists(self, document: Mapping[str, Any], reference: Mapping[str, Any]) -> bool:
-        plural = {"Deployment": "deployments", "ReplicaSet": "replicasets", "Service": "services"}.get(
-            reference["kind"]
-        )
+        kinds = {"Deployment": "deployments", "ReplicaSet": "replicasets", "Job": "jobs", "Service": "services"}
+        plural = kinds.get(reference["kind"])
         if plural is None:
             return True
         base = _WATCHED[plural].rpartition("/")[0]
@@ -432,6 +488,22 @@ class Controllers(Loop):
                     path = f"{base}/namespaces/{name}/{resource['name']}"
                     for one in self.client.call("GET", path)["items"]:
                         yield f"{path}/{one['metadata']['name']}"
+
+
+def _verdict(job: Mapping[str, Any], succeeded: int, failed: int) -> list[dict[str, Any]]:
+    """What the Job will be, as a condition; nothing while that is open."""
+    spec, since = job["spec"], (job.get("status") or {}).get("startTime")
+    limit = spec.get("activeDeadlineSeconds")
+    if succeeded:
+        kind, reason, message = "SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods"
+    elif failed > spec.get("backoffLimit", 6):
+        kind, reason = "FailureTarget", "BackoffLimitExceeded"
+        message = "Job has reached the specified backoff limit"
+    elif limit is not None and since is not None and time.time() - _at(since) >= limit:
+        kind, reason, message = "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
+    else:
+        return []
+    return [{"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": _now()}]
 
 
 def _replica_set(deployment: Mapping[str, Any], name: str, digest: str) -> dict[str, Any]:
