@@ -192,6 +192,14 @@ def service(name: str, selector: dict[str, str] | None) -> dict[str, Any]:
     }
 
 
+def written(document: Mapping[str, Any]) -> dict[str, Any]:
+    """An object without its status, which controllers write when they like, and without what follows from that."""
+    metadata = {name: value for name, value in document["metadata"].items() if name != "resourceVersion"}
+    owners = metadata.get("managedFields") or ()
+    metadata["managedFields"] = [owner for owner in owners if owner.get("subresource") != "status"]
+    return {**document, "metadata": metadata, "status": None}
+
+
 def refused(call: Callable[[], Any]) -> RefusedError:
     """The refusal that must come."""
     with pytest.raises(RefusedError) as caught:

@@ -22,7 +22,7 @@ from cluster.client import MERGE, Client, RefusedError
 from cluster.proxy import Fault, Proxy
 from cluster.starting import Cluster
 
-from .conftest import deployment, service
+from .conftest import deployment, service, written
 from .test_actions import ROOT, play
 
 Until = Callable[..., Any]
@@ -105,26 +105,25 @@ def bring(kubeconfig: Path, old: str, new: str, application: str = "nextstep", *
     return Bringing(connect(str(kubeconfig)), application, made, REQUIRED).bring("prod", **options)
 
 
-def versions(admin: Client, namespace: str) -> dict[str, str]:
-    """Every object of a namespace that is none of a controller's, with its version; its status does not count."""
-    found = {}
-    for plural in ("configmaps", "secrets", "services", "deployments", "horizontalpodautoscalers", "ingresses"):
-        for one in admin.call("GET", path(namespace, plural))["items"]:
-            metadata = one["metadata"]
-            counted = "generation" if "generation" in metadata else "resourceVersion"
-            found[f"{plural}/{metadata['name']}"] = str(metadata[counted])
-    return found
+def objects(admin: Client, namespace: str) -> dict[str, Any]:
+    """Every object of a namespace."""
+    plurals = ("configmaps", "secrets", "services", "deployments", "horizontalpodautoscalers", "ingresses")
+    return {
+        f"{plural}/{one['metadata']['name']}": written(one)
+        for plural in plurals
+        for one in admin.call("GET", path(namespace, plural))["items"]
+    }
 
 
 def test_an_environment_comes_to_its_namespace_and_its_source_is_as_it_was(
     cluster: Cluster, admin: Client, old: str, new: str, until: Until
 ) -> None:
-    before = versions(admin, old)
+    before = objects(admin, old)
     would = bring(cluster.kubeconfig, old, new, check_mode=True, quota={"requests.memory": "6Gi"})
     assert would["changed"]
     assert {one["done"] for one in would["objects"]} == {"created"}
     # Controllers put certificates into each namespace.
-    assert {one for one in versions(admin, new) if not one.endswith("-ca.crt")} == {"secrets/database"}
+    assert {one for one in objects(admin, new) if not one.endswith("-ca.crt")} == {"secrets/database"}
     done = bring(cluster.kubeconfig, old, new, quota={"requests.memory": "6Gi"})
     assert (done["objects"], done["namespace"]) == (would["objects"], new)
     api = admin.call("GET", path(new, "deployments", "nextstep-api"))["spec"]
@@ -145,7 +144,7 @@ def test_an_environment_comes_to_its_namespace_and_its_source_is_as_it_was(
     until(lambda: admin.call("GET", path(new, "deployments", "nextstep-api"))["spec"]["replicas"] == 3)
     again = bring(cluster.kubeconfig, old, new, quota={"requests.memory": "6Gi"})
     assert (again["changed"], {one["done"] for one in again["objects"]}) == (False, {"as it is"})
-    assert versions(admin, old) == before
+    assert objects(admin, old) == before
 
 
 def test_less_than_before_is_refused_and_nothing_is_touched(
@@ -172,7 +171,7 @@ def test_less_than_before_is_refused_and_nothing_is_touched(
         assert expected in told
     assert "cpu in requests" not in told
     # Controllers put certificates into each namespace.
-    assert {one for one in versions(admin, new) if not one.endswith("-ca.crt")} == {"secrets/database"}
+    assert {one for one in objects(admin, new) if not one.endswith("-ca.crt")} == {"secrets/database"}
 
 
 def test_what_is_missing_is_told_before_a_namespace_is_made(
@@ -254,10 +253,10 @@ def test_the_playbook_brings_an_environment_in_its_slot_and_not_in_that_of_anoth
     rc, (_checked, held, would) = run("nextstep", "--check", "--diff")
     assert (rc, held["changed"], would["changed"]) == (0, True, True)
     assert would["diff"]["after"]["ConfigMap/settings"]["data"]["DATABASE"] == "nextstep_production"
-    assert "configmaps/settings" not in versions(admin, new)
+    assert "configmaps/settings" not in objects(admin, new)
     rc, (_checked, held, done) = run("nextstep")
     assert (rc, held["slot"], done["changed"]) == (0, "00:00 to 24:00 daily", True)
-    assert "configmaps/settings" in versions(admin, new)
+    assert "configmaps/settings" in objects(admin, new)
     rc, (_checked, refused) = run("other")
     assert (rc, refused["reason"]) == (2, "slot")
     assert "used by nextstep until" in refused["msg"]

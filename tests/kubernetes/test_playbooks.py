@@ -24,7 +24,7 @@ from cluster.client import MERGE, STRATEGIC, Client
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
 
-from .conftest import account, deployment, documented, service
+from .conftest import account, deployment, documented, service, written
 
 Until = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ class NextStep(Service):
         """All that a run might change."""
         kinds = (("v1", "services"), ("v1", "configmaps"), ("coordination.k8s.io/v1", "leases"))
         kinds += (("apps/v1", "deployments"), ("autoscaling/v2", "horizontalpodautoscalers"))
-        return [one for kind in kinds for one in self.admin.call("GET", self.path(*kind))["items"]]
+        return [written(one) for kind in kinds for one in self.admin.call("GET", self.path(*kind))["items"]]
 
     def selected(self) -> str:
         return str(self.admin.call("GET", self.path("v1", "services", APP))["spec"]["selector"]["version"])

@@ -317,12 +317,22 @@ def test_a_finalizer_keeps_what_is_deleted(admin: Client, maps: str) -> None:
     assert refused(lambda: admin.call("GET", f"{maps}/a")).code == 404
 
 
-def test_scale_is_compare_and_swap_too(admin: Client, deployments: str) -> None:
+def test_scale_is_compare_and_swap_too(admin: Client, deployments: str, until: Until) -> None:
     admin.call("POST", deployments, deployment("web", V1, 1))
-    scale = admin.call("GET", f"{deployments}/web/scale")
-    assert (scale["kind"], scale["spec"]["replicas"]) == ("Scale", 1)
-    scale["spec"]["replicas"] = 2
-    assert admin.call("PUT", f"{deployments}/web/scale", scale)["spec"]["replicas"] == 2
+
+    def scaled() -> Any:
+        scale = admin.call("GET", f"{deployments}/web/scale")
+        assert (scale["kind"], scale["spec"]["replicas"]) == ("Scale", 1)
+        scale["spec"]["replicas"] = 2
+        try:
+            return scale, admin.call("PUT", f"{deployments}/web/scale", scale)
+        except RefusedError as error:
+            # Its controller has just written its status.
+            assert error.code == 409
+            return None
+
+    scale, after = until(scaled)
+    assert after["spec"]["replicas"] == 2
     assert admin.call("GET", f"{deployments}/web")["spec"]["replicas"] == 2
     assert refused(lambda: admin.call("PUT", f"{deployments}/web/scale", scale)).code == 409
 
