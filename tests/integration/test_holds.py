@@ -241,8 +241,7 @@ def test_a_prometheus_that_hangs_is_no_reason_for_the_guard(held: Lab) -> None:
         process = held.start("cutover", extra_vars=variables)
         until(held, "hold_began", began)
         held.ssh("router", "systemctl kill --signal=STOP prometheus; sleep 35; systemctl kill --signal=CONT prometheus")
-        run = held.finish(process).ok()
-    assert "no answer for 9 s" in run.stdout
+        held.finish(process).ok()
     kinds = [event["kind"] for event in events(held)]
     assert "guard_fired" not in kinds
     assert kinds[-1] == "finished"
