@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One cluster for each worker, a namespace for each test, and the name of the server in the closing lines."""
+"""One cluster for the whole run, a namespace for each test, and the name of the server in the closing lines."""
 
 from __future__ import annotations
 
@@ -31,19 +31,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     with starting.cluster(tmp_path_factory.mktemp("cluster")) as found:
         pytestconfig.stash[TOLD] = found.told
         yield found
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of pytest-xdist hands what it was told to the process that has the closing lines."""
-    if TOLD in session.config.stash and hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["cluster"] = session.config.stash[TOLD]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    told = getattr(node, "workeroutput", {}).get("cluster")
-    if told:
-        node.config.stash[TOLD] = told
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
