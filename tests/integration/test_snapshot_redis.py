@@ -303,6 +303,9 @@ def test_an_instance_that_is_written_to_is_of_one_moment(server: Server) -> None
     server.run(f"systemd-run -q --unit=load sh -c {shlex.quote(script)}")
     try:
         assert server.engine("take", REDIS)["point_in_time"]
+        taken, until = server.ask(["DBSIZE"])[0], time.monotonic() + 30
+        while server.ask(["DBSIZE"])[0] <= taken + 100 and time.monotonic() < until:
+            time.sleep(0.1)
     finally:
         server.run("systemctl stop load")
     proven = server.engine("prove", REDIS)
