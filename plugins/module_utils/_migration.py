@@ -213,8 +213,10 @@ class Migration:
 
     def _check_advance(self, parts: Sequence[str], state: journal.State, *, advance: bool) -> None:
         """Raise SnapshotError before an advance that would be refused at its step, and go back then."""
-        lacks = journal.unproven(parts, state, self.clock.time())
-        if advance and lacks and not self.plan["accept_unverified"]:
+        # What an earlier run was told is not for this one: the journal will not take it either.
+        told = dataclasses.replace(state, unverified=self.plan["accept_unverified"])
+        lacks = journal.unproven(parts, told, self.clock.time())
+        if advance and lacks:
             raise SnapshotError(
                 f"{self.plan['service']} cannot advance: {'; '.join(lacks)}. Nothing was changed; the candidate keeps "
                 "its share. Go on with cutover.yml, which takes what is missing, or give a reason to go on without by "

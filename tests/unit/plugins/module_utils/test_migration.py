@@ -19,6 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     LeaseHeldError,
     RehearsalError,
     RouterError,
+    SnapshotError,
     StoreError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
@@ -531,6 +532,22 @@ def test_to_advance_begins_nothing(desk: Desk) -> None:
     desk.store.write_lease(None)
     with pytest.raises(DriftError, match="not held, so there is nothing to advance"):
         desk.run().begin(desk.workloads, ALICE, advance=True)
+
+
+def test_a_reason_to_move_without_a_proof_is_not_for_the_next_advance(desk: Desk) -> None:
+    """It is refused before it begins, and not at its step, which would go back."""
+    part = {"name": "db", "host": "router", "engine": "postgresql", "options": {"database": "shop"}}
+    changes = {**GATED, "cutover_state": [part]}
+    accepted = {**changes, "cutover_accept_unverified": "it is a copy"}
+    token, step = held_at_50(desk, **accepted)
+    desk.run(**accepted).look(token, step, said("open"))
+    desk.run(**accepted).stay(token, "green is held", unknown=False)
+    desk.serving = ["blue", "green"]
+    before = desk.events
+    with pytest.raises(SnapshotError, match="no snapshot of db in this migration. Nothing was changed; the candidate"):
+        desk.run(1100, **changes).begin(desk.workloads, BOB, advance=True)
+    assert (desk.events, desk.store.read_lease()) == (before, None)
+    assert desk.run(1100, **accepted).begin(desk.workloads, BOB, advance=True)["decision"]["kind"] == "resume"
 
 
 def test_in_check_mode_a_hold_is_not_waited_for(desk: Desk) -> None:
