@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guarding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import (
+    artifact,
     checkpoints,
     decide,
     guard,
@@ -92,12 +93,14 @@ class Migration:
         *,
         advance: bool = False,
         rehearse: bool = False,
+        snapshots: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Take the lease and begin or resume, unless there is nothing to do; to ``advance`` is to begin nothing, to
         ``rehearse`` is to come back in the end.
 
-        ``takeover`` is the token of a lease whose holder is known to be dead. Raises ``DriftError``,
-        ``LeaseHeldError``, ``RehearsalError``, ``RouterError`` or ``StoreError``.
+        ``takeover`` is the token of a lease whose holder is known to be dead. ``snapshots`` are those that were seen
+        before an advance, see ``artifact.lost``. Raises ``DriftError``, ``LeaseHeldError``, ``RehearsalError``,
+        ``RouterError``, ``SnapshotError`` or ``StoreError``.
         """
         with self._locked():
             held = self.store.read_lease()
@@ -119,7 +122,8 @@ class Migration:
             if decision.kind == decide.BEGIN and lacks:
                 raise RehearsalError(lacks, {"rehearsal": state.rehearsal})
             parts = [part["name"] for part in self.plan["state"]]
-            self._check_advance(parts, state, advance=advance)
+            if advance:
+                self._check_advance(parts, state, snapshots or {})
             with self._holding(taken):
                 way = rehearsal.way(self.plan) if rehearse else None
                 self._record(
@@ -211,15 +215,23 @@ class Migration:
                     self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment_of(self.store)))
             return self._result(decision, state, reality, taken["token"])
 
-    def _check_advance(self, parts: Sequence[str], state: journal.State, *, advance: bool) -> None:
-        """Raise SnapshotError before an advance that would be refused at its step, and go back then."""
+    def _check_advance(
+        self, parts: Sequence[str], state: journal.State, snapshots: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Raise SnapshotError before an advance that would be refused at its step, and go back then; or that would
+        move more traffic when there is nothing left to bring back.
+        """
+        if self.plan["accept_unverified"]:
+            return
         # What an earlier run was told is not for this one: the journal will not take it either.
-        told = dataclasses.replace(state, unverified=self.plan["accept_unverified"])
-        lacks = journal.unproven(parts, told, self.clock.time())
-        if advance and lacks:
+        lacks = journal.unproven(parts, dataclasses.replace(state, unverified=None), self.clock.time())
+        if not lacks:
+            lacks = artifact.lost({part: state.artifacts[part] for part in parts}, snapshots)
+        if lacks:
             raise SnapshotError(
                 f"{self.plan['service']} cannot advance: {'; '.join(lacks)}. Nothing was changed; the candidate keeps "
-                "its share. Go on with cutover.yml, which takes what is missing, or give a reason to go on without by "
+                "its share. Go on with cutover.yml, which takes what is missing as it is by now, with what the candidate "
+                "has written; or give a reason to go on without by "
                 "-e 'cutover_accept_unverified=\"why\"'",
                 {"artifacts": dict(state.artifacts)},
             )

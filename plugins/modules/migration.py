@@ -102,6 +102,12 @@ options:
       - With O(state=failed) C(reason), a word, and C(message).
     type: dict
     default: {}
+  snapshots:
+    description:
+      - What M(bluegreen.cutover.snapshot_info) told of each part of C(cutover_state), by its name. V(advancing) is
+        refused where a snapshot of the migration is not there any more, damaged or past its time.
+    type: dict
+    default: {}
   step:
     description: The step of RV(decision) that is held.
     type: dict
@@ -373,6 +379,7 @@ def main() -> None:
             "token": {"type": "int", "no_log": False},
             "event": {"type": "str", "choices": list(EVENTS)},
             "data": {"type": "dict", "default": {}},
+            "snapshots": {"type": "dict", "default": {}},
             "step": {"type": "dict"},
             "gate": {"type": "dict"},
             "progressive": {"type": "bool", "default": False},
@@ -397,7 +404,9 @@ def main() -> None:
         states = {
             "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
             "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
-            "advancing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], advance=True),
+            "advancing": lambda: migration.begin(
+                given["workloads"], given["owner"], given["takeover"], advance=True, snapshots=given["snapshots"]
+            ),
             "rehearsing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], rehearse=True),
             "probed": lambda: migration.probe(given["token"], given["data"]),
             "holding": lambda: migration.look(given["token"], given["step"], given["gate"]),

@@ -388,13 +388,17 @@ def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Unti
 KEY = "V2_TRAFFIC_PERCENTAGE"
 
 
-def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service) -> None:
+def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_path: Path) -> None:
     """R-D1, R-D2, R-D3, R-D5, R-D6: supersmartmatch by its ConfigMap; each step is a run of its own."""
 
     def flags() -> dict[str, str]:
         path = supersmartmatch.path("v1", "configmaps", "supersmartmatch-flags")
         return dict(supersmartmatch.admin.call("GET", path)["data"])
 
+    part = {"name": "models", "host": "control", "engine": "files", "options": {"paths": [str(tmp_path / "models")]}}
+    (tmp_path / "models").mkdir()
+    kept, away = tmp_path / "kept", tmp_path / "away"
+    supersmartmatch.extra |= {"cutover_state": [part], "cutover_artifacts": {"destination": str(kept)}}
     rc, told = supersmartmatch.run("cutover")
     assert rc == 0, told
     assert "green is held at 5 %" in told
@@ -403,8 +407,15 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service) -> None
     for version in ("v1", "v2"):
         supersmartmatch.ready(f"supersmartmatch-{version}", 2)
 
-    # A resumed run takes the plan as it is now.
+    # A resumed run takes the plan as it is now. It moves nothing more without what it could go back to.
     supersmartmatch.extra["cutover_steps"][0]["hold"] = 1
+    kept.rename(away)
+    kept.mkdir()
+    rc, told = supersmartmatch.run("advance")
+    assert (rc, flags()[KEY]) == (2, "5"), told
+    assert "is not there any more. Nothing was changed; the candidate keeps its share" in told
+    kept.rmdir()
+    away.rename(kept)
     rc, told = supersmartmatch.run("advance")
     assert (rc, flags()[KEY]) == (0, "100"), told
     rc, told = supersmartmatch.run("advance")

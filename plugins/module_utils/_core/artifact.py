@@ -202,6 +202,27 @@ def file_problems(expected: Mapping[str, Mapping[str, Any]], found: Mapping[str,
     return told
 
 
+def lost(artifacts: Mapping[str, Mapping[str, Any]], seen: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Why nobody could rely on ``artifacts`` any more, one sentence each of them; none where all are there.
+
+    They are by part, as a journal has them. ``seen`` is by part what ``snapshot_info`` told of its host.
+    """
+    told = []
+    for part, one in artifacts.items():
+        its, answer = f"the snapshot of {part}, {one['path']} on {one['host']},", seen.get(part, {})
+        if "artifacts" not in answer:
+            told.append(f"{its} may not be there any more: {answer.get('msg', 'nobody has looked')}")
+            continue
+        found = next((each for each in answer["artifacts"] if each["path"] == one["path"]), None)
+        if found is None:
+            told.append(f"{its} is not there any more")
+        elif found["problems"]:
+            told.append(f"{its} is damaged: {some(found['problems'])}")
+        elif found["expired"]:
+            told.append(f"{its} has expired")
+    return told
+
+
 @dataclass(frozen=True)
 class Fate:
     """Whether an artifact goes, and why it goes or stays."""

@@ -550,6 +550,27 @@ def test_a_reason_to_move_without_a_proof_is_not_for_the_next_advance(desk: Desk
     assert desk.run(1100, **accepted).begin(desk.workloads, BOB, advance=True)["decision"]["kind"] == "resume"
 
 
+def test_nothing_advances_when_its_snapshots_are_gone(desk: Desk) -> None:
+    """Its journal has them, and the disk has not; where they are there it goes on."""
+    part = {"name": "db", "host": "router", "engine": "postgresql", "options": {"database": "shop"}}
+    changes = {**GATED, "cutover_state": [part]}
+    token = desk.run(**changes).begin(desk.workloads, ALICE)["token"]
+    kept = {"part": "db", "path": "/kept/shop.db.1", "host": "router", "verified": True, "expires": 9000}
+    desk.store.record(token, 1000, "snapshot_taken", part="db", artifact=kept)
+    desk.switch(token, 50)
+    desk.run(**changes).stay(token, "green is held", unknown=False)
+    desk.serving = ["blue", "green"]
+    there = {"path": "/kept/shop.db.1", "problems": [], "expired": False}
+    for answer, told in (({"artifacts": []}, "is not there any more"), (None, "may not be there any more: nobody has looked")):
+        with pytest.raises(SnapshotError, match=rf"db, /kept/shop.db.1 on router, .*{told}"):
+            run, seen = desk.run(1100, **changes), {} if answer is None else {"db": answer}
+            run.begin(desk.workloads, BOB, advance=True, snapshots=seen)
+    assert (desk.events[-1], desk.store.read_lease()) == ("held", None)
+    seen = {"db": {"artifacts": [there]}}
+    begun = desk.run(1100, **changes).begin(desk.workloads, BOB, advance=True, snapshots=seen)
+    assert begun["decision"]["kind"] == "resume"
+
+
 def test_in_check_mode_a_hold_is_not_waited_for(desk: Desk) -> None:
     step = {"weight": 50, "hold": 600}
     assert desk.run(check_mode=True, **GATED).look(None, step, None)["hold"]["kind"] == "passed"

@@ -177,3 +177,34 @@ def test_the_summary_is_what_a_journal_keeps() -> None:
 
 def test_what_a_restore_needs_is_told() -> None:
     assert artifact.needs({"tar": "1.34"}, "age1x") == ["tar (1.34)", "the private key of age1x"]
+
+
+THERE = {"path": "/kept/shop.db.1", "problems": [], "expired": False}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"artifacts": [THERE]}, []),
+        ({"artifacts": []}, ["the snapshot of db, /kept/shop.db.1 on data, is not there any more"]),
+        (
+            {"artifacts": [{**THERE, "path": "/kept/shop.db.2"}]},
+            ["the snapshot of db, /kept/shop.db.1 on data, is not there any more"],
+        ),
+        (
+            {"artifacts": [{**THERE, "problems": ["data/0 is missing"]}]},
+            ["the snapshot of db, /kept/shop.db.1 on data, is damaged: data/0 is missing"],
+        ),
+        (
+            {"artifacts": [{**THERE, "expired": True}]},
+            ["the snapshot of db, /kept/shop.db.1 on data, has expired"],
+        ),
+        (
+            {"unreachable": True, "msg": "no route"},
+            ["the snapshot of db, /kept/shop.db.1 on data, may not be there any more: no route"],
+        ),
+    ],
+)
+def test_what_a_journal_relies_on_is_looked_for(answer: dict[str, Any], told: list[str]) -> None:
+    kept = {"db": {"path": "/kept/shop.db.1", "host": "data"}}
+    assert artifact.lost(kept, {"db": answer}) == told
