@@ -230,9 +230,8 @@ class Migration:
         if lacks:
             raise SnapshotError(
                 f"{self.plan['service']} cannot advance: {'; '.join(lacks)}. Nothing was changed; the candidate keeps "
-                "its share. Go on with cutover.yml, which takes what is missing as it is by now, with what the candidate "
-                "has written; or give a reason to go on without by "
-                "-e 'cutover_accept_unverified=\"why\"'",
+                "its share. Go on with cutover.yml, which takes what is missing as it is by now, with all that the "
+                "candidate has written; or give a reason to go on without by -e 'cutover_accept_unverified=\"why\"'",
                 {"artifacts": dict(state.artifacts)},
             )
 

@@ -201,8 +201,9 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     assert site.lab.ssh("app1", "systemctl is-active shop-blue").strip() == "active"
     assert (site.green(), site.look()) == (0, corrupted)
 
-    # The decision can be taken later, too.
-    run = site.play("rollback", *parts, **back, rollback_accept_data_loss=True).ok()
+    # The decision can be taken later, too; after the time of a snapshot by saying so.
+    site.age("code")
+    run = site.play("rollback", *parts, **back, rollback_accept_data_loss=True, rollback_accept_expired=True).ok()
     files_after, items = site.look()
     assert files_after == files_before
     assert items == f"{table['count']}|{table['digest']}"
