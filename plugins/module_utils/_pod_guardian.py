@@ -119,6 +119,10 @@ class FollowedStore(ClusterStore):
             except ClusterError as error:
                 self._problem = error.message
                 time.sleep(TICK)
+            except Exception as error:  # noqa: BLE001  # a guard that is told nothing any more would guard nothing
+                self._problem = f"{type(error).__name__}: {error}"
+                tell(self._problem)
+                time.sleep(TICK)
 
     def _note(self, seen: Mapping[str, Sequence[dict[str, Any]]]) -> bool:
         found = seen["config"]
@@ -146,10 +150,10 @@ class Pulse:
         while True:
             self._new.wait()
             self._new.clear()
-            now = self._cluster.time()
-            at = datetime.datetime.fromtimestamp(now, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            seen = {**self._seen, "at": now, "version": self._version}
             try:
+                now = self._cluster.time()
+                at = datetime.datetime.fromtimestamp(now, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                seen = {**self._seen, "at": now, "version": self._version}
                 self._cluster.call("PATCH", self._path, guard_pod.pulse(seen, socket.gethostname(), at), MERGE_PATCH)
             except ClusterError as error:
                 # Not to be heard is one thing, not to guard another.
@@ -166,8 +170,9 @@ def _routed(cluster: Cluster, target: Mapping[str, Any]) -> tuple[Service, Route
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    # The first process of a container gets no signal that it does not ask for.
-    raise SystemExit(0)
+    # The first process of a container gets no signal that it does not ask for. As a failure: a pod that is evicted from
+    # its node and ends well completes its Job, and none takes its place.
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def main(arguments: Sequence[str]) -> int:

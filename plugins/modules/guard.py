@@ -259,9 +259,13 @@ def main() -> None:
         else:
             changed = guarding.confirm() if state == "confirmed" else guarding.disarm()
         left = guarding.store.read_guard()
-        described = _guarding.describe(guarding.store, left, []) if left is not None else None
+        problems: list[str] = []
+        described = _guarding.describe(guarding.store, left, problems) if left is not None else None
     except CutoverError as error:
         module.fail_json(**error.as_result())
+    # What is left armed for days is of no use without its process.
+    for problem in problems:
+        module.warn(f"{plan['service']}: {problem}")
     module.exit_json(changed=changed, guard=described)
 
 

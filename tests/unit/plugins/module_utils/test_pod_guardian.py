@@ -147,7 +147,8 @@ def test_it_ends_where_there_is_nothing_to_guard(ends: Any, monkeypatch: pytest.
     assert _pod_guardian.main(["run", "shop", "shop", "/a", "v1"]) == 0
     assert told == ["RuntimeError: a mistake"]
     assert ends.cluster.requests >= 0
-    with pytest.raises(SystemExit):
+    # A pod that is evicted and ends well would complete the Job.
+    with pytest.raises(SystemExit, match="143"):
         _pod_guardian._end(15, None)
 
 
@@ -175,10 +176,12 @@ def test_it_tells_beside_its_work_and_again_where_nobody_heard(
 def test_a_watch_that_fails_is_begun_again(
     empty: Any, followed: FollowedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class EndedError(Exception):
+    class EndedError(BaseException):
         pass
 
-    fails: list[Exception] = [ClusterError("gone"), EndedError()]
+    said: list[str] = []
+    monkeypatch.setattr(_pod_guardian, "tell", said.append)
+    fails: list[BaseException] = [ClusterError("gone"), KeyError("object"), EndedError()]
 
     class Failing:
         def __init__(self, *_given: object) -> None:
@@ -188,11 +191,27 @@ def test_a_watch_that_fails_is_begun_again(
     monkeypatch.setattr(_pod_guardian, "TICK", 0.0)
     with pytest.raises(EndedError):
         followed._follow()
-    with pytest.raises(StoreError, match="gone"):
+    with pytest.raises(StoreError, match="KeyError: 'object'"):
         followed.glance()
-    assert empty.pool.sent == []
+    assert (empty.pool.sent, said) == ([], ["KeyError: 'object'"])
 
 
 def test_its_router_asks_the_cluster_of_its_pod(empty: Any) -> None:
     _service, router = _pod_guardian._routed(empty.cluster, guard.target(PLAN))
     assert router.cluster is empty.cluster  # type: ignore[attr-defined]
+
+
+def test_a_server_that_does_not_even_tell_the_time_silences_it_no_longer_than_that(
+    empty: Any, run: ClusterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pod_guardian, "tell", lambda _line: None)
+    monkeypatch.setattr(_pod_guardian, "TICK", 0.001)
+    leases = "/apis/coordination.k8s.io/v1/namespaces/shop/leases"
+    empty.setter.make(leases, {"metadata": {"name": guard_pod.name_of("shop")}})
+    refusals = [Answer(403, b'{"message": "no time"}')]
+    empty.pool.fault = lambda _method, path: refusals.pop() if refusals and path == "/version" else None
+    _pod_guardian.Pulse(empty.cluster, "shop", "shop", "v1").show({"token": 5, "generation": 2, "problem": ""})
+    deadline = time.monotonic() + 60
+    while run.heard() is None:
+        assert time.monotonic() < deadline
+    assert refusals == []

@@ -79,8 +79,11 @@ def test_triggers_stay_armed_when_confirmed(
     run_module(guard, state="armed", plan=made, token=5)
     # Once: a Prometheus that is away for a moment must not undo a step.
     assert asked == [("http://127.0.0.1:9090", made["guard"]["triggers"])]
-    confirmed = run_module(guard, state="confirmed", plan=made, token=5)["guard"]
+    answer = run_module(guard, state="confirmed", plan=made, token=5)
+    confirmed = answer["guard"]
     assert (confirmed["state"], confirmed["left"], confirmed["triggers"]) == ("watching", None, ["ill"])
+    # Nobody runs it here, and whoever goes home now has to know.
+    assert "guarded: a guard is watching, and its process is not there" in str(answer["warnings"])
 
 
 @pytest.mark.usefixtures("started")
