@@ -15,6 +15,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected
 from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import READY_WAIT, Target, switch
 
+LAG = 1.0
+"""Seconds by which endpoints may be behind their pods before that is told: a pod that an autoscaler takes away is none
+of them a moment later, and nobody has changed anything.
+"""
+
 _COLOURS = {0: "blue", 100: "green"}
 
 
@@ -42,8 +47,22 @@ class K8sService(Connected):
     def read(self) -> Reading:
         """The Service, and whether its EndpointSlices agree; what etcd has taken is on disk."""
         service = self.cluster.call("GET", self.target.path)
+        colour, weight, unclear = "", None, ""
+        try:
+            colour = selector.colour_of(service, self.target.selectors)
+            weight = 100 if colour == "green" else 0
+        except DriftError as error:
+            unclear = error.message
+        seen: dict[str, Any] = {}
+
+        def unsettled(now: Mapping[str, Any]) -> str:
+            seen.update(now)
+            # Without any endpoint the selector alone says who would serve.
+            return colour and selector.unsettled(now["slices"], self.target.side(colour, now).ready, 0)
+
         with self.target.following(self.cluster, READY_WAIT) as following:
-            seen = following.wait(dict, 0)
+            following.wait(lambda now: not unsettled(now), LAG)
+        unclear = unclear or unsettled(seen)
         sides = {colour: self.target.side(colour, seen) for colour in self.target.selectors}
         detail: dict[str, Any] = {
             "selector": service["spec"].get("selector"),
@@ -52,14 +71,6 @@ class K8sService(Connected):
             },
             "unfinished": {colour: [*side.unseen, *side.unfinished] for colour, side in sides.items()},
         }
-        weight, unclear = None, ""
-        try:
-            colour = selector.colour_of(service, self.target.selectors)
-            weight = 100 if colour == "green" else 0
-            # Without any endpoint the selector alone says who would serve.
-            unclear = selector.unsettled(seen["slices"], sides[colour].ready, 0)
-        except DriftError as error:
-            unclear = error.message
         return Reading(
             weight=None if unclear else weight,
             persisted=weight,

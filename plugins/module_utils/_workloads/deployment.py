@@ -81,14 +81,16 @@ class Deployments:
         How many there are to be. Raises ``RolloutError``, ``NotReadyError``, ``WorkloadError``, ``ClusterError``.
         """
         other = "blue" if colour == "green" else "green"
-        mine, theirs = self._deployment(colour), self._deployment(other)
+        mine = self._deployment(colour)
+        # Who goes back needs nothing of what it leaves, which may be gone.
+        theirs = 0 if least and not keep else rollout.wanted(self._deployment(other))
         # An autoscaler may have any number; it is held at what there is now.
-        needed = least or max(1, rollout.wanted(theirs))
+        needed = least or max(1, theirs)
         scalers = self._scalers()
         scaler = rollout.autoscaler(self.names[colour], scalers)
         rollout.check_room(scaler, max(needed, rollout.wanted(mine)))
         if keep:
-            self._hold(rollout.autoscaler(self.names[other], scalers), rollout.wanted(theirs))
+            self._hold(rollout.autoscaler(self.names[other], scalers), theirs)
         # First, or it would scale them down again.
         self._hold(scaler, max(needed, rollout.wanted(mine)))
         self._write(
@@ -102,7 +104,7 @@ class Deployments:
 
     def release(self, colour: str, *, scale: bool) -> None:
         """Give back what was changed for a migration: the bound of the autoscaler, and with ``scale`` the number of
-        pods. What we have not changed is left alone.
+        pods. What we have not changed, or is not there any more, is left alone.
         """
         scaler = rollout.autoscaler(self.names[colour], self._scalers())
         if scaler is not None:
@@ -190,7 +192,8 @@ class Deployments:
         deadline = self.clock.monotonic() + self.cluster.patience
         unknown = False
         for number in range(1000):
-            wanted = operations(self.cluster.call("GET", path))
+            found = self.cluster.find(path)
+            wanted = operations(found) if found is not None else []
             if not wanted:
                 # Its answer was lost, and it was done.
                 self.commands += [told] if unknown else []

@@ -17,9 +17,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     NotSettledError,
     RouterError,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Service, _cluster
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Service, _cluster, k8s_service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_service import K8sService
 from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import Target, switch
+from cluster.client import MERGE
 from cluster.inprocess import Answer
 
 SERVICE = "/api/v1/namespaces/shop/services/web"
@@ -153,7 +154,33 @@ def test_a_reading_has_the_weight_and_who_is_ready(shop: Any, router: K8sService
     assert router.read().ready == {"blue": 2, "green": 0}
 
 
-def test_a_selector_that_the_endpoints_do_not_follow_is_no_weight(shop: Any, router: K8sService) -> None:
+def test_a_pod_that_an_autoscaler_takes_away_is_nobodys_change(shop: Any, router: K8sService) -> None:
+    """It is not ready any more a moment before the endpoints say so."""
+    pod = "/api/v1/namespaces/shop/pods/blue-0"
+    status = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    shop.setter.ask("PATCH", f"{pod}/status", status, MERGE)
+    real = k8s_service.selector.unsettled
+    told: list[str] = []
+
+    def unsettled(*given: Any) -> str:
+        told.append(real(*given))
+        if len(told) == 1:
+            shop.setter.ask("DELETE", pod)
+            shop.serve("blue")
+        return told[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(k8s_service.selector, "unsettled", unsettled)
+        reading = router.read()
+    assert "blue-0" in told[0]
+    assert (reading.weight, reading.unclear, reading.ready) == (0, "", {"blue": 1, "green": 2})
+    assert reading.detail["endpoints"] == {"IPv4": ["blue-1"]}
+
+
+def test_a_selector_that_the_endpoints_do_not_follow_is_no_weight(
+    shop: Any, router: K8sService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(k8s_service, "LAG", 0.01)
     shop.patch(SERVICE, {"spec": {"selector": SELECTORS["green"]}})
     reading = router.read()
     assert (reading.weight, reading.persisted) == (None, 100)

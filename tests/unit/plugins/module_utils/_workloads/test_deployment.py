@@ -120,6 +120,19 @@ def test_a_candidate_that_has_arrived_keeps_its_pods(shop: Any) -> None:
     assert replicas(shop, "green") == 3
 
 
+def test_what_somebody_has_deleted_keeps_no_way_back_from_its_end(shop: Any) -> None:
+    served(shop)
+    made(shop).make_ready("green", 5, keep=True)
+    shop.setter.ask("DELETE", f"{DEPLOYMENTS}/green")
+    complete(shop, "blue", 3)
+    shop.pool.fault = lambda _method, _path: None
+    back = made(shop)
+    assert back.make_ready("blue", 5, least=2) == 2
+    back.release("green", scale=True)
+    assert (back.commands, least(shop, "green")) == (["give green-scaler its minReplicas back"], 1)
+    assert back.read()[1]["absent"]
+
+
 def test_check_mode_asks_the_server_and_changes_nothing(shop: Any) -> None:
     would = made(shop, check_mode=True)
     would.make_ready("green", 5, keep=True)
