@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import re
@@ -1081,6 +1082,12 @@ def _check_pod(values: Mapping[str, Any], router: Mapping[str, Any], problems: _
             f"cutover_guard.secret is missing; its pod needs {', '.join(files)}, and has no files of a host. Put them "
             "into a Secret of the namespace, by their names, and name it"
         )
+    for one, other in itertools.combinations(sorted(set(files)), 2) if guard.get("enabled") else ():
+        if guard_pod.in_pod(one) == guard_pod.in_pod(other):
+            problems.append(
+                f"cutover_guard.secret cannot have both {one} and {other}: its pod knows them by their names alone; "
+                "two names are needed"
+            )
 
 
 def _check_one_colour(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
