@@ -58,6 +58,11 @@ def files(options: Mapping[str, Any]) -> list[str]:
     return [str(options[name]) for name in _FILES if options.get(name)]
 
 
+def in_pod(path: str) -> str:
+    """Where the guard's pod has a file of a host: in its Secret, by its name."""
+    return f"{SECRETS}/{PurePosixPath(path).name}"
+
+
 def rights(service: str, router: Mapping[str, Any]) -> list[Document]:
     """The rules of the guard's Role: it may change what moves the traffic, and its record, and read who is ready."""
     moved = {
@@ -229,5 +234,5 @@ def _rule(group: str, resource: str, verbs: Sequence[str], name: str | None = No
 
 
 def _moved(options: Mapping[str, Any]) -> dict[str, Any]:
-    moved = {name: f"{SECRETS}/{PurePosixPath(options[name]).name}" for name in _FILES if options.get(name)}
+    moved = {name: in_pod(options[name]) for name in _FILES if options.get(name)}
     return {**options, **moved}

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import re
@@ -357,7 +358,7 @@ SCHEMA: dict[str, Spec] = {
     "cutover_colours": _keys("The two versions.", {"blue": _COLOUR, "green": _COLOUR}, required=True),
     "cutover_to": _choice("The colour to move to.", "blue", "green", default="green"),
     "cutover_health": _keys(
-        "How an instance tells that it can serve.",
+        "How an instance tells that it can serve; in a cluster its pods' own probes do, and timeout alone counts.",
         {
             "ready": _url_path("200 here means ready for traffic.", default="/health/ready"),
             "live": _url_path("200 here means alive.", default="/health/live"),
@@ -502,7 +503,7 @@ SCHEMA: dict[str, Spec] = {
         10_000,
     ),
     "cutover_drain": _keys(
-        "How the old colour is emptied before it is stopped.",
+        "How the old colour is emptied before it is stopped; not in a cluster, where it keeps its pods.",
         {
             "timeout": _whole("Seconds to wait for its last connection.", 1, 86_400, default=60),
             "on_timeout": _choice(
@@ -518,7 +519,8 @@ SCHEMA: dict[str, Spec] = {
         default={},
     ),
     "cutover_tests": _list(
-        "The candidate's own tests, run on each application host before it gets traffic.",
+        "The candidate's own tests, run on each application host before it gets traffic; in a cluster on the host of "
+        "cutover_router.",
         _keys(
             "One command.",
             {
@@ -1081,6 +1083,12 @@ def _check_pod(values: Mapping[str, Any], router: Mapping[str, Any], problems: _
             f"cutover_guard.secret is missing; its pod needs {', '.join(files)}, and has no files of a host. Put them "
             "into a Secret of the namespace, by their names, and name it"
         )
+    for one, other in itertools.combinations(sorted(set(files)), 2) if guard.get("enabled") else ():
+        if guard_pod.in_pod(one) == guard_pod.in_pod(other):
+            problems.append(
+                f"cutover_guard.secret cannot have both {one} and {other}: its pod knows them by their names alone; "
+                "two names are needed"
+            )
 
 
 def _check_one_colour(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
@@ -1407,7 +1415,6 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
             {**step, "weight": step["share"] if side(candidate) else 100 - step["share"]}
             for step in values["cutover_steps"]
         ],
-        "drain": values["cutover_drain"],
         # In a cluster nobody knows how many there are before they are asked for: as many as the other colour has.
         "min_ready": values["cutover_min_ready"] or len(addresses) or None,
         "tests": values["cutover_tests"],

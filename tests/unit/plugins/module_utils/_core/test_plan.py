@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import (
     GUARD_MARGIN,
@@ -52,6 +55,18 @@ def problems(**changes: Any) -> list[str]:
     found: list[str] = caught.value.evidence["problems"]
     assert all(problem in caught.value.message for problem in found)
     return list(found)
+
+
+def test_what_the_readme_says_can_be_meant() -> None:
+    """R-F1: who copies its inventory gets a plan, also with what its other chapters add."""
+    readme = Path(__file__).resolve().parents[5].joinpath("README.md").read_text(encoding="utf-8")
+    found = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)]
+    groups, first, *more = found
+    assert first["cutover_service"] == "shop"
+    assert len(more) >= 2
+    hosts = {"routers": [*groups["cutover_router"]["hosts"]], "applications": [*groups["cutover_app"]["hosts"]]}
+    for added in ({}, *more):
+        assert make_plan({**first, **added}, **hosts, hosts={})["service"] == "shop"
 
 
 def test_a_minimal_inventory_gives_a_whole_plan() -> None:

@@ -138,6 +138,19 @@ ON_HOSTS = {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.servi
             "cutover_guard.secret is missing; its pod needs /etc/p/token, and has no files of a host",
         ),
         (
+            {
+                "cutover_guard": {"secret": "files", "triggers": [{"name": "ill", "query": "ill", "max": 1}]},
+                "cutover_prometheus": {"url": "http://p:9090", "username": "u", "password_file": "/etc/p/token"},
+                "cutover_router": {
+                    "provider": "k8s_configmap",
+                    "services": SERVICES,
+                    "endpoints": ["http://v1"],
+                    "token_file": "/etc/a/token",
+                },
+            },
+            "cutover_guard.secret cannot have both /etc/a/token and /etc/p/token: its pod knows them by their names",
+        ),
+        (
             {"cutover_colours": {"blue": {"deployment": "web"}, "green": {"deployment": "web"}}},
             "cutover_colours: web is both blue and green; each colour needs a Deployment of its own",
         ),
