@@ -284,7 +284,7 @@ def fault(lab: Lab, verb: str, host: str) -> None:
         before = guest.init_pid(lab, host)
         # The connection breaks as the host goes down: its exit status says nothing.
         subprocess.run(guest.ssh_command(lab, host, "systemctl", "reboot"), check=False, stdin=subprocess.DEVNULL)
-        wait_until(f"{host} has gone down and up", lambda: guest.init_pid(lab, host) not in (before, None), 60)
+        wait_until(f"{host} has gone down and up", lambda: guest.init_pid(lab, host) not in (before, None))
         guest.wait_ready(lab, host)
         _record(lab)
     else:

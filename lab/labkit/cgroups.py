@@ -58,7 +58,7 @@ def memory(name: str) -> int:
 
 def kill(name: str) -> None:
     """SIGKILL every process of the group and wait until none is left."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while pids := processes(name):
         for pid in pids:
             try:

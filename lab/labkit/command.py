@@ -37,7 +37,7 @@ def succeeds(*command: str) -> bool:
     return done.returncode == 0
 
 
-def wait_until(what: str, predicate: Callable[[], bool], timeout: float = 60) -> None:
+def wait_until(what: str, predicate: Callable[[], bool], timeout: float = 180) -> None:
     """Poll until the predicate holds; seconds. Says so every 10 s while it does not."""
     start = time.monotonic()
     spoken = start

@@ -131,7 +131,7 @@ def ssh_command(lab: Lab, host: str, *command: str) -> list[str]:
     return ["ssh", "-F", str(lab.ssh_config), host, *command]
 
 
-def wait_ready(lab: Lab, host: str, timeout: float = 60) -> str:
+def wait_ready(lab: Lab, host: str, timeout: float = 180) -> str:
     """Wait until systemd inside has finished booting; return the units that have failed, a line each."""
 
     def answers() -> bool:

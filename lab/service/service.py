@@ -43,9 +43,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SLOW_SECONDS = 3.0
-CHECK_TIMEOUT = 0.5
-"""Seconds a store has to answer a readiness check."""
-QUERY_TIMEOUT = 2.0
+CHECK_TIMEOUT = 2.0
+"""Seconds a store has to answer a readiness check: one that is slow on a busy machine is no reason to be taken out."""
+QUERY_TIMEOUT = 10.0
 """Seconds a query may take."""
 POOLED_CHECK_TIMEOUT, POOLED_QUERY_TIMEOUT = 4.0, 30.0
 """The same behind a pooler: it may be paused, and then all queries wait."""
@@ -160,7 +160,7 @@ class RealStore:
         self._dsn = settings.dsn
         self._pooled = settings.pooled
         self._key = f"{settings.redis_prefix}additions"
-        self._redis = redis.asyncio.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
+        self._redis = redis.asyncio.from_url(settings.redis_url, socket_connect_timeout=5, socket_timeout=5)
         self._opened: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
@@ -171,7 +171,7 @@ class RealStore:
                     self._dsn,
                     min_size=0,
                     max_size=8,
-                    timeout=1,
+                    timeout=5,
                     command_timeout=POOLED_QUERY_TIMEOUT if self._pooled else QUERY_TIMEOUT,
                     statement_cache_size=0 if self._pooled else 100,
                 )

@@ -21,7 +21,9 @@ MODULE = "bluegreen.cutover.prometheus_gate"
 SLICE = 7.0
 """Seconds of one call of the module; with its start that is a line at least every 10 s."""
 SILENCE = 9.0
-"""Seconds after which a call that goes on, because Prometheus does not answer, has the last lines told again."""
+"""Seconds after which a call that goes on, because Prometheus does not answer or this host is slow, has the last lines
+told again.
+"""
 KEEP = 500
 """Evaluations in the result, as in the module."""
 
@@ -87,8 +89,8 @@ def _told_again(lines: Sequence[str]) -> Iterator[None]:
 
     def tell() -> None:
         while not over.wait(SILENCE):
-            for line in lines or ["waiting for Prometheus"]:
-                display.display(f"gate open: {line} · no answer for {time.monotonic() - began:.0f} s", stderr=True)
+            for line in lines or ["waiting for the first look"]:
+                display.display(f"gate open: {line} · nothing new for {time.monotonic() - began:.0f} s", stderr=True)
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()

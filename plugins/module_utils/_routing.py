@@ -45,8 +45,10 @@ PROVIDERS: dict[str, type] = {
 CLUSTERS = ("k8s_configmap", "k8s_httproute", "k8s_ingress", "k8s_service")
 """Their adapters are in ``_routers/clusters.py``."""
 
-READY_WAIT = 4.0
-"""Seconds for the router to see what has just become ready; HAProxy needs two checks, 500 ms apart, for that."""
+READY_WAIT = 10.0
+"""Seconds for the router to see what has just become ready; HAProxy needs two checks, 500 ms apart, for that, and a
+host that has much to do several times as long.
+"""
 
 _POLL = 0.1
 

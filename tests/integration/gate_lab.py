@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 import ssl
 import subprocess
@@ -41,10 +42,12 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port that nobody has at the moment, and that no outgoing connection gets: those are given higher ones."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def _serve(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
@@ -184,8 +187,8 @@ class RealPrometheus:
             stdout=log, stderr=log,
         )  # fmt: skip
         log.close()
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and self.process.poll() is None:
             with contextlib.suppress(SourceDownError):
                 Prometheus(connection_of({"url": self.url, **self.shown}), Circuit(), pause=lambda _s: None).now()
                 return
@@ -196,7 +199,7 @@ class RealPrometheus:
         """End it; ``kill`` as a crash does, without staleness markers."""
         if self.process:
             (self.process.kill if kill else self.process.terminate)()
-            self.process.wait(15)
+            self.process.wait(60)
             self.process = None
 
 

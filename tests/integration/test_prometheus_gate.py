@@ -68,8 +68,9 @@ def errors(green: Target, blue: Target | None = None, **more: Any) -> dict[str, 
 
 
 def make(
-    url: str, *criteria: dict[str, Any], window: float = 4, hold: float = 3, clock: Any = time.time, **more: Any
+    url: str, *criteria: dict[str, Any], window: float = 4, hold: float = 30, clock: Any = time.time, **more: Any
 ) -> Gate:
+    """``hold``: seconds in which a busy machine may be too slow to tell anything."""
     connection = Connection(url, **more.pop("connection", {}))
     options = Options(list(criteria), Settings(window, 1.0, 3.0, hold), history=30, **more)
     return Gate(options, connection, clock=clock)
@@ -88,7 +89,7 @@ def samples(url: str, query: str) -> list[float]:
 
 def scraped(url: str, *targets: Target, at_least: int = 3) -> None:
     """Wait until each target has so many samples."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 90
     while time.monotonic() < until:
         counts = [
             samples(url, f"count_over_time(up{{{labels(t)}}}[30s:1s]) and up{{{labels(t)}}} == 1") for t in targets
@@ -100,11 +101,33 @@ def scraped(url: str, *targets: Target, at_least: int = 3) -> None:
     pytest.fail(f"not scraped: {[t.slot for t in targets]}")
 
 
-def after(seconds: float, action: Any) -> threading.Timer:
-    timer = threading.Timer(seconds, action)
-    timer.daemon = True
-    timer.start()
-    return timer
+def found(url: str, query: str) -> None:
+    """Wait until a query has an answer."""
+    until = time.monotonic() + 90
+    while not samples(url, query):
+        assert time.monotonic() < until, query
+        time.sleep(0.1)
+
+
+def once(gate: Gate, *stages: tuple[Callable[[dict[str, Any]], bool], Callable[[], object]]) -> Gate:
+    """The gate; while it runs, each action is done as soon as it has made such an evaluation, one after the other."""
+
+    def watch() -> None:
+        until = time.monotonic() + 120
+        for seen, action in stages:
+            while not any(seen(one) for one in list(gate.evaluations)):
+                if time.monotonic() > until:
+                    return
+                time.sleep(0.02)
+            action()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return gate
+
+
+def counted(least: float = 1) -> Callable[[dict[str, Any]], bool]:
+    """An evaluation of so many requests."""
+    return lambda one: (one["n"] or 0) >= least
 
 
 def pair(lab: tuple[RealPrometheus, Exporter]) -> tuple[str, Target, Target]:
@@ -201,8 +224,8 @@ def test_05_two_pods_and_only_the_second_is_bad(lab: tuple[RealPrometheus, Expor
 
 def test_06_the_first_burst_creates_the_series_and_is_counted(lab: tuple[RealPrometheus, Exporter]) -> None:
     url, green, blue = pair(lab)
-    after(1.5, lambda: green.add("bad", 60))
-    result = judge(url, errors(green, blue, max=0.5), window=5)
+    gate = make(url, errors(green, blue, max=0.5), window=5)
+    result = as_result(once(gate, (counted(), lambda: green.add("bad", 60))).run(60))
     assert result["criteria"][0]["bad"] == 60
     # increase() does not see it: the series began with it.
     assert samples(url, f'increase(requests_total{{{labels(green)},code="500"}}[1m])') == [0.0]
@@ -211,17 +234,16 @@ def test_06_the_first_burst_creates_the_series_and_is_counted(lab: tuple[RealPro
 def test_07_a_pod_restarts_within_the_window(lab: tuple[RealPrometheus, Exporter]) -> None:
     url, green, blue = pair(lab)
     green.add("ok", 100000)
-    time.sleep(1.5)
-    after(2, green.restart)
-    result = judge(url, errors(green, blue), window=6)
+    found(url, f'requests_total{{{labels(green)},code="200"}} > 100000')
+    result = as_result(once(make(url, errors(green, blue), window=6), (counted(200), green.restart)).run(60))
     assert result["verdict"] == "pass", result["message"]
     assert 800 < result["criteria"][0]["n"] < 2000
 
 
 def test_08_green_is_dead_while_its_rate_still_answers(lab: tuple[RealPrometheus, Exporter]) -> None:
     url, green, blue = pair(lab)
-    after(2, lambda: setattr(green, "alive", False))
-    result = judge(url, errors(green, blue), window=30, hold=2)
+    gate = make(url, errors(green, blue), window=30, hold=2)
+    result = as_result(once(gate, (counted(), lambda: setattr(green, "alive", False))).run(60))
     assert (result["verdict"], result["reason"]) == ("inconclusive", "stale")
     assert samples(url, f"rate(requests_total{{{labels(green)}}}[5m])")
 
@@ -265,9 +287,12 @@ def test_11_recovery_within_the_hold(
 ) -> None:
     _url, green, blue = steady
     proxy = proxies()
-    after(1.5, lambda: setattr(proxy, "mode", mode))
-    after(3, lambda: setattr(proxy, "mode", "through"))
-    result = judge(proxy.url, errors(green, blue), hold=20, window=5, connection={"timeout": 0.6})
+    gate = once(
+        make(proxy.url, errors(green, blue), window=5, connection={"timeout": 0.9}),
+        (counted(), lambda: setattr(proxy, "mode", mode)),
+        (lambda one: one["reason"] == "unreachable", lambda: setattr(proxy, "mode", "through")),
+    )
+    result = as_result(gate.run(60))
     assert result["verdict"] == "pass", result["message"]
     assert "unreachable" in [e["reason"] for e in result["evaluations"]]
 
@@ -277,7 +302,8 @@ def test_11_without_recovery_the_circuit_opens_and_nothing_passes(
 ) -> None:
     _url, green, blue = steady
     proxy = proxies(mode="503")
-    result = judge(proxy.url, errors(green, blue), hold=12)
+    # Nine seconds of which are the pauses before the fifth failure.
+    result = judge(proxy.url, errors(green, blue), hold=18)
     assert (result["verdict"], result["reason"]) == ("inconclusive", "unreachable")
     # Five failures, each tried twice, and then nothing more.
     assert len(proxy.requests) == 10
@@ -443,10 +469,10 @@ def test_17_a_ramp_with_a_drifting_baseline(lab: tuple[RealPrometheus, Exporter]
     url, green, blue = pair(lab)
     green.set(ok=20, bad=0.2)
     blue.set(ok=380, bad=3.8)
-    after(4, lambda: (green.set(ok=342, bad=38), blue.set(ok=18, bad=2)))
-    result = judge(
+    gate = make(
         url, errors(green, blue, max_ratio=1.5, required=False), errors(green, max=0.5) | {"name": "n"}, window=8
     )
+    result = as_result(once(gate, (counted(60), lambda: (green.set(ok=342, bad=38), blue.set(ok=18, bad=2)))).run(60))
     relative = result["criteria"][0]
     assert relative["value"] > 1.5 * relative["baseline"]
     assert relative["status"] != "breach"
@@ -560,29 +586,29 @@ def test_a_window_that_cannot_prove_anything_is_refused_with_the_number(lab: tup
     server, exporter = lab
     green = exporter.target(ok=3)
     scraped(server.url, green)
-    began = time.monotonic()
     result = judge(server.url, errors(green), window=60)
     assert (result["verdict"], result["reason"]) == ("inconclusive", "low_traffic")
     assert result["required_requests"] == 368
-    assert time.monotonic() - began < 8
-    began = time.monotonic()
+    # It does not wait for the window to end, and with a number from us for nothing at all.
+    assert result["left"] > 30
     result = judge(server.url, errors(green), window=60, expected_rps=6.0)
     assert result["expected_requests"] == 360
-    assert time.monotonic() - began < 1
+    assert len(result["evaluations"]) == 1
 
 
 def test_state_resumes_in_another_process_and_counts_what_it_missed(steady: tuple[str, Target, Target]) -> None:
     url, green, blue = steady
-    options = Options([errors(green, blue)], Settings(9, 1.0, 3.0, 3), history=30)
+    options = Options([errors(green, blue)], Settings(9, 1.0, 3.0, 30), history=30)
     first = Gate(options, Connection(url)).run(2)
     assert first.verdict.verdict == "open"
     time.sleep(5)
     saved = json.loads(json.dumps(first.state))
     assert len(json.dumps(saved)) < 4000
     began = time.monotonic()
-    second = Gate(options, Connection(url), saved).run(20)
+    second = Gate(options, Connection(url), saved).run(60)
     assert second.verdict.verdict == "pass", second.verdict.message
-    assert time.monotonic() - began < 5
+    # A window of its own would have taken nine seconds.
+    assert time.monotonic() - began < 8
     with pytest.raises(InputError, match="belongs to another gate"):
         Gate(Options([errors(green, max=0.02)], options.settings), Connection(url), saved)
 
@@ -606,7 +632,7 @@ def play(tmp_path: Path, task: dict[str, Any], *arguments: str) -> subprocess.Co
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
     }
     command = [str(Path(sys.executable).parent / "ansible-playbook"), str(book), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_a_task_shows_progress_and_no_secret(steady: tuple[str, Target, Target], tmp_path: Path) -> None:
@@ -614,15 +640,15 @@ def test_a_task_shows_progress_and_no_secret(steady: tuple[str, Target, Target],
     task = {
         "url": url, "token": TOKEN, "window": "16s", "scrape_interval": "1s", "criteria": [errors(green, blue)],
     }  # fmt: skip
-    began = time.monotonic()
     done = play(tmp_path, task, "-vvvv")
-    took = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("gate ")]
     # One every 10 s, and the last one.
-    assert len(lines) >= max(2, took // 10)
-    assert lines[0].startswith("gate open: errors 0 (limit 0.01)")
-    assert "s left" in lines[0]
+    assert len(lines) >= 2
+    # On a slow host a line comes before there is something to tell.
+    first = next(line for line in lines if "nothing new" not in line)
+    assert first.startswith("gate open: errors 0 (limit 0.01)")
+    assert "s left" in first
     assert lines[-1].startswith("gate pass: ")
     assert TOKEN not in done.stdout + done.stderr
 
@@ -642,13 +668,13 @@ def test_a_task_fails_unless_the_verdict_is_accepted(lab: tuple[RealPrometheus, 
 
 def test_check_mode_judges_the_window_that_has_gone_by(lab: tuple[RealPrometheus, Exporter], tmp_path: Path) -> None:
     url, green, blue = pair(lab)
-    time.sleep(4)
+    scraped(url, green, blue, at_least=8)
     task = {"url": url, "window": "5s", "scrape_interval": "1s", "criteria": [errors(green, blue)]}
     done = play(tmp_path, task, "--check")
     assert done.returncode == 0, done.stdout
     assert '"would_verdict": "pass"' in done.stdout, done.stdout
     green.set(ok=100, bad=100)
-    time.sleep(4)
+    found(url, f'count_over_time(requests_total{{{labels(green)},code="500"}}[1m]) >= 4')
     done = play(tmp_path, task, "--check")
     assert done.returncode == 0
     assert '"would_verdict": "fail"' in done.stdout

@@ -20,7 +20,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._shared
     to_weight,
 )
 
-_RELOAD_TIMEOUT = 5.0
+_RELOAD_TIMEOUT = 20.0
 _POLL = 0.01
 _PID_FILE = "/run/nginx.pid"
 

@@ -172,7 +172,7 @@ def test_anything_is_accepted_and_told_when_nothing_is_allowed() -> None:
 def test_not_enough_ready_is_waited_for_then_refused() -> None:
     router, clock = FakeRouter(), Clock()
     router.ready["green"] = 1
-    message = "green has 1 of 2 instances ready as the router sees them, 2 needed, for 4 s. No traffic was moved"
+    message = "green has 1 of 2 instances ready as the router sees them, 2 needed, for 10 s. No traffic was moved"
     with pytest.raises(NotReadyError, match=message):
         change(router, 50, min_ready=2, clock=clock)
     assert clock.now == pytest.approx(1000 + _routing.READY_WAIT, abs=0.2)

@@ -126,7 +126,10 @@ def test_while_prometheus_does_not_answer_the_last_lines_are_told_again(
 
     monkeypatch.setattr(act, "_execute_module", hang)
     assert act.run()["verdict"] == "pass"
-    assert said == ["gate open: waiting for Prometheus · no answer for 0 s", "gate open: e 0 · no answer for 0 s"]
+    assert said == [
+        "gate open: waiting for the first look · nothing new for 0 s",
+        "gate open: e 0 · nothing new for 0 s",
+    ]
     count = len(lines)
     time.sleep(0.01)
     assert len(lines) == count
