@@ -40,6 +40,9 @@ STATE = "/var/lib/bluegreen-cutover/shop"
 STEPS = [{"share": 50}, {"share": 100}]
 # Not by its stores, whose own patience ends on a machine that has much to do.
 VERIFY = [{"path": "/api/v1/ping", "budget_ms": 10_000}]
+# A controller stands still here, or is started again, for as long as the machine needs; test_guard.py has the guard's
+# own time.
+NO_HURRY = {"cutover_probes": VERIFY, "cutover_verify": VERIFY, "cutover_guard": {"time": 900}}
 LAST_STEP = "Send the candidate its share, in percent: 100"
 
 ASK_HAPROXY = """
@@ -125,9 +128,7 @@ class Shop:
         """Find out who serves; False where it is not exactly one colour, on units that a reboot keeps."""
         weight = self.disk()
         self.old, self.new = ("green", "blue") if weight == 100 else ("blue", "green")
-        self.settings = {"cutover_to": self.new, "cutover_steps": STEPS, "cutover_verify": VERIFY}
-        # A controller stands still here for as long as the machine needs; test_guard.py has the guard's own time.
-        self.settings |= {"cutover_probes": VERIFY, "cutover_guard": {"time": 900}}
+        self.settings = {"cutover_to": self.new, "cutover_steps": STEPS, **NO_HURRY}
         serving, other = f"shop-{self.old}", f"shop-{self.new}"
         told = f"systemctl is-active {serving} {other}; systemctl is-enabled {serving} {other}; true"
         units = [self.lab.ssh(app, told).replace("failed", "inactive").split() for app in APPS]
@@ -264,7 +265,7 @@ def test_killed_after_every_change_on_one_host(lab: Lab, monkeypatch: pytest.Mon
     with lab.load(f"http://{lab.address('solo')}:8000", rate=50, idle=10, duration=3000, slow_share=0.0) as running:
         names = killed_after_every_change(
             monkeypatch,
-            lambda to: lab.playbook("cutover", "nextgeneration", {**AT_ONCE, "cutover_to": to}),
+            lambda to: lab.playbook("cutover", "nextgeneration", {**AT_ONCE, **NO_HURRY, "cutover_to": to}),
             "green",
             "blue",
         )
@@ -312,7 +313,7 @@ def test_green_that_dies_right_after_the_switch_is_left_by_itself(shop: Shop) ->
         )
         back = time.time()
         assert shop.look()
-        time.sleep(1)  # for requests after the way back
+        time.sleep(2)  # for requests after the way back
     # What green was answering as it died, and what came before the traffic was back, nobody could answer.
     result = running.result()
     assert lost(result, dies, back) == {}
@@ -331,7 +332,7 @@ def test_green_that_dies_later_is_told_and_rolled_back(shop: Shop) -> None:
         refused(shop.run(), told)
         shop.run("rollback").ok()
         back = time.time()
-        time.sleep(1)  # for requests after the way back
+        time.sleep(2)  # for requests after the way back
     # Only one colour ran when it died.
     result = running.result()
     assert lost(result, dies, back) == {}
@@ -367,7 +368,6 @@ def test_rollback_with_a_host_that_is_lost(shop: Shop) -> None:
     finally:
         shop.lab.command("up")
     # The host came back with the new colour, as its reboot does; the next rollback finishes.
-    wait_until("app2 answers", lambda: shop.on("app2", "echo yes") == ["yes"], 60)
     # One host that is there, and on which the old colour does not start, where one of it is enough.
     broken = f"/run/systemd/system/shop-{shop.old}.service.d"
     content = "[Service]\\nExecStart=\\nExecStart=/bin/false\\n"
@@ -552,7 +552,7 @@ def test_an_old_colour_that_crashes_again_and_again_is_retired(shop: Shop) -> No
 
 
 def test_a_reboot_of_the_router_between_two_steps(shop: Shop) -> None:
-    with shop.load(rate=50, timeout=5.0) as running:
+    with shop.load(rate=50) as running:
         # Without a guard: with one the router comes up with its traffic sent back (test_guard.py).
         with shop.held(LAST_STEP, cutover_guard={"enabled": False}) as held:
             goes = time.time()

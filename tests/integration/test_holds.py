@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -76,13 +77,24 @@ def front(lab: Lab) -> str:
     return f"http://{lab.address('router')}:8080"
 
 
+def advance_to_the_end(lab: Lab, variables: dict[str, Any]) -> None:
+    """As a timer does, until the migration has ended, one way or the other."""
+    until = time.monotonic() + 120
+    while events(lab)[-1]["kind"] == "held" and time.monotonic() < until:
+        lab.playbook("advance", extra_vars=variables)
+
+
 def state(lab: Lab) -> str:
     return lab.ssh("router", "ls /var/lib/bluegreen-cutover/shop", check=False)
 
 
 def test_a_hold_outlives_its_run_and_advance_goes_on(held: Lab) -> None:
-    variables = story("30s", ERRORS, cutover_run_limit=0)
-    with held.load(front(held), rate=60, duration=120, slow_share=0.0) as running:
+    # Long enough for a run that comes before its end, whatever that takes to start.
+    started = time.monotonic()
+    held.playbook("status")
+    hold = max(30, math.ceil(6 * (time.monotonic() - started)))
+    variables = story(f"{hold}s", ERRORS, cutover_run_limit=0)
+    with held.load(front(held), rate=60, duration=600, slow_share=0.0) as running:
         held.playbook("cutover", extra_vars=variables).ok()
         assert (events(held)[-1]["kind"], weights(held)) == ("held", [50])
         assert "lease.json" not in state(held)
@@ -92,8 +104,9 @@ def test_a_hold_outlives_its_run_and_advance_goes_on(held: Lab) -> None:
         status = held.playbook("status", extra_vars=variables).ok()
         assert "hold: green has 50 %" in status.stdout
         began = next(event["at"] for event in events(held) if event["kind"] == "hold_began")
-        time.sleep(max(0.0, began + 36 - time.time()))
-        held.playbook("advance", extra_vars=variables).ok()
+        time.sleep(max(0.0, began + hold + 1 - time.time()))
+        # Its window is counted on samples, of which a few may be missing.
+        advance_to_the_end(held, variables)
         assert (events(held)[-1]["kind"], weights(held)) == ("finished", [50, 100])
         nothing = held.playbook("advance", extra_vars=variables).ok()
         assert "Nothing to advance" in nothing.stdout
@@ -109,7 +122,7 @@ def test_a_gate_that_fails_brings_all_back_and_tells(held: Lab, tmp_path: Path) 
         f"    dest: {tmp_path}/told\n    mode: '0600'\n  delegate_to: localhost\n"
     )
     variables = story("60s", ERRORS, cutover_hooks={"notify": {"tasks": str(told)}})
-    with held.load(front(held), rate=100, duration=120, slow_share=0.0) as running:
+    with held.load(front(held), rate=100, duration=600, slow_share=0.0) as running:
         began = time.time()
         process = held.start("cutover", extra_vars=variables)
         until(held, "hold_began", began)
@@ -136,19 +149,15 @@ def test_a_gate_that_fails_brings_all_back_and_tells(held: Lab, tmp_path: Path) 
 
 def test_a_gate_that_cannot_tell_keeps_the_share(held: Lab) -> None:
     variables = story("10s", ERRORS, cutover_run_limit=40)
-    with held.load(front(held), rate=60, duration=180, slow_share=0.0) as running:
+    with held.load(front(held), rate=60, duration=600, slow_share=0.0) as running:
         held.ssh("router", "systemctl stop prometheus")
         blind = held.playbook("cutover", extra_vars=variables)
         assert blind.rc != 0
         assert "the candidate keeps its share" in flat(blind)
         assert (events(held)[-1]["kind"], weights(held)) == ("held", [50])
         held.ssh("router", "systemctl start prometheus")
-        time.sleep(14)
-        for _again in range(4):
-            held.playbook("advance", extra_vars=variables)
-            if events(held)[-1]["kind"] == "finished":
-                break
-            time.sleep(4)
+        time.sleep(10)
+        advance_to_the_end(held, variables)
         assert weights(held) == [50, 100]
     assert set(running.result().outcomes()) == {"ok"}
 
@@ -175,7 +184,7 @@ def test_what_a_gate_cannot_tell_may_be_accepted_and_is_a_reason_to_go_back_in_t
 def test_the_way_back_may_be_slow(held: Lab) -> None:
     slow = {**UP, "max": 1, "action": "rollback_progressive"}
     variables = story("30s", slow, ERRORS, first=90, cutover_back_steps=BACK["cutover_back_steps"])
-    with held.load(front(held), rate=60, duration=180, slow_share=0.0) as running:
+    with held.load(front(held), rate=60, duration=600, slow_share=0.0) as running:
         run = held.playbook("cutover", extra_vars=variables)
         assert run.rc != 0
         assert weights(held) == [90, 60, 30, 0]
@@ -192,7 +201,7 @@ def test_a_way_back_that_is_not_stable_ends_at_once_and_well(held: Lab) -> None:
     held.playbook("cutover", extra_vars={"cutover_steps": [{"share": 100}]}).ok()
     for app in ("app1", "app2"):
         held.ssh(app, misbehave(1))
-    probes = [{"path": f"/api/v1/health?{number}"} for number in range(15)]
+    probes = [{"path": f"/api/v1/ping?{number}", "budget_ms": 10_000} for number in range(15)]
     run = held.playbook("rollback", extra_vars={**BACK, "cutover_verify": probes}).ok()
     assert "Not stable at 60 %" in flat(run)
     assert weights(held) == [100, 60, 0]
@@ -207,8 +216,8 @@ def test_a_criterion_may_ask_for_help_and_is_waited_for(held: Lab, tmp_path: Pat
     )
     asks = {**UP, "max": 1, "action": "performance_mode", "required": False}
     variables = story("8s", asks, ERRORS, cutover_hooks={"performance_mode": {"tasks": str(tasks)}})
-    with held.load(front(held), rate=60, duration=120, slow_share=0.0) as running:
-        held.playbook("cutover", extra_vars={**variables, "cutover_run_limit": 25}).ok()
+    with held.load(front(held), rate=60, duration=600, slow_share=0.0) as running:
+        held.playbook("cutover", extra_vars={**variables, "cutover_run_limit": 60}).ok()
     assert "green is up" in (tmp_path / "called").read_text()
     # It is asked for once, and a criterion that is not required keeps nobody from going on when the others are proven.
     kinds = [event["kind"] for event in events(held)]
@@ -217,18 +226,19 @@ def test_a_criterion_may_ask_for_help_and_is_waited_for(held: Lab, tmp_path: Pat
 
 
 def test_a_run_that_dies_in_a_hold_is_brought_back_by_the_guard(held: Lab) -> None:
-    variables = story("60s", ERRORS, cutover_guard={"time": 8})
-    with held.load(front(held), rate=60, duration=120, slow_share=0.0) as running:
+    patience = 24
+    variables = story("60s", ERRORS, cutover_guard={"time": patience})
+    with held.load(front(held), rate=60, duration=600, slow_share=0.0) as running:
         began = time.time()
         process = held.start("cutover", extra_vars=variables)
         until(held, "hold_began", began)
         time.sleep(4)
         held.kill(process)
         died = time.time()
-        until(held, "guard_fired", began, within=12)
-        until(held, "failed", died, within=4)
+        until(held, "guard_fired", began)
+        until(held, "failed", died)
     assert weights(held) == [50, 0]
-    assert events(held)[-1]["at"] - died < 8 + 2
+    assert events(held)[-1]["at"] - died < patience + 2
     assert set(running.result().outcomes()) == {"ok"}
 
 
@@ -236,7 +246,7 @@ def test_a_prometheus_that_hangs_is_no_reason_for_the_guard(held: Lab) -> None:
     """Each question ends only by its time, twice; between two of them the guard, with the least time, is renewed."""
     variables = story("10s", ERRORS)
     variables["cutover_gate"]["no_data"] = 120
-    with held.load(front(held), rate=60, duration=180, slow_share=0.0) as running:
+    with held.load(front(held), rate=60, duration=600, slow_share=0.0) as running:
         began = time.time()
         process = held.start("cutover", extra_vars=variables)
         until(held, "hold_began", began)
@@ -248,7 +258,7 @@ def test_a_prometheus_that_hangs_is_no_reason_for_the_guard(held: Lab) -> None:
     assert set(running.result().outcomes()) == {"ok"}
 
 
-def until(lab: Lab, kind: str, after: float, within: float = 60) -> None:
+def until(lab: Lab, kind: str, after: float, within: float = 120) -> None:
     """Wait for an event later than ``after``, in unix seconds: the hosts have this machine's clock."""
     end = time.monotonic() + within
     while time.monotonic() < end:

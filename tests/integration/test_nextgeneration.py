@@ -63,7 +63,7 @@ def only(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 def prometheus(lab: Lab, path: str, **fields: Any) -> Any:
     url = f"http://{lab.address('router')}:9090/api/v1/{path}?{urllib.parse.urlencode(fields)}"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return json.load(answer)["data"]
 
 
@@ -158,7 +158,7 @@ def test_r_a7_success_is_measured(story: Story) -> None:
     told = re.match(r"(\d+\.\d+)% of (\d+) requests", found["availability"]["seen"])
     assert told is not None, found
     sent = [one for one in story.between(at(events, "began"), at(events, "finished")) if one.kind != "slow"]
-    assert int(told[2]) == pytest.approx(len(sent), rel=0.1)
+    assert int(told[2]) == pytest.approx(len(sent), rel=0.2)
     good = sum(one.outcome == "ok" for one in sent) / len(sent)
     assert float(told[1]) == pytest.approx(100 * good, abs=0.05)
     assert found["availability"]["passed"] == (float(told[1]) > 99.9)
@@ -183,14 +183,14 @@ def test_r_a4_every_line_of_the_dashboard_has_data(story: Story) -> None:
 def alerts(lab: Lab) -> set[str]:
     """Names of the alerts that Alertmanager has of this service."""
     url = f"http://{lab.address('router')}:9093/api/v2/alerts?active=true"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return {
             one["labels"]["alertname"] for one in json.load(answer) if one["labels"].get("service") == "nextgeneration"
         }
 
 
 def wait_for_alert(lab: Lab, name: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while name not in alerts(lab):
         assert time.monotonic() < deadline, f"{name} has not arrived: {alerts(lab)}"
         time.sleep(0.5)
@@ -200,8 +200,8 @@ def test_r_a4_an_alert_arrives_when_green_breaks(story: Story) -> None:
     lab = story.lab
     assert "MigrationErrors" not in alerts(lab)
     lab.ssh("solo", f"echo ERROR_RATIO=1 >{FAULTS}; systemctl start nextgeneration-green")
-    for _request in range(5):
-        lab.ssh("solo", "curl -s http://127.0.0.1:8002/api/v1/ping", check=False)
+    fails = "until curl -s http://127.0.0.1:8002/api/v1/ping | grep -q misbehaving; do sleep 0.1; done"
+    lab.ssh("solo", f"timeout 60 sh -c '{fails}'", timeout=90)
     wait_for_alert(lab, "MigrationErrors")
     lab.ssh("solo", f"rm {FAULTS}; systemctl kill --signal=KILL nextgeneration-green")
     wait_for_alert(lab, "MigrationCandidateDown")

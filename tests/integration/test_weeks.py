@@ -46,6 +46,14 @@ PYTHON = "/usr/local/bin/python3-then"
 """On the hosts: the interpreter of the modules. It reads SET_BACK first, so that its wall clock is another one; clocks
 that do not tell the time of day, and what systemd starts, are as they were.
 """
+STATES = """
+import csv, socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/haproxy/admin.sock")
+s.sendall(b"show stat" + bytes([10]))
+for row in csv.DictReader(s.makefile()):
+    print(row["# pxname"], row["svname"], row["check_status"])
+"""
 SET_BACK = "import time; real = time.time; time.time = lambda: real() - {ago!r}"
 JOB = 'http_requests_total{job="shop-%s"}'
 VARIABLES = {
@@ -206,8 +214,8 @@ class Site:
         """The colours that answer now."""
         found = set()
         for _request in range(40):
-            url = f"http://{self.lab.address('router')}:8080/api/v1/health"
-            with urllib.request.urlopen(url, timeout=2) as answer:
+            url = f"http://{self.lab.address('router')}:8080/api/v1/ping"
+            with urllib.request.urlopen(url, timeout=10) as answer:
                 found.add(str(json.load(answer)["colour"]))
         return found
 
@@ -310,6 +318,6 @@ def bring_back(lab: Lab) -> None:
             host, "systemctl enable --now shop-green; until curl -sf localhost:8002/health/ready; do sleep 0.1; done"
         )
     lab.ssh("router", "rm -r /var/lib/bluegreen-cutover/shop && tar -C / -xf /root/kept.tar")
-    lab.ssh("router", "systemctl restart haproxy")
-    # HAProxy's own checks of what was down.
-    time.sleep(3)
+    # HAProxy's own checks of two instances of two colours.
+    checked = f"until [ $(python3 -c {shlex.quote(STATES)} | grep -c L7OK) = 4 ]; do sleep 0.2; done"
+    lab.ssh("router", f"systemctl restart haproxy; timeout 60 bash -c {shlex.quote(checked)}", timeout=90)
