@@ -59,8 +59,9 @@ _PACK = (
     "--xattrs-include=*",
     "--acls",
 )
+# Level 2, as whoever writes there is stopped meanwhile: level 3 takes a third more time for archives 1 to 5 % smaller.
 # Without its own checksum of 64 bits: there are SHA-256 of what it reads and of what it writes.
-_COMPRESS = ("zstd", "--threads=0", "--quiet", "-3", "--no-check")
+_COMPRESS = ("zstd", "--threads=0", "--quiet", "-2", "--no-check")
 _UNPACK = (
     "tar",
     "--extract",
