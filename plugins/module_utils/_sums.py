@@ -60,8 +60,8 @@ def following(descriptor: int) -> Iterator[Sum]:
                 synced = one.size
 
     with ThreadPoolExecutor(max_workers=1) as aside:
-        followed = aside.submit(follow)
         try:
+            followed = aside.submit(follow)
             yield one
         finally:
             ended.set()
