@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import signal
@@ -41,11 +40,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import Sum
 
 STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
 """Whether it is to be an artifact, or only what of it has to be done while writers are held, or the rest of that."""
 
-_CHUNK = 1 << 20
 _ENDINGS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LEAST_FREE = 16 << 20
 """Bytes; with less free than that, a failure is explained by it."""
@@ -236,7 +235,7 @@ def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Pr
     progress(f"{wanted.part} is read by the engine {engine.name}")
     taken = engine.take(data)
     progress("its files are summed up and brought to the disk")
-    files = hash_tree(data, partial, sync=True)
+    files = hash_tree(data, partial, sync=True, known={f"{DATA}/{name}": one for name, one in taken.sums.items()})
     if not files:
         raise SnapshotError(f"the engine {engine.name} wrote nothing")
     completed = time.time()
@@ -646,14 +645,17 @@ def bounded(seconds: float, afterwards: str) -> Iterator[None]:
             signal.signal(one, handler)
 
 
-def hash_tree(path: Path, base: Path, *, sync: bool = False) -> dict[str, dict[str, Any]]:
+def hash_tree(
+    path: Path, base: Path, *, sync: bool = False, known: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file at ``path``, by its path from ``base``; an artifact's own manifest left out.
 
-    With ``sync`` all of it is brought to the disk. Raises SnapshotError for what is neither file nor folder.
+    With ``sync`` all of it is brought to the disk. What is ``known`` is not read again; only its size is looked at.
+    Raises SnapshotError for what is neither file nor folder, or has another size than is known.
     """
     names = list(_walk(path, base))
     with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
-        hashed = list(pool.map(lambda name: _hash(base / name, sync=sync), names))
+        hashed = list(pool.map(lambda name: _hash(base / name, sync, (known or {}).get(name)), names))
     if sync:
         for folder in {base, *((base / name).parent for name in names)}:
             _sync_folder(folder)
@@ -678,18 +680,20 @@ def _walk(path: Path, base: Path) -> Iterator[str]:
         yield from _walk(path / one, base)
 
 
-def _hash(path: Path, *, sync: bool) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
+def _hash(path: Path, sync: bool, known: dict[str, Any] | None) -> dict[str, Any]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        while chunk := os.read(descriptor, _CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
+        if known is None:
+            one = Sum(descriptor)
+            one.read_on()
+            known = one.entry()
+        elif os.fstat(descriptor).st_size != known["size"]:
+            raise SnapshotError(f"{path} was changed after it was written. See who writes there, and run again")
         if sync:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return {"size": size, "sha256": digest.hexdigest()}
+    return known
 
 
 def _check_place(destination: Path) -> None:

@@ -16,7 +16,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -56,8 +55,10 @@ def run(argv: Sequence[str], seconds: float) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-_CHUNK = 1 << 20
-"""Bytes that are moved at once: as much as a pipe of Linux may hold."""
+_PIPE = 1 << 20
+"""Bytes that a pipe is to hold: as many as one of an unprivileged user may."""
+_CHUNK = 256 << 10
+"""Bytes that a tap is given at once: few enough to be in the processor's own memory still when it comes to them."""
 _LIBC = ctypes.CDLL(None, use_errno=True)  # os has no tee
 _LIBC.tee.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint]
 _LIBC.tee.restype = ctypes.c_ssize_t
@@ -90,15 +91,15 @@ def pipeline(
     *,
     source: int | None = None,
     sink: int | None = None,
-    tap: Callable[[bytes], Any] | None = None,
+    tap: Callable[[memoryview], Any] | None = None,
     tick: Callable[[], Any] = lambda: None,
     variables: Mapping[str, str] | None = None,
 ) -> list[Ended]:
     """Run one or two commands, the first one's output being the second one's input; return how they ended.
 
     ``source`` and ``sink`` are descriptors of what the first reads and the last writes; nothing without. ``tap`` is
-    given all that the first one writes. ``tick`` is called every few seconds. Whatever is raised meanwhile, by a signal
-    too, none of the commands is left. Raises OSError where one cannot be started.
+    given all that the first one writes, each time in the same memory. ``tick`` is called every few seconds. Whatever is
+    raised meanwhile, by a signal too, none of the commands is left. Raises OSError where one cannot be started.
     """
     with contextlib.ExitStack() as stack:
         spoken: list[IO[bytes]] = []
@@ -132,7 +133,7 @@ def pipeline(
 def _copy(
     first: subprocess.Popen[bytes],
     second: subprocess.Popen[bytes] | None,
-    tap: Callable[[bytes], Any],
+    tap: Callable[[memoryview], Any],
     tick: Callable[[], Any],
 ) -> None:
     """All that the first one writes, to ``tap`` and to the second one."""
@@ -140,33 +141,27 @@ def _copy(
     into = second.stdin if second else None
     for end in filter(None, (first.stdout, into)):
         with contextlib.suppress(OSError):  # more than an unprivileged user may have: then it takes longer
-            fcntl.fcntl(end.fileno(), _F_SETPIPE_SZ, _CHUNK)
+            fcntl.fcntl(end.fileno(), _F_SETPIPE_SZ, _PIPE)
     due = time.monotonic() + _TICK
-    # Beside each other: what a tap does, such as a checksum, takes as long as to read and to write.
-    with ThreadPoolExecutor(max_workers=1) as aside:
-        tapped: Future[Any] | None = None
-        try:
-            while size := _tee(out, into.fileno()) if into else _CHUNK:
-                chunk = os.read(out, size)
-                if not chunk:
-                    break
-                # The second one has been given as much as was there, and nothing must be left out here.
-                while into and len(chunk) < size:
-                    chunk += os.read(out, size - len(chunk))
-                if tapped:
-                    tapped.result()
-                tapped = aside.submit(tap, chunk)
-                if time.monotonic() >= due:
-                    due = time.monotonic() + _TICK
-                    tick()
-        except BrokenPipeError:
-            pass  # the second one has ended, and says why
-        finally:
-            if tapped:
-                tapped.result()
-            for end in filter(None, (first.stdout, into)):
-                with contextlib.suppress(BrokenPipeError):
-                    end.close()
+    buffer = memoryview(bytearray(_CHUNK))
+    try:
+        while size := _tee(out, into.fileno()) if into else _CHUNK:
+            got = os.readv(out, [buffer[:size]])
+            # The second one has been given as much as was there, and nothing must be left out here.
+            while into and got < size:
+                got += os.readv(out, [buffer[got:size]])
+            if not got:
+                break
+            tap(buffer[:got])
+            if time.monotonic() >= due:
+                due = time.monotonic() + _TICK
+                tick()
+    except BrokenPipeError:
+        pass  # the second one has ended, and says why
+    finally:
+        for end in filter(None, (first.stdout, into)):
+            with contextlib.suppress(BrokenPipeError):
+                end.close()
 
 
 def _tee(source: int, into: int) -> int:

@@ -31,7 +31,8 @@ class Taken:
     ``source`` says where from (host, port, database, prefix, paths), with no secret in it. ``versions`` names the
     server and the tools. ``consistent_at`` is the moment that all of it shows, in unix seconds; ``point_in_time`` is
     false where others could write while it was read. ``contents`` were read in the same view of the data as the files,
-    by name. ``mark`` is what ``written_since`` compares with later.
+    by name. ``mark`` is what ``written_since`` compares with later. ``sums`` are size and SHA-256, as a manifest has
+    them, of those files that were summed up while they were written, by their path in the folder.
     """
 
     source: dict[str, Any]
@@ -40,6 +41,7 @@ class Taken:
     point_in_time: bool
     contents: dict[str, Content]
     mark: dict[str, Any] = field(default_factory=dict)
+    sums: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._command import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import following
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
 
@@ -58,6 +59,9 @@ _PACK = (
     "--xattrs-include=*",
     "--acls",
 )
+# Level 2, as whoever writes there is stopped meanwhile: level 3 takes a third more time for archives 1 to 5 % smaller.
+# Without its own checksum of 64 bits: there are SHA-256 of what it reads and of what it writes.
+_COMPRESS = ("zstd", "--threads=0", "--quiet", "-2", "--no-check")
 _UNPACK = (
     "tar",
     "--extract",
@@ -108,15 +112,17 @@ class Files:
         _check_mounts(path)
 
     def take(self, folder: Path) -> Taken:
-        contents = {}
+        contents, sums = {}, {}
         began = _now(folder)
         # What is written from here on has a later time than that.
         time.sleep(_TICK)
         for index, path in enumerate(self._paths):
             archive = folder / f"{index}.tar.zst"
-            sink = os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            sink = os.open(archive, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             try:
-                contents[str(path)] = self._read(path, sink=sink)
+                with following(sink) as written:
+                    contents[str(path)] = self._read(path, sink=sink)
+                sums[archive.name] = written.entry()
             finally:
                 os.close(sink)
         changed = {path: _changed_since(path, began) for path in self._paths}
@@ -133,6 +139,7 @@ class Files:
             point_in_time=True,
             contents=contents,
             mark={"changed_ns": began},
+            sums=sums,
         )
 
     @contextlib.contextmanager
@@ -182,7 +189,7 @@ class Files:
         """The digest of what is at ``path``, packed into ``sink`` where there is one."""
         digest, total, began = hashlib.sha256(), 0, time.monotonic()
 
-        def tap(chunk: bytes) -> None:
+        def tap(chunk: memoryview) -> None:
             nonlocal total
             digest.update(chunk)
             total += len(chunk)
@@ -194,7 +201,7 @@ class Files:
         with tempfile.TemporaryDirectory() as listing:
             names = Path(listing, "names")
             pack = [*_PACK, f"--index-file={names}", "--verbose", f"--directory={path.parent}", "--", path.name]
-            commands = [pack] if sink is None else [pack, ["zstd", "--threads=0", "--quiet", "-3"]]
+            commands = [pack] if sink is None else [pack, _COMPRESS]
             _ended_well(path, pipeline(commands, sink=sink, tap=tap, tick=tick))
             with open(names, "rb") as lines:
                 count = sum(1 for _line in lines)

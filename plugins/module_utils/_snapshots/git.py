@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +168,9 @@ class Git:
         tree = self._git("rev-parse", "--verify", f"{commit}^{{tree}}", at=repository)
         count = 0
 
-        def tap(chunk: bytes) -> None:
+        def tap(chunk: memoryview) -> None:
             nonlocal count
-            count += chunk.count(b"\0")
+            count += bytes(chunk).count(b"\0")
 
         self._run(["ls-tree", "-r", "-z", "--name-only", tree], repository, tap)
         return Content(count, tree)
@@ -237,7 +237,7 @@ class Git:
         text = said.decode("utf-8", "replace")
         return text.strip() if strip else text
 
-    def _run(self, arguments: list[str], at: Path, tap: Any) -> None:
+    def _run(self, arguments: list[str], at: Path, tap: Callable[[memoryview], Any]) -> None:
         """Run git there, with no hook of the repository's."""
         argv = ["git", "-C", str(at), "-c", "core.hooksPath=/dev/null", *arguments]
         began = time.monotonic()

@@ -130,6 +130,17 @@ def test_an_artifact_is_whole_private_and_proven(place: Path) -> None:
     assert _artifacts.open_whole(path).problems == []
 
 
+def test_what_was_summed_up_while_it_was_written_is_not_read_again_and_has_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "archive"
+    path.parent.mkdir()
+    path.write_text("whole")
+    known = {"data/archive": {"size": 5, "sha256": "summed up before"}}
+    assert _artifacts.hash_tree(path.parent, tmp_path, sync=True, known=known) == known
+    path.write_text("whole, and more")
+    with pytest.raises(SnapshotError, match="archive was changed after it was written"):
+        _artifacts.hash_tree(path.parent, tmp_path, sync=True, known=known)
+
+
 def test_a_second_run_of_the_same_migration_finds_it(place: Path) -> None:
     engine = Shelf()
     first = taken(place, engine, migration="m1")
