@@ -194,6 +194,42 @@ def test_arming_ends_when_the_process_has_seen_it(empty: Any, pod: GuardPod, sto
     pod.write(7, armed(7))
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["ended", "removed"])
+def test_a_process_that_ends_as_it_is_armed_is_followed_by_another(
+    empty: Any, pod: GuardPod, store: ClusterStore, clock: Clock, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """It was heard of a moment ago; nothing is armed while the next one starts, however long that takes."""
+    clock.then = lambda: tells(empty, pod, clock)
+    pod.ready()
+    uid = empty.get(JOB)["metadata"]["uid"]
+    waited: list[bool] = []
+
+    def start() -> None:
+        if empty.get(JOB)["metadata"]["uid"] == uid:
+            return
+        waited.append(store.read_guard() is None)
+        its = store.read_guard() or {"token": 0, "generation": 0}
+        tells(empty, pod, clock, token=its["token"], generation=its["generation"])
+
+    clock.then = start
+    if gone:
+        empty.setter.ask("DELETE", JOB)
+    else:
+        empty.patch(f"{JOB}/status", {"status": {"conditions": [{"type": "Complete", "status": "True"}]}})
+    pod.write(5, armed())
+    assert waited[0]
+    document = store.read_guard()
+    assert document is not None
+    assert (document["token"], document["generation"]) == (5, 1)
+
+    # Whatever ends it each time: that has an end.
+    clock.then = lambda: tells(empty, pod, clock)
+    monkeypatch.setattr(pod, "_has_ended", lambda: True)
+    with pytest.raises(WorkloadError, match="has ended 3 times instead of seeing"):
+        pod.write(6, armed(6))
+    assert store.read_guard() == document
+
+
 def test_a_store_of_a_host_is_none(tmp_path: Any) -> None:
     with pytest.raises(TypeError, match="is in no cluster"):
         _guard_pod.write(FileStore(str(tmp_path), "shop"), PLAN, 5, armed())
