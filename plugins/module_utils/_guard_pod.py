@@ -97,7 +97,7 @@ class GuardPod:
             self.ready()
             with self.store.locked():
                 before = self.store.read_guard()
-                document = make(before)
+                document = self._unheard(make(before))
                 self.store.fence(token, self.cluster.time())
                 self.store.write_guard(document)
             if self._is_seen(document):
@@ -106,6 +106,13 @@ class GuardPod:
                 if self.store.read_guard() == document:
                     self.store.write_guard(before)
         raise self._silent(f"has ended {ROUNDS} times instead of seeing what was armed")
+
+    def _unheard(self, document: Guard) -> Guard:
+        """The same as none that was told of: once again armed by the same run it would have the generation of before."""
+        seen = self.store.heard()
+        if seen is None or seen["token"] != document["token"]:
+            return document
+        return {**document, "generation": max(document["generation"], seen["generation"] + 1)}
 
     def _is_seen(self, document: Mapping[str, Any]) -> bool:
         """Wait for that; False when the process has ended. Raises ``WorkloadError`` when it says nothing."""

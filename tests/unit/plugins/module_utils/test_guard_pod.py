@@ -188,6 +188,11 @@ def test_arming_ends_when_the_process_has_seen_it(empty: Any, pod: GuardPod, sto
     tells(empty, pod, clock)
     with pytest.raises(WorkloadError, match="has not told within 15 s that it has seen"):
         pod.write(6, armed(6))
+    # What it has told of the guard before, which the same run has armed, is no answer.
+    store.write_guard(None)
+    tells(empty, pod, clock, token=6, generation=1)
+    with pytest.raises(WorkloadError, match="has not told within 15 s that it has seen"):
+        pod.write(6, armed(6))
     # It has fired meanwhile.
     tells(empty, pod, clock)
     clock.then = lambda: store.write_guard(None)
