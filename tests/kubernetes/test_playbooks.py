@@ -407,6 +407,11 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     for version in ("v1", "v2"):
         supersmartmatch.ready(f"supersmartmatch-{version}", 2)
 
+    # Somebody applies manifests: the bound is the autoscaler's own again, and one pod would do.
+    scaler = supersmartmatch.path("autoscaling/v2", "horizontalpodautoscalers", "supersmartmatch-v1")
+    supersmartmatch.admin.call("PATCH", scaler, {"spec": {"minReplicas": 1}}, MERGE)
+    scale = supersmartmatch.path("apps/v1", "deployments", "supersmartmatch-v1/scale")
+    supersmartmatch.admin.call("PATCH", scale, {"spec": {"replicas": 1}}, MERGE)
     # A resumed run takes the plan as it is now. It moves nothing more without what it could go back to.
     supersmartmatch.extra["cutover_steps"][0]["hold"] = 1
     kept.rename(away)
@@ -418,6 +423,8 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     away.rename(kept)
     rc, told = supersmartmatch.run("advance")
     assert (rc, flags()[KEY]) == (0, "100"), told
+    assert "they are held again: keep supersmartmatch-v1 from going below 2." in told
+    supersmartmatch.ready("supersmartmatch-v1", 2)
     rc, told = supersmartmatch.run("advance")
     assert (rc, changed(told)) == (0, 0), told
 
