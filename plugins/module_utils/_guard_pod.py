@@ -108,7 +108,7 @@ class GuardPod:
         raise self._silent(f"has ended {ROUNDS} times instead of seeing what was armed")
 
     def _unheard(self, document: Guard) -> Guard:
-        """The same as none that was told of: once again armed by the same run it would have the generation of before."""
+        """As none that was told of: once again armed by the same run it would have the generation of before."""
         seen = self.store.heard()
         if seen is None or seen["token"] != document["token"]:
             return document
