@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,6 +67,11 @@ class Service:
     until: Until
     extra: dict[str, Any]
 
+    @property
+    def state(self) -> Path:
+        """Where the router host keeps what it does not keep in the cluster."""
+        return self.kubeconfig.parent / f"state-{self.namespace}"
+
     def path(self, group: str, plural: str, name: str = "") -> str:
         base = "/api/v1" if group == "v1" else f"/apis/{group}"
         return f"{base}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
@@ -78,7 +84,8 @@ class Service:
         return events
 
     def start(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
-        return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **self.extra)
+        extra = {"cutover_state_dir": str(self.state), **self.extra}
+        return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **extra)
 
     def run(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> tuple[int, str]:
         """Exit status and what was told."""
@@ -195,10 +202,11 @@ def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     assert rc == 0, told
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
     # bench/clusters.py measures how long that takes.
-    assert [event["kind"] for event in nextstep.events()][-4:] == [
+    assert [event["kind"] for event in nextstep.events()][-5:] == [
         "rollback_began",
         "weight_intended",
         "weight_set",
+        "evidence_kept",
         "rolled_back",
     ]
     # Nothing of the way is left.
@@ -218,7 +226,14 @@ def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep
     assert re.search(rf"{APP}-green-\S+: not ready", told)
     assert "nextstep was not moved: all traffic is on blue again" in told
     assert nextstep.serving() == ["blue"] * 3
-    assert [event["kind"] for event in nextstep.events()] == ["began", "rollback_began", "rolled_back"]
+    kinds = [event["kind"] for event in nextstep.events()]
+    assert kinds == ["began", "rollback_began", "evidence_kept", "rolled_back"]
+    # R-A8: what was there when it failed, before it was scaled down.
+    with tarfile.open(nextstep.events()[2]["path"]) as packed:
+        files = {name.partition("/")[2]: packed.extractfile(name) for name in packed.getnames()}
+    kept = {name: file.read().decode() for name, file in files.items() if file is not None}
+    assert "Progressing False since" in kept[f"{nextstep.namespace}/deployment.txt"]
+    assert kept[f"{nextstep.namespace}/pods.txt"].count(f"{APP}-green-") == 3
     assert nextstep.deployment("green")["spec"]["replicas"] == 0
     assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
 
