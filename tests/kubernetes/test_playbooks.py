@@ -230,8 +230,8 @@ def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep
     assert kinds == ["began", "rollback_began", "evidence_kept", "rolled_back"]
     # R-A8: what was there when it failed, before it was scaled down.
     with tarfile.open(nextstep.events()[2]["path"]) as packed:
-        files = {name.partition("/")[2]: packed.extractfile(name) for name in packed.getnames()}
-    kept = {name: file.read().decode() for name, file in files.items() if file is not None}
+        files = ((name.partition("/")[2], packed.extractfile(name)) for name in packed.getnames())
+        kept = {name: file.read().decode() for name, file in files if file is not None}
     assert "Progressing False since" in kept[f"{nextstep.namespace}/deployment.txt"]
     assert kept[f"{nextstep.namespace}/pods.txt"].count(f"{APP}-green-") == 3
     assert nextstep.deployment("green")["spec"]["replicas"] == 0
