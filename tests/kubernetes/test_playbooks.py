@@ -232,8 +232,9 @@ def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep
     with tarfile.open(nextstep.events()[2]["path"]) as packed:
         files = ((name.partition("/")[2], packed.extractfile(name)) for name in packed.getnames())
         kept = {name: file.read().decode() for name, file in files if file is not None}
-    assert "Progressing False since" in kept[f"{nextstep.namespace}/deployment.txt"]
-    assert kept[f"{nextstep.namespace}/pods.txt"].count(f"{APP}-green-") == 3
+    assert "wanted replicas: 3\n" in kept[f"{nextstep.namespace}/deployment.txt"]
+    assert "readyReplicas: 0\n" in kept[f"{nextstep.namespace}/deployment.txt"]
+    assert kept[f"{nextstep.namespace}/pods.txt"].count("  Ready False since ") == 3
     assert nextstep.deployment("green")["spec"]["replicas"] == 0
     assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
 
