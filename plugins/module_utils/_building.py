@@ -69,11 +69,10 @@ def _begin(cluster: Cluster, jobs: str, wanted: Mapping[str, Any]) -> None:
         if found is None:
             if _create(cluster, jobs, wanted, {}):
                 return
-        elif builds.outcome(found)[0] != builds.FAILED:
-            return
         elif not found["metadata"].get("deletionTimestamp"):
-            options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
-            _gone(cluster, path, {**options, "preconditions": {"uid": found["metadata"]["uid"]}})
+            if builds.outcome(found)[0] != builds.FAILED:
+                return
+            _delete(cluster, path, found)
         cluster.clock.sleep(pause)
     raise BuildError(f"the Job {path} of a build that failed does not go. See what keeps it, delete it, then run again")
 
@@ -90,9 +89,11 @@ def _create(cluster: Cluster, jobs: str, wanted: Mapping[str, Any], query: Mappi
     return True
 
 
-def _gone(cluster: Cluster, path: str, options: Mapping[str, Any]) -> None:
+def _delete(cluster: Cluster, path: str, job: Mapping[str, Any]) -> None:
+    """This Job, and none that has its name since."""
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
     try:
-        cluster.call("DELETE", path, options)
+        cluster.call("DELETE", path, {**options, "preconditions": {"uid": job["metadata"]["uid"]}})
     except ClusterError as error:
         if error.status not in (404, 409) and not error.unknown:
             raise
@@ -104,10 +105,15 @@ def _await(cluster: Cluster, namespace: str, given: Build, timeout: int, tell: C
     labelled = {"labelSelector": f"{builds.LABEL}={given.name}-{given.id}"}
     sources = {"jobs": (jobs, labelled), "pods": (pods, labelled)}
     seen: dict[str, Any] = {"jobs": [], "pods": []}
+    gone = False
 
     def look(found: Mapping[str, Sequence[dict[str, Any]]]) -> bool:
+        nonlocal gone
+        gone = bool(seen["jobs"]) and not found["jobs"]
+        if gone:
+            return True
         # A Job whose time is over takes its pods with it; what they were at last tells why.
-        seen.update({name: objects for name, objects in found.items() if objects or name == "jobs"})
+        seen.update({name: objects for name, objects in found.items() if objects})
         kind = builds.outcome(_one(found["jobs"]))[0]
         # The pod's own end may be told after the Job's.
         return kind == builds.FAILED or (kind == builds.SUCCEEDED and builds.digest(found["pods"]) is not None)
@@ -126,13 +132,17 @@ def _await(cluster: Cluster, namespace: str, given: Build, timeout: int, tell: C
     digest = builds.digest(seen["pods"])
     if kind == builds.SUCCEEDED and digest is not None:
         return digest
-    if kind == builds.SUCCEEDED:
-        what = "succeeded, and its pod does not tell the digest of what it pushed"
+    log = _log(cluster, pods, seen["pods"])
+    if gone:
+        what = "was deleted before it told a digest"
+    elif kind == builds.SUCCEEDED:
+        what = "succeeded, and its pod does not tell the digest of what it pushed; its Job is deleted"
+        # Or it would be what the next run finds, until its time to live is over.
+        _delete(cluster, f"{jobs}/{given.job}", seen["jobs"][0])
     elif kind == builds.FAILED:
         what = f"failed ({why}): {builds.waiting(seen['pods'])}"
     else:
         what = f"did not end in {timeout} s: {builds.waiting(seen['pods'])}"
-    log = _log(cluster, pods, seen["pods"])
     raise BuildError(
         f"the build {given.job} of {given.image} in {namespace} {what}. The end of its log:\n{log}\n"
         "Repair that, then run again: a build that failed is tried anew",

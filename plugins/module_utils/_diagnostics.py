@@ -75,7 +75,21 @@ def collect(
         "machine.txt": "".join(f"{name}:\n{_text(Path('/proc', name))}\n" for name in _MACHINE)
         + _said(run, ["df", "--human-readable", "--local"]),
     }
-    return {name: text[-LIMIT:] for name, text in files.items()}
+    return {name: masked(text)[-LIMIT:] for name, text in files.items()}
+
+
+_SECRET = re.compile(
+    r"((?:password|passwd|secret|token|api[_-]?key|credentials?)[\"']?\s*[=:]\s*|bearer\s+|basic\s+)[\"']?[^\s\"',;&]+"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)",
+    re.IGNORECASE,
+)
+
+
+def masked(text: str) -> str:
+    """``text`` without what follows the name of a secret, and without the passwords of addresses; of a secret that
+    nothing tells as one nobody can know.
+    """
+    return _SECRET.sub(lambda found: f"{found.group(1) or ''}***", text)
 
 
 _JOURNAL = ["journalctl", "--no-pager", "--quiet", f"--lines={LINES}", "--output=short-iso-precise"]

@@ -24,6 +24,9 @@ START_WAIT = 120.0
 ANSWER_WAIT = 15.0
 """Seconds that a process which runs has to tell that it has seen what was armed."""
 
+ROUNDS = 3
+"""How often a process is started and armed that ends in between, before that is an error."""
+
 _PLURALS = {
     "ServiceAccount": "serviceaccounts",
     "Role": "roles",
@@ -62,6 +65,7 @@ class GuardPod:
         sources = _guard_service.program(_pod_guardian.main)
         self.version = guard_pod.version_of([*self.documents[:-1], unversioned], sources)
         self.job = guard_pod.job(store.service, self.namespace, self.version, **settings)
+        self._last: dict[str, Any] | None = None
 
     def ready(self) -> None:
         """Have a process that runs this program. Raises ``WorkloadError`` where there is none in time.
@@ -84,24 +88,57 @@ class GuardPod:
             self._start()
 
     def write(self, token: int, make: Callable[[Guard | None], Guard]) -> None:
-        """Write the guard that ``make`` makes of the one of now, and wait until its process has seen it."""
-        self.ready()
-        with self.store.locked():
-            document = make(self.store.read_guard())
-            self.store.fence(token, self.cluster.time())
-            self.store.write_guard(document)
+        """Write the guard that ``make`` makes of the one of now, and wait until its process has seen it.
+
+        A process that was heard of a moment ago may have ended since, having had nothing to guard: then nothing stays
+        armed until another one runs.
+        """
+        for _number in range(ROUNDS):
+            self.ready()
+            with self.store.locked():
+                before = self.store.read_guard()
+                document = self._unheard(make(before))
+                self.store.fence(token, self.cluster.time())
+                self.store.write_guard(document)
+            if self._is_seen(document):
+                return
+            with self.store.locked():
+                if self.store.read_guard() == document:
+                    self.store.write_guard(before)
+        raise self._silent(f"has ended {ROUNDS} times instead of seeing what was armed")
+
+    def _unheard(self, document: Guard) -> Guard:
+        """As none that was told of: once again armed by the same run it would have the generation of before."""
+        seen = self.store.heard()
+        if seen is None or seen["token"] != document["token"]:
+            return document
+        return {**document, "generation": max(document["generation"], seen["generation"] + 1)}
+
+    def _is_seen(self, document: Mapping[str, Any]) -> bool:
+        """Wait for that; False when the process has ended. Raises ``WorkloadError`` when it says nothing."""
         clock = self.cluster.clock
         deadline = clock.monotonic() + ANSWER_WAIT
         number = 0
         while not self._has_seen(document):
+            if self._has_ended():
+                return False
             if clock.monotonic() >= deadline:
                 raise self._silent(f"has not told within {ANSWER_WAIT:.0f} s that it has seen what was armed")
             clock.sleep(PAUSES[min(number, len(PAUSES) - 1)])
             number += 1
+        return True
+
+    def _has_ended(self) -> bool:
+        found = self._find(self._path("Job"))
+        if found is not None and not guard_pod.is_ended(found):
+            return False
+        # What it told last says nothing of the next one.
+        self._last = self.store.heard()
+        return True
 
     def _runs(self) -> bool:
         seen = self.store.heard()
-        alive = seen is not None and self.cluster.time() - seen["at"] < DEAD
+        alive = seen is not None and seen != self._last and self.cluster.time() - seen["at"] < DEAD
         return seen is not None and alive and seen["version"] == self.version
 
     def _has_seen(self, document: Mapping[str, Any]) -> bool:

@@ -14,6 +14,9 @@ description:
   - V(collected), on an application host, reads what is known of a colour while it is still there. That is its unit's
     status, its journal, its requests and answers with their times, what each of its threads did for two seconds, and
     the load of the machine. It reads no environment.
+  - For a service in a cluster V(collected), on the router host, reads the state of the Deployment and its pods, with
+    how their containers ended last, their events, and the ends of their logs.
+  - What follows the name of a secret, such as C(password=), is masked.
   - V(packed), on the router host, writes all that into one archive under C(cutover_state_dir), which only root can
     read, together with the migration's record. The last 10 are kept.
   - What a service writes into its journal may hold secrets; run both with C(no_log).
@@ -99,6 +102,7 @@ evidence:
 import json
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -106,18 +110,27 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import _diagnost
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
 
 
 def collected(plan: dict[str, Any], colour: str) -> dict[str, Any]:
-    """What is known of ``colour`` on this host."""
+    """What is known of ``colour`` on this host, or in its cluster."""
+    its = plan["colours"][colour]
+    if plan["cluster"]:
+        # Not at the top: hosts do without.
+        from ansible_collections.bluegreen.cutover.plugins.module_utils import _cluster_diagnostics  # noqa: PLC0415
+        from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import connect  # noqa: PLC0415
+
+        where = plan["cluster"]
+        cluster = connect(where.get("kubeconfig"), where.get("context"))
+        return {"changed": False, "files": _cluster_diagnostics.collect(cluster, where["namespace"], its["deployment"])}
     asked = [probe["path"] for probe in [*plan["probes"], *plan["verify"]] if probe["method"] == "GET"]
-    return {"changed": False, "files": _diagnostics.collect(plan["colours"][colour]["start"], asked, run)}
+    return {"changed": False, "files": _diagnostics.collect(its["start"], asked, run)}
 
 
 def packed(plan: dict[str, Any], hosts: dict[str, Any], cause: str, now: float, check_mode: bool) -> dict[str, Any]:
     """One bundle of what all ``hosts`` have told."""
-    store = FileStore(plan["state_dir"], plan["service"])
+    store = open_store(plan["service"], plan["state_dir"], plan["cluster"])
     migrations = store.read_journal()["migrations"]
     last = migrations[-1] if migrations else {"id": "none"}
     files = {"migration.json": json.dumps(last, indent=2) + "\n"}
@@ -125,7 +138,7 @@ def packed(plan: dict[str, Any], hosts: dict[str, Any], cause: str, now: float, 
         its = re.sub(r"[^A-Za-z0-9_.-]", "_", host)
         files.update({f"{its}/{file}": text for file, text in (told or {"unknown.txt": "not reached\n"}).items()})
     about = {"service": plan["service"], "migration": last["id"], "at": now, "cause": cause}
-    name, folder = f"{last['id']}-{journal.identity(int(now))}", store.folder / "diagnostics"
+    name, folder = f"{last['id']}-{journal.identity(int(now))}", Path(plan["state_dir"], plan["service"], "diagnostics")
     path = folder / f"{name}.tar.gz" if check_mode else _diagnostics.pack(folder, name, files, about)
     return {"changed": True, "path": str(path)}
 

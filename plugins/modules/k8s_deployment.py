@@ -14,9 +14,11 @@ description:
   - V(ready) scales the Deployment of O(colour) up to as many pods as the other colour is to have, keeps its
     autoscaler from taking them away, and waits until they are available and the rollout has ended. A rollout that is
     stuck fails at once, with what the scheduler and the kubelet say of its pods.
+  - V(kept) raises the C(minReplicas) of both autoscalers once more to what V(ready) has raised them to, where somebody
+    has given them their own bounds back since.
   - V(released) gives the autoscaler its C(minReplicas) back and, with O(scale), the Deployment the number of pods that
-    it had. What was not changed by V(ready) is left alone; the annotations C(bluegreen.cutover/replicas) and
-    C(bluegreen.cutover/min-replicas) say what was.
+    it had. What was not changed by V(ready) is left alone; the annotations C(bluegreen.cutover/replicas),
+    C(bluegreen.cutover/min-replicas) and C(bluegreen.cutover/held-replicas) say what was.
   - V(read) changes nothing.
 author:
   - bluegreen.cutover contributors (@bluegreen)
@@ -51,7 +53,7 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [ready, released, read]
+    choices: [ready, kept, released, read]
     default: read
   colour:
     description: The colour to make ready or to release.
@@ -187,7 +189,7 @@ def main() -> None:
             **CLUSTER_ARGUMENTS,
             "namespace": {"type": "str", "required": True},
             "deployments": {"type": "dict", "required": True, "options": {"blue": _NAME, "green": _NAME}},
-            "state": {"type": "str", "choices": ["ready", "released", "read"], "default": "read"},
+            "state": {"type": "str", "choices": ["ready", "kept", "released", "read"], "default": "read"},
             "colour": {"type": "str", "choices": ["blue", "green"]},
             "min_ready": {"type": "int"},
             "keep": {"type": "bool", "default": False},
@@ -214,6 +216,8 @@ def main() -> None:
             result["needed"] = deployments.make_ready(
                 given["colour"], given["timeout"], least=given["min_ready"], keep=given["keep"]
             )
+        if given["state"] == "kept":
+            deployments.keep()
         if given["state"] == "released":
             deployments.release(given["colour"], scale=given["scale"])
         result["workloads"] = deployments.read()

@@ -159,4 +159,22 @@ def test_one_that_ends_without_a_digest_is_no_success(cast: Cast) -> None:
     cast.end(cast.pod(job), "done")
     run.join(10)
     assert cast.error is not None
-    assert "does not tell the digest of what it pushed" in cast.error.message
+    assert "does not tell the digest of what it pushed; its Job is deleted" in cast.error.message
+    # At once, and not when its time to live is over.
+    second = cast.begin()
+    again = cast.job()
+    assert again["metadata"]["uid"] != job["metadata"]["uid"]
+    cast.end(cast.pod(again), DIGEST)
+    second.join(10)
+    assert cast.result["digest"] == DIGEST
+
+
+def test_one_whose_job_is_deleted_ends_at_once(cast: Cast) -> None:
+    run = cast.begin()
+    job = cast.job()
+    pod = cast.pod(job)
+    cast.until(lambda: any(f"{pod} is Running" in line for line in cast.told))
+    cast.admin.call("DELETE", f"{cast.jobs}/{job['metadata']['name']}")
+    run.join(5)
+    assert cast.error is not None
+    assert "was deleted before it told a digest" in cast.error.message

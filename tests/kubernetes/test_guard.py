@@ -188,6 +188,24 @@ def test_what_a_dead_run_left_is_undone_in_time_and_the_next_run_knows(site: Sit
     assert len(site.node.pod.processes) == 1
 
 
+def test_a_process_that_has_just_ended_is_followed_by_another(site: Site, until: Until) -> None:
+    """R-B13: it ends when it has nothing to guard for a while, which may be when the next run arms."""
+    site.begin()
+    site.arm(60)
+    Guarding(site.plan, site.token).disarm()
+    first = site.node.pod
+    jobs = f"/apis/batch/v1/namespaces/{site.namespace}/jobs/{guard_pod.name_of('shop')}"
+    site.admin.gone(jobs)
+    until(lambda: first.processes[-1].poll() is not None)
+    site.arm(3)
+    assert site.node.pod is not first
+    # All of its time begins with the second one.
+    armed = site.store.read_guard()
+    assert armed is not None
+    site.change(100)
+    assert -0.2 < site.wait_back(until, armed["deadline_at"]) < LATE
+
+
 def test_it_may_change_what_moves_the_traffic_and_its_record_and_nothing_else(site: Site, cluster: Cluster) -> None:
     site.begin()
     site.arm(60)

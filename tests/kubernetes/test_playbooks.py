@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,6 +67,11 @@ class Service:
     until: Until
     extra: dict[str, Any]
 
+    @property
+    def state(self) -> Path:
+        """Where the router host keeps what it does not keep in the cluster."""
+        return self.kubeconfig.parent / f"state-{self.namespace}"
+
     def path(self, group: str, plural: str, name: str = "") -> str:
         base = "/api/v1" if group == "v1" else f"/apis/{group}"
         return f"{base}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
@@ -78,7 +84,8 @@ class Service:
         return events
 
     def start(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
-        return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **self.extra)
+        extra = {"cutover_state_dir": str(self.state), **self.extra}
+        return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **extra)
 
     def run(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> tuple[int, str]:
         """Exit status and what was told."""
@@ -195,10 +202,11 @@ def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     assert rc == 0, told
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
     # bench/clusters.py measures how long that takes.
-    assert [event["kind"] for event in nextstep.events()][-4:] == [
+    assert [event["kind"] for event in nextstep.events()][-5:] == [
         "rollback_began",
         "weight_intended",
         "weight_set",
+        "evidence_kept",
         "rolled_back",
     ]
     # Nothing of the way is left.
@@ -218,7 +226,15 @@ def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep
     assert re.search(rf"{APP}-green-\S+: not ready", told)
     assert "nextstep was not moved: all traffic is on blue again" in told
     assert nextstep.serving() == ["blue"] * 3
-    assert [event["kind"] for event in nextstep.events()] == ["began", "rollback_began", "rolled_back"]
+    kinds = [event["kind"] for event in nextstep.events()]
+    assert kinds == ["began", "rollback_began", "evidence_kept", "rolled_back"]
+    # R-A8: what was there when it failed, before it was scaled down.
+    with tarfile.open(nextstep.events()[2]["path"]) as packed:
+        files = ((name.partition("/")[2], packed.extractfile(name)) for name in packed.getnames())
+        kept = {name: file.read().decode() for name, file in files if file is not None}
+    assert "wanted replicas: 3\n" in kept[f"{nextstep.namespace}/deployment.txt"]
+    assert "readyReplicas: 0\n" in kept[f"{nextstep.namespace}/deployment.txt"]
+    assert kept[f"{nextstep.namespace}/pods.txt"].count("  Ready False since ") == 3
     assert nextstep.deployment("green")["spec"]["replicas"] == 0
     assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
 
@@ -407,6 +423,11 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     for version in ("v1", "v2"):
         supersmartmatch.ready(f"supersmartmatch-{version}", 2)
 
+    # Somebody applies manifests: the bound is the autoscaler's own again, and one pod would do.
+    scaler = supersmartmatch.path("autoscaling/v2", "horizontalpodautoscalers", "supersmartmatch-v1")
+    supersmartmatch.admin.call("PATCH", scaler, {"spec": {"minReplicas": 1}}, MERGE)
+    scale = supersmartmatch.path("apps/v1", "deployments", "supersmartmatch-v1/scale")
+    supersmartmatch.admin.call("PATCH", scale, {"spec": {"replicas": 1}}, MERGE)
     # A resumed run takes the plan as it is now. It moves nothing more without what it could go back to.
     supersmartmatch.extra["cutover_steps"][0]["hold"] = 1
     kept.rename(away)
@@ -418,6 +439,8 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     away.rename(kept)
     rc, told = supersmartmatch.run("advance")
     assert (rc, flags()[KEY]) == (0, "100"), told
+    assert "they are held again: keep supersmartmatch-v1 from going below 2." in told
+    supersmartmatch.ready("supersmartmatch-v1", 2)
     rc, told = supersmartmatch.run("advance")
     assert (rc, changed(told)) == (0, 0), told
 

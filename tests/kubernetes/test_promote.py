@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from cluster import node
-from cluster.client import Client
+from cluster.client import STRATEGIC, Client
 from cluster.starting import Cluster
 
-from .test_playbooks import NextStep, Until, prepare
+from .test_playbooks import APP, NextStep, Until, prepare
 
 RELEASE = "registry.invalid/nextstep@sha256:" + "ef" * 32
 WORDS = "DEPLOY NEXTSTEP PROD"
@@ -75,9 +75,22 @@ def pipeline(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_
 
 def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pipeline) -> None:
     staging, prod = pipeline.places["staging"], pipeline.places["prod"]
+    # R-B13: its pods do not get ready in staging: that is a failure of the release, with its cause, and its end.
+    green = staging.path("apps/v1", "deployments", f"{APP}-green")
+    stuck = {"progressDeadlineSeconds": 1, "template": {"metadata": {"annotations": {"tests/ready": "false"}}}}
+    staging.admin.call("PATCH", green, {"spec": stuck}, STRATEGIC)
+    rc, told = pipeline.promote("staging")
+    assert rc == 2
+    assert f"{RELEASE} failed in staging: Scale the candidate up and wait until it is ready: the rollout of" in told
+    assert "It may go no further; promote it anew when that is repaired" in told
+    ended = pipeline.record()[-1]["events"][-1]
+    assert ended["kind"] == "failed"
+    assert ended["message"].startswith("its traffic was not moved: Scale the candidate up ")
     rc, told = pipeline.promote("prod", promote_confirm=WORDS)
     assert rc == 2
-    assert "may not go to prod yet: it was never promoted to staging. Nothing was changed" in told
+    assert "may not go to prod yet: it failed in staging: its traffic was not moved: Scale the" in told
+    healed = {"progressDeadlineSeconds": 600, "template": {"metadata": {"annotations": {"tests/ready": "true"}}}}
+    staging.admin.call("PATCH", green, {"spec": healed}, STRATEGIC)
 
     # R-B13: the tests fail in staging: it goes back, and no further.
     pipeline.fault.touch()

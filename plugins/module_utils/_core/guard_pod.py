@@ -21,7 +21,13 @@ from typing import Any
 Document = dict[str, Any]
 
 IMAGE = "docker.io/library/python:3.13.7-slim"
-"""Any that has ``python3`` of 3.9 or later."""
+"""Any that has ``python3`` of 3.9 or later. A tag may move: who cannot have that names another one, by its digest."""
+
+IMAGES = (
+    r"([a-z0-9.-]+(:[0-9]{1,5})?/)?[a-z0-9]+(([./]|__?|-+)[a-z0-9]+)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+"""The pattern of an image's name: its registry, its path, a tag, a digest."""
 
 BOOT_ID = "kubernetes"
 """Of every moment in a cluster: its clock, which is that of the API server, does not begin anew."""

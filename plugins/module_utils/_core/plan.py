@@ -650,8 +650,8 @@ SCHEMA: dict[str, Spec] = {
             "image": _text(
                 "In a cluster, the image of its pod, which needs Python 3.9 and nothing else; by default "
                 f"{guard_pod.IMAGE}.",
-                r"[\w.:@/-]+",
-                "an image, best by its digest",
+                guard_pod.IMAGES,
+                "an image, best by its digest, like registry.example/python@sha256: and 64 hexadecimal digits",
             ),
             "secret": _object(
                 "In a cluster, a Secret with the files that cutover_prometheus and cutover_router name, by their names."

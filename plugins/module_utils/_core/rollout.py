@@ -24,6 +24,9 @@ REPLICAS = "bluegreen.cutover/replicas"
 LEAST = "bluegreen.cutover/min-replicas"
 """The annotation of an autoscaler with its minReplicas before we raised it."""
 
+HELD = "bluegreen.cutover/held-replicas"
+"""The annotation of an autoscaler with what we raised its minReplicas to."""
+
 
 def wanted(deployment: Document) -> int:
     """How many pods a Deployment is to have."""
@@ -123,9 +126,19 @@ def hold(scaler: Document, least: int, token: int | None) -> Operations:
     now = scaler["spec"].get("minReplicas", 1)
     if now >= least:
         return []
-    before = _annotation(scaler, LEAST)
+    before, held = _annotation(scaler, LEAST), _annotation(scaler, HELD)
+    if before is None or (held is not None and now != int(held)):
+        # Somebody may have given it another bound since we raised it: that one is its own then.
+        before = str(now)
     changed = {"op": "add", "path": "/spec/minReplicas", "value": least}
-    return _annotated(scaler, {LEAST: str(now) if before is None else before}, [changed], token)
+    return _annotated(scaler, {LEAST: before, HELD: str(least)}, [changed], token)
+
+
+def kept(scaler: Document) -> int:
+    """What we have raised its bound to, as far as it allows so many; 0 where we raised none. More pods than that, which
+    it has for its load, are its own to take away.
+    """
+    return min(int(_annotation(scaler, HELD) or 0), int(scaler["spec"]["maxReplicas"]))
 
 
 def let_go(scaler: Document, token: int | None) -> Operations:
@@ -134,7 +147,9 @@ def let_go(scaler: Document, token: int | None) -> Operations:
     if before is None:
         return []
     least = min(int(before), scaler["spec"]["maxReplicas"])
-    return _annotated(scaler, {LEAST: None}, [{"op": "add", "path": "/spec/minReplicas", "value": least}], token)
+    return _annotated(
+        scaler, {LEAST: None, HELD: None}, [{"op": "add", "path": "/spec/minReplicas", "value": least}], token
+    )
 
 
 def scale(deployment: Document, replicas: int, token: int | None) -> Operations:

@@ -102,6 +102,16 @@ class Deployments:
             self._wait(colour, needed, timeout)
         return needed
 
+    def keep(self) -> None:
+        """Raise the autoscalers of both colours once more to what they were raised to: somebody who applies manifests
+        gives them their own bounds back.
+        """
+        scalers = self._scalers()
+        for name in self.names.values():
+            scaler = rollout.autoscaler(name, scalers)
+            if scaler is not None:
+                self._hold(scaler, rollout.kept(scaler))
+
     def release(self, colour: str, *, scale: bool) -> None:
         """Give back what was changed for a migration: the bound of the autoscaler, and with ``scale`` the number of
         pods. What we have not changed, or is not there any more, is left alone.

@@ -188,10 +188,51 @@ def test_arming_ends_when_the_process_has_seen_it(empty: Any, pod: GuardPod, sto
     tells(empty, pod, clock)
     with pytest.raises(WorkloadError, match="has not told within 15 s that it has seen"):
         pod.write(6, armed(6))
+    # What it has told of the guard before, which the same run has armed, is no answer.
+    store.write_guard(None)
+    tells(empty, pod, clock, token=6, generation=1)
+    with pytest.raises(WorkloadError, match="has not told within 15 s that it has seen"):
+        pod.write(6, armed(6))
     # It has fired meanwhile.
     tells(empty, pod, clock)
     clock.then = lambda: store.write_guard(None)
     pod.write(7, armed(7))
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["ended", "removed"])
+def test_a_process_that_ends_as_it_is_armed_is_followed_by_another(
+    empty: Any, pod: GuardPod, store: ClusterStore, clock: Clock, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """It was heard of a moment ago; nothing is armed while the next one starts, however long that takes."""
+    clock.then = lambda: tells(empty, pod, clock)
+    pod.ready()
+    uid = empty.get(JOB)["metadata"]["uid"]
+    waited: list[bool] = []
+
+    def start() -> None:
+        if empty.get(JOB)["metadata"]["uid"] == uid:
+            return
+        waited.append(store.read_guard() is None)
+        its = store.read_guard() or {"token": 0, "generation": 0}
+        tells(empty, pod, clock, token=its["token"], generation=its["generation"])
+
+    clock.then = start
+    if gone:
+        empty.setter.ask("DELETE", JOB)
+    else:
+        empty.patch(f"{JOB}/status", {"status": {"conditions": [{"type": "Complete", "status": "True"}]}})
+    pod.write(5, armed())
+    assert waited[0]
+    document = store.read_guard()
+    assert document is not None
+    assert (document["token"], document["generation"]) == (5, 1)
+
+    # Whatever ends it each time: that has an end.
+    clock.then = lambda: tells(empty, pod, clock)
+    monkeypatch.setattr(pod, "_has_ended", lambda: True)
+    with pytest.raises(WorkloadError, match="has ended 3 times instead of seeing"):
+        pod.write(6, armed(6))
+    assert store.read_guard() == document
 
 
 def test_a_store_of_a_host_is_none(tmp_path: Any) -> None:

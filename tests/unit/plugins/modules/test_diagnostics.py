@@ -21,7 +21,14 @@ def plan(folder: Path) -> dict[str, Any]:
     probes = [{"path": "/a", "method": "GET"}, {"path": "/b", "method": "POST"}]
     start = {"unit": "g.service", "ready": "http://h/ready", "live": "http://h/live"}
     colours = {"green": {"start": start}}
-    return {"service": "shop", "state_dir": str(folder), "colours": colours, "probes": probes, "verify": []}
+    return {
+        "service": "shop",
+        "state_dir": str(folder),
+        "colours": colours,
+        "cluster": None,
+        "probes": probes,
+        "verify": [],
+    }
 
 
 def test_what_only_reads_is_asked_again(run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,11 @@ ON_HOSTS = {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.servi
             "cutover_guard.secret cannot have both /etc/a/token and /etc/p/token: its pod knows them by their names",
         ),
         (
+            {"cutover_guard": {"image": "mirror/python@sha256:12"}},
+            "cutover_guard.image is 'mirror/python@sha256:12'",
+        ),
+        ({"cutover_guard": {"image": "mirror//python"}}, "cutover_guard.image is 'mirror//python'; an image, best by"),
+        (
             {"cutover_colours": {"blue": {"deployment": "web"}, "green": {"deployment": "web"}}},
             "cutover_colours: web is both blue and green; each colour needs a Deployment of its own",
         ),
@@ -166,6 +171,13 @@ ON_HOSTS = {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.servi
 )
 def test_what_cannot_be_meant_is_told_before_the_first_request(changes: dict[str, Any], told: str) -> None:
     assert any(one.startswith(told) for one in problems(**changes)), problems(**changes)
+
+
+@pytest.mark.parametrize("tag", ["", ":3.13"])
+def test_the_image_of_the_guard_may_be_named_by_its_digest(tag: str) -> None:
+    """R-B8: a tag may move."""
+    image = f"registry.example:5000/mirror/python{tag}@sha256:{'ab' * 32}"
+    assert plan(cutover_guard={"image": image})["guard"]["image"] == image
 
 
 def test_what_is_of_a_cluster_is_none_of_hosts() -> None:

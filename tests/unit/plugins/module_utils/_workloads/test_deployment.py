@@ -83,7 +83,11 @@ def test_a_candidate_gets_as_many_pods_as_the_old_colour_and_both_keep_them(shop
     ]
     assert (replicas(shop, "green"), least(shop, "green"), least(shop, "blue")) == (3, 3, 3)
     assert annotations(shop, f"{DEPLOYMENTS}/green") == {TOKEN: "7", "bluegreen.cutover/replicas": "2"}
-    assert annotations(shop, f"{SCALERS}/blue-scaler") == {TOKEN: "7", "bluegreen.cutover/min-replicas": "1"}
+    assert annotations(shop, f"{SCALERS}/blue-scaler") == {
+        TOKEN: "7",
+        "bluegreen.cutover/min-replicas": "1",
+        "bluegreen.cutover/held-replicas": "3",
+    }
     again = made(shop, token=7)
     assert (again.make_ready("green", 5, keep=True), again.commands) == (3, [])
 
@@ -102,6 +106,30 @@ def test_what_was_changed_is_given_back_and_nothing_else(shop: Any) -> None:
     again = made(shop)
     again.release("green", scale=True)
     assert again.commands == []
+
+
+def test_bounds_that_somebody_has_applied_meanwhile_are_held_again_and_given_back(shop: Any) -> None:
+    """R-B6, R-D3: also where the autoscaler has taken pods away already."""
+    served(shop)
+    made(shop).make_ready("green", 5, keep=True)
+    untouched = made(shop)
+    # It has more for its load, which are no concern of ours.
+    shop.patch(f"{DEPLOYMENTS}/blue", {"spec": {"replicas": 5}})
+    untouched.keep()
+    assert untouched.commands == []
+    shop.patch(f"{SCALERS}/blue-scaler", {"spec": {"minReplicas": 2}})
+    shop.patch(f"{DEPLOYMENTS}/blue", {"spec": {"replicas": 2}})
+    again = made(shop)
+    again.keep()
+    assert (again.commands, least(shop, "blue")) == (["keep blue-scaler from going below 3"], 3)
+    # It allows no more than that now.
+    shop.patch(f"{SCALERS}/green-scaler", {"spec": {"minReplicas": 1, "maxReplicas": 2}})
+    made(shop).keep()
+    assert least(shop, "green") == 2
+    for colour in NAMES:
+        made(shop).release(colour, scale=False)
+    assert (least(shop, "blue"), least(shop, "green")) == (2, 1)
+    assert "bluegreen.cutover/held-replicas" not in annotations(shop, f"{SCALERS}/blue-scaler")
 
 
 def test_a_colour_that_was_not_scaled_up_is_not_scaled_down(shop: Any) -> None:
