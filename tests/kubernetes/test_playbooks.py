@@ -39,7 +39,7 @@ def start(cluster: Path, inventory: str, playbook: str, *options: str, **extra: 
         [
             str(Path(sys.executable).parent / "ansible-playbook"),
             f"--inventory={ROOT}/inventories/{inventory}",
-            f"--extra-vars={json.dumps(extra)}",
+            f"--extra-vars={json.dumps({'cutover_guard': GUARD, **extra})}",
             *options,
             f"{ROOT}/playbooks/{playbook}.yml",
         ],
@@ -80,8 +80,7 @@ class Service:
         return events
 
     def start(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
-        extra = {"cutover_guard": GUARD, **self.extra}
-        return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **extra)
+        return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **self.extra)
 
     def run(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> tuple[int, str]:
         """Exit status and what was told."""
