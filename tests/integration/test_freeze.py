@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SLACK = 30.0
 """Seconds after its time until a hold that nobody ends has ended: far more than it takes, less than clients wait."""
+LONGEST = 50
+"""Seconds that PgBouncer can be held for, with its client_login_timeout of 60 s."""
 ADMIN = {"database": "shop", "user": "lab", "password_file": f"{PASSWORDS}/lab"}
 OWNER = {"database": "shop", "user": "shop", "password_file": f"{PASSWORDS}/shop"}
 FROZEN = {"do": "freeze", "state": "frozen", "service": "shop", "limit": 30, "wait": 2}
@@ -137,14 +139,14 @@ do sleep 0.1; done
 
 def test_clients_wait_and_none_of_them_fails(data: Data) -> None:
     with Clients(data) as clients:
-        frozen = {**FROZEN, "limit": 100, "token": 5, "pgbouncer": ADMIN}
+        frozen = {**FROZEN, "limit": LONGEST, "token": 5, "pgbouncer": ADMIN}
         checked, held, again, _wait, released, twice = data.call(
             {**frozen, "check": True}, frozen, frozen, wait(1), {**THAWED, "token": 5}, {**THAWED, "token": 5}
         )
     assert [one["changed"] for one in (checked, held, again, released, twice)] == [True, True, False, True, False]
     assert clients.failed == 0
     # None waited longer than is told, but for what its own transaction takes.
-    assert 1 < released["told"]["pgbouncer"]["longest_wait"] <= released["held"] < 100
+    assert 1 < released["told"]["pgbouncer"]["longest_wait"] <= released["held"] < LONGEST
     assert 1 < clients.longest <= released["held"] + 5
     print(f"MEASURED held {released['held']} s, the longest transaction took {clients.longest:.3f} s")
 
@@ -328,7 +330,7 @@ def test_a_host_that_is_started_anew_lets_go(data: Data) -> None:
 
 SETTINGS: dict[str, Any] = {
     "cutover_steps": [{"share": 100}],
-    "cutover_freeze": {"host": "data", "pgbouncer": ADMIN, "limit": 100},
+    "cutover_freeze": {"host": "data", "pgbouncer": ADMIN, "limit": LONGEST},
     "cutover_queues": {
         "host": "data",
         "timeout": 90,

@@ -148,7 +148,7 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     admin = {"database": "shop", "user": "lab", "password_file": f"{PASSWORDS}/lab"}
     settings = {
         "cutover_artifacts": site.encryption,
-        "cutover_freeze": {"host": "data", "pgbouncer": admin, "limit": 100},
+        "cutover_freeze": {"host": "data", "pgbouncer": admin, "limit": 50},
         "cutover_queues": {"host": "data", "timeout": 90, "queues": [queue]},
     }
     files_before, _items = site.look()
