@@ -24,8 +24,10 @@ git init --quiet $tree
 
 # A home of its own keeps ansible-test's virtual environments from run to run, and keeps the next lines off the user's.
 # ansible-test downloads the installer of pip 24.2 from one fixed address; Python brings a pip along, without network.
-mkdir -p "$home/.ansible/test/cache" "$home/.config"
+mkdir -p "$home/.ansible/test/cache" "$home/.config" "$home/.pip"
 [ ! -d "$HOME/.config/pip" ] || ln -sfn "$HOME/.config/pip" "$home/.config/pip"
+# What it installs itself comes from the network: as patiently as scripts/setup.sh does. Its pip reads both files.
+printf '[global]\nretries = 8\ntimeout = 60\n' >"$home/.pip/pip.conf"
 echo 'import ensurepip; ensurepip.bootstrap()' >"$home/.ansible/test/cache/get_pip_24_2.py"
 
 top=$PWD

@@ -86,8 +86,9 @@ make_venv() {
     # Made anew, so that what left the lock leaves the venv too.
     rm -rf $venv
     "$python" -m venv $venv
+    # A minute of tries: pip's own end after some seconds.
     $venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-        --require-hashes --requirement requirements.lock 2>.build/pip.log | progress "$total" || {
+        --retries 8 --timeout 60 --require-hashes --requirement requirements.lock 2>.build/pip.log | progress "$total" || {
         tail -n 20 .build/pip.log >&2
         stop "the packages of requirements.lock could not be installed (above: why); they come from PyPI"
     }

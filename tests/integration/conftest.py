@@ -94,7 +94,7 @@ class Lab:
         recorded = json.loads((self.state / "lab.json").read_text())
         return str(recorded["hosts"][host]["address"])
 
-    def ssh(self, host: str, command: str, *, check: bool = True, timeout: float = 60) -> str:
+    def ssh(self, host: str, command: str, *, check: bool = True, timeout: float = 180) -> str:
         """Run a shell command on a host and return its output."""
         done = subprocess.run(
             ["ssh", "-F", str(self.state / "ssh_config"), host, command],
@@ -176,7 +176,7 @@ class Lab:
                 os.kill(pid, signal.SIGKILL)
         return process.communicate()[0]
 
-    def finish(self, process: subprocess.Popen[str], timeout: float = 300) -> Run:
+    def finish(self, process: subprocess.Popen[str], timeout: float = 600) -> Run:
         """Wait for what ``start`` started; what takes longer is killed whole, and fails."""
         try:
             stdout, _nothing = process.communicate(timeout=timeout)
@@ -198,7 +198,7 @@ class Lab:
         check: bool = False,
         arguments: Sequence[str] = (),
         collections: Path | None = None,
-        timeout: float = 300,
+        timeout: float = 600,
     ) -> Run:
         """Run a playbook to its end, whatever that is."""
         added = [*arguments, "--check"] if check else arguments

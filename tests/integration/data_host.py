@@ -28,7 +28,7 @@ class Data:
     lab: Lab
     scratch: Path
 
-    def run(self, command: str, *, check: bool = True, timeout: float = 60) -> str:
+    def run(self, command: str, *, check: bool = True, timeout: float = 180) -> str:
         return self.lab.ssh(HOST, command, check=check, timeout=timeout)
 
     def put(self, path: str, text: str) -> None:

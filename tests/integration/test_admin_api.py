@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -213,6 +214,13 @@ chown prometheus key.pem cert.pem web.yml
 echo 'ARGS="--web.config.file={FILES}/web.yml"' >/etc/default/prometheus; systemctl restart prometheus
 """
 OPEN = "echo 'ARGS=\"\"' >/etc/default/prometheus; systemctl restart prometheus"
+CURL = {
+    "open": "curl -sf http://127.0.0.1:9090",
+    "closed": f"cd {FILES} && curl -sf --cacert cert.pem --cert cert.pem --key key.pem -u cutover:$(cat password) "
+    "https://127.0.0.1:9090",
+}
+TELLS = "journalctl --sync && journalctl --quiet --no-pager"
+"""All that was said to it is in it."""
 WEEKS = {
     "cutover_steps": [{"share": 50, "hold": "10m"}, {"share": 100}],
     "cutover_run_limit": 0,
@@ -222,12 +230,25 @@ WEEKS = {
 }
 
 
+def wait_prometheus(lab: Lab, door: str, query: str = "time()") -> None:
+    """Until it answers, and there is something for ``query``."""
+    asked = f"{CURL[door]}/api/v1/query --data-urlencode {shlex.quote(f'query={query}')} | grep -q '\"value\"\\|scalar'"
+    lab.ssh("router", f"timeout 120 sh -c {shlex.quote(f'until {asked}; do sleep 0.2; done')}")
+
+
+def query_of(name: str) -> str:
+    """That of a criterion in seconds."""
+    return next(str(one["query"]) for one in ASKED_IN_SECONDS["criteria"] if one["name"] == name)
+
+
 @pytest.fixture
 def secured(story: Story) -> Iterator[Lab]:
     """The router's Prometheus wants a certificate, a user and a password."""
     story.lab.ssh("router", CLOSE)
+    wait_prometheus(story.lab, "closed")
     yield story.lab
     story.lab.ssh("router", OPEN)
+    wait_prometheus(story.lab, "open")
 
 
 def greens(lab: Lab, **faults: float) -> None:
@@ -242,16 +263,18 @@ def test_r_d8_performance_mode_is_asked_for_and_the_trigger_acts_while_no_run_is
     lab = secured
     weight = f"systemctl show --value --property CPUWeight {SERVICE}-green"
     target = f"http://{lab.address('app1')}:8101"
-    with lab.load(target, rate=150, idle=0, write_share=0.0, slow_share=0.0, duration=300) as running:
+    with lab.load(target, rate=150, idle=0, write_share=0.0, slow_share=0.0, duration=1200) as running:
         story.play("held", "cutover", extra_vars=WEEKS, arguments=["-vvv"]).ok()
         assert story.events()[-1]["kind"] == "held"
         greens(lab, latency_ms=300.0)
-        time.sleep(8)
+        wait_prometheus(
+            lab, "closed", f"min_over_time(({query_of('p95 above 150 ms for five minutes')})[8s:1s]) > 0.05"
+        )
         story.play("slow", "advance", extra_vars=WEEKS).ok()
         assert [event["hook"] for event in story.events() if event["kind"] == "hook_called"] == ["performance_mode"]
         assert [lab.ssh(host, weight).strip() for host in APPS] == ["1000"] * 2
         greens(lab, latency_ms=0.0, errors=0.5)
-        until = time.monotonic() + 40
+        until = time.monotonic() + 150
         while story.events()[-1]["kind"] != "failed" and time.monotonic() < until:
             time.sleep(0.5)
     fired = [event for event in story.events() if event["kind"] == "guard_fired"]
@@ -265,7 +288,7 @@ def test_r_d8_performance_mode_is_asked_for_and_the_trigger_acts_while_no_run_is
     assert refused.rc != 0
     assert "the guard has sent the traffic of supersmartmatch back to blue" in " ".join(refused.stdout.split())
     greens(lab, errors=0.0)
-    told = lab.ssh("router", f"journalctl --quiet --no-pager -t {SERVICE}").splitlines()
+    told = lab.ssh("router", f"{TELLS} -t {SERVICE}").splitlines()
     assert f"stopped: {SERVICE}: the migration" in told[-1]
     assert f"the guard has sent the traffic of {SERVICE} back to blue" in told[-1]
     # R-A8: the guard's process could not collect it.
@@ -274,7 +297,7 @@ def test_r_d8_performance_mode_is_asked_for_and_the_trigger_acts_while_no_run_is
     assert f"The evidence is in {kept} on router" in " ".join(gone.stdout.split())
     cause = json.loads(lab.ssh("router", f"tar -xzOf {kept} --wildcards '*/manifest.json'"))["cause"]
     assert "the guard has sent the traffic of supersmartmatch back to blue" in cause
-    told = lab.ssh("router", f"journalctl --quiet --no-pager -t {SERVICE}").splitlines()
+    told = lab.ssh("router", f"{TELLS} -t {SERVICE}").splitlines()
     assert told[-1].endswith(f"rolled_back: {SERVICE} is back on blue")
     assert SECRET not in "".join(run.stdout for run in story.runs.values())
     assert SECRET not in lab.ssh("router", f"cat /var/lib/bluegreen-cutover/{SERVICE}/*; journalctl --no-pager")
@@ -286,7 +309,8 @@ def test_r_d8_a_loss_of_precision_goes_back_step_by_step(story: Story) -> None:
     weeks["cutover_guard"] = {"triggers": INVENTORY["cutover_guard"]["triggers"]}
     story.play("held at half", "cutover", extra_vars=weeks).ok()
     greens(story.lab, precision=0.85)
-    time.sleep(6)
+    low = query_of("precision below 0.9 for two minutes")
+    wait_prometheus(story.lab, "open", f"max_over_time(({low})[6s:1s]) < 0.9")
     back = story.play("step by step", "advance", extra_vars=weeks)
     assert back.rc != 0
     assert "precision below 0.9 for two minutes: past the limit for" in " ".join(back.stdout.split())

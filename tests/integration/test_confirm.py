@@ -24,7 +24,7 @@ PLAY = """
         phrase: DEPLOY NEXTSTEP PROD
         step: the promotion
         variable: promote_confirm
-        timeout: 20
+        timeout: 120
 """
 
 
@@ -51,7 +51,7 @@ def test_r_b9_the_words_are_asked_for_at_a_terminal(tmp_path: Path, typed: str, 
         start_new_session=True,
     )
     os.close(theirs)
-    said, deadline = b"", time.monotonic() + 30
+    said, deadline = b"", time.monotonic() + 110
     sent = 0.0
     try:
         while time.monotonic() < deadline:
@@ -61,11 +61,11 @@ def test_r_b9_the_words_are_asked_for_at_a_terminal(tmp_path: Path, typed: str, 
                 except OSError:
                     break  # it has ended
             # Ansible throws away what was typed before it listens; until it ends, somebody types again.
-            listens = b"Type them within 20 s" in said and not termios.tcgetattr(ours)[3] & termios.ICANON
+            listens = b"Type them within 120 s" in said and not termios.tcgetattr(ours)[3] & termios.ICANON
             if listens and time.monotonic() > sent + 2:
                 os.write(ours, typed.encode() + b"\r")
                 sent = time.monotonic()
-        assert run.wait(10) == status, said.decode()
+        assert run.wait(30) == status, said.decode()
     finally:
         run.kill()
         os.close(ours)
@@ -80,9 +80,10 @@ def test_without_a_terminal_it_fails_at_once(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 2
     assert "needs the words 'DEPLOY NEXTSTEP PROD', and none were given" in done.stdout
-    assert time.monotonic() - began < 15
+    # It has not waited for anybody.
+    assert time.monotonic() - began < 100

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ from .data_host import BOUNCER, PASSWORDS, REMEMBERED, Data
 if TYPE_CHECKING:
     from .conftest import Lab
 
-SLACK = 2.0
-"""Seconds after its time until a hold that nobody ends has ended."""
+SLACK = 30.0
+"""Seconds after its time until a hold that nobody ends has ended: far more than it takes, less than clients wait."""
+LONGEST = 50
+"""Seconds that PgBouncer can be held for, with its client_login_timeout of 60 s."""
 ADMIN = {"database": "shop", "user": "lab", "password_file": f"{PASSWORDS}/lab"}
 OWNER = {"database": "shop", "user": "shop", "password_file": f"{PASSWORDS}/shop"}
 FROZEN = {"do": "freeze", "state": "frozen", "service": "shop", "limit": 30, "wait": 2}
@@ -52,7 +55,11 @@ def _nobody_held(data: Data) -> Iterator[None]:
     yield
     assert not data.is_paused()
     assert setting(data) == ""
-    assert traces(data) == ""
+    # systemd forgets a unit that has ended when it comes to it, long before a hold would end by itself.
+    until = time.monotonic() + 10
+    while (left := traces(data)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert left == ""
 
 
 def traces(data: Data) -> str:
@@ -71,7 +78,7 @@ def setting(data: Data) -> str:
 
 
 ROUNDS = f"""
-cd /tmp && rm -f slow.* enough && export PGPASSWORD=$(cat {PASSWORDS}/shop)
+cd /tmp && export PGPASSWORD=$(cat {PASSWORDS}/shop)
 until [ -e enough ]; do
     /usr/lib/postgresql/15/bin/pgbench -n -h 127.0.0.1 -p {BOUNCER} -U shop -c 8 -j 2 -T 2 -f /root/traffic.sql \\
         --log --log-prefix=slow shop > round 2>&1
@@ -90,9 +97,14 @@ class Clients:
         self._said = ""
 
     def __enter__(self) -> Clients:
+        self._data.run("rm -f /tmp/slow.* /tmp/enough")
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        time.sleep(1)
+        try:
+            self._data.run("timeout 120 sh -c 'until cat /tmp/slow.* 2>/dev/null | grep -q .; do sleep 0.1; done'")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -100,7 +112,7 @@ class Clients:
         self._thread.join()
 
     def _run(self) -> None:
-        self._said = self._data.run(ROUNDS, timeout=120)
+        self._said = self._data.run(ROUNDS, timeout=600)
 
     @property
     def failed(self) -> int:
@@ -116,29 +128,37 @@ class Clients:
         return int(self._said.rpartition("slowest ")[2]) / 1e6
 
 
+PAUSED = f"""
+export PGPASSWORD=$(cat {PASSWORDS}/lab)
+until [ -e {REMEMBERED}/freeze.json ] &&
+    psql -qtA -h 127.0.0.1 -p {BOUNCER} -U lab -d pgbouncer -c 'SHOW DATABASES' | grep -q '^shop|.*|1|[^|]*$'
+do sleep 0.1; done
+"""
+"""Waits until they are held."""
+
+
 def test_clients_wait_and_none_of_them_fails(data: Data) -> None:
     with Clients(data) as clients:
-        frozen = {**FROZEN, "token": 5, "pgbouncer": ADMIN}
+        frozen = {**FROZEN, "limit": LONGEST, "token": 5, "pgbouncer": ADMIN}
         checked, held, again, _wait, released, twice = data.call(
             {**frozen, "check": True}, frozen, frozen, wait(1), {**THAWED, "token": 5}, {**THAWED, "token": 5}
         )
     assert [one["changed"] for one in (checked, held, again, released, twice)] == [True, True, False, True, False]
     assert clients.failed == 0
     # None waited longer than is told, but for what its own transaction takes.
-    assert 1 < released["told"]["pgbouncer"]["longest_wait"] <= released["held"] < 8
-    assert 1 < clients.longest <= released["held"] + 0.5
+    assert 1 < released["told"]["pgbouncer"]["longest_wait"] <= released["held"] < LONGEST
+    assert 1 < clients.longest <= released["held"] + 5
     print(f"MEASURED held {released['held']} s, the longest transaction took {clients.longest:.3f} s")
 
 
 @pytest.mark.parametrize("writers", [{"pgbouncer": ADMIN}, {"pgbouncer": ADMIN, "read_only": OWNER}])
 def test_a_run_that_is_killed_holds_nobody_for_longer(data: Data, writers: dict[str, Any]) -> None:
     limit, grace = 4.0, 2.0
+    began = int(time.time())
     with Clients(data) as clients:
         process = data.start({**FROZEN, "token": 6, "limit": limit, "wait": grace, **writers}, wait(60))
-        until = time.monotonic() + 60
-        while "freeze.json" not in traces(data) or not data.is_paused():
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        # On the host, where looking takes no time of the hold.
+        data.run(f"timeout 120 sh -c {shlex.quote(PAUSED)}")
         data.lab.kill(process)
         killed = time.monotonic()
         while data.is_paused():
@@ -149,7 +169,9 @@ def test_a_run_that_is_killed_holds_nobody_for_longer(data: Data, writers: dict[
     if "read_only" not in writers:
         assert clients.failed == 0
     print(f"MEASURED resumed {took:.2f} s after the run was killed; its time was {limit + grace:g} s")
-    assert "released by themselves" in data.run("journalctl -u 'bluegreen-thaw-shop.service' --no-pager")
+    # That is told when it is done.
+    line = f"journalctl -u bluegreen-thaw-shop.service --since=@{began} --no-pager | grep -q 'released by themselves'"
+    data.run(f"timeout 60 sh -c {shlex.quote(f'until {line}; do sleep 0.1; done')}")
     # The run is told, should it still be there; one that comes later begins anew.
     (told,) = data.call({**THAWED, "token": 6})
     assert (told["failed"], told["reason"]) == (True, "freeze")
@@ -169,15 +191,23 @@ def test_what_a_killed_run_holds_the_next_one_lets_go(data: Data) -> None:
     assert released["changed"]
 
 
+def wait_session(data: Data, name: str, state: str) -> None:
+    """Until the client of that name has got so far."""
+    until = time.monotonic() + 60
+    while f"{name}|{state}" not in data.psql("SELECT application_name, state FROM pg_stat_activity").splitlines():
+        assert time.monotonic() < until, f"{name} is not {state}"
+        time.sleep(0.1)
+
+
 @contextmanager
 def open_transaction(data: Data, port: int = BOUNCER) -> Iterator[None]:
     """A client that is in the middle of a transaction for as long as the block lasts."""
     data.run(
         f"PGPASSWORD=$(cat {PASSWORDS}/shop) PGAPPNAME=sleeper systemd-run --unit=sleeper --quiet -E PGPASSWORD -E "
-        f"PGAPPNAME sh -c \"(echo 'BEGIN; SELECT 1;'; sleep 60) | psql -h 127.0.0.1 -p {port} -U shop shop\""
+        f"PGAPPNAME sh -c \"(echo 'BEGIN; SELECT 1;'; sleep 300) | psql -h 127.0.0.1 -p {port} -U shop shop\""
     )
-    time.sleep(0.5)
     try:
+        wait_session(data, "sleeper", "idle in transaction")
         yield
     finally:
         data.run("systemctl stop sleeper; systemctl reset-failed sleeper 2>/dev/null; true")
@@ -192,10 +222,11 @@ def test_a_transaction_that_does_not_end_is_named_and_nobody_is_held(data: Data)
     assert refused["reason"] == "freeze"
     assert "not paused within 1 s, and is resumed" in refused["msg"]
     assert [one["user"] for one in refused["evidence"]["open"]] == ["shop"]
-    assert took < 20
+    # Long before the transaction ends.
+    assert took < 120
     assert clients.failed == 0
     # They waited for as long as it was tried.
-    assert clients.longest < 3
+    assert clients.longest < 15
 
 
 REFUSALS = {
@@ -267,10 +298,10 @@ def test_read_only_is_advice_and_says_so(data: Data) -> None:
         data.psql("BEGIN READ WRITE; INSERT INTO items (name, colour) VALUES ('all the same', 'b'); COMMIT;")
         # A pooled session that begins now would stay read-only for ever.
         data.run(
-            f"systemd-run --unit=pooled --quiet -E PGPASSWORD=$(cat {PASSWORDS}/shop) "
-            "sh -c \"(echo 'SELECT 1;'; sleep 60) | psql -h 127.0.0.1 -U shop shop\""
+            f"systemd-run --unit=pooled --quiet -E PGPASSWORD=$(cat {PASSWORDS}/shop) -E PGAPPNAME=pooled "
+            "sh -c \"(echo 'SELECT 1;'; sleep 300) | psql -h 127.0.0.1 -U shop shop\""
         )
-        time.sleep(1.5)
+        wait_session(data, "pooled", "idle")
         (released,) = data.call({**THAWED, "token": 5})
         data.run("systemctl stop pooled; systemctl reset-failed pooled 2>/dev/null; true")
     told = released["told"]["read_only"]
@@ -299,10 +330,10 @@ def test_a_host_that_is_started_anew_lets_go(data: Data) -> None:
 
 SETTINGS: dict[str, Any] = {
     "cutover_steps": [{"share": 100}],
-    "cutover_freeze": {"host": "data", "pgbouncer": ADMIN},
+    "cutover_freeze": {"host": "data", "pgbouncer": ADMIN, "limit": LONGEST},
     "cutover_queues": {
         "host": "data",
-        "timeout": 30,
+        "timeout": 90,
         "queues": [{"provider": "redis_list", "name": "jobs", "processing": [], "password_file": f"{PASSWORDS}/redis"}],
     },
 }
@@ -324,16 +355,19 @@ def test_r_e1_a_service_moves_frozen_and_drained(lab: Lab, data: Data, monkeypat
     assert refused.rc != 0
     assert "shop is frozen by" in " ".join(refused.stdout.split())
     redis = f"REDISCLI_AUTH=$(cat {PASSWORDS}/redis) redis-cli"
-    data.run(f"{redis} RPUSH jobs one two")
+    data.run(f"{redis} RPUSH jobs one two; {redis} CONFIG RESETSTAT")
 
     def work() -> None:
-        lab.ssh("router", f"until grep -qs began {REMEMBERED}/journal.json; do sleep 0.1; done")
-        time.sleep(9)
+        # Until somebody asks how long it is.
+        asked = f"{redis} INFO commandstats | grep -q cmdstat_llen"
+        data.run(f"timeout 170 sh -c {shlex.quote(f'until {asked}; do sleep 0.1; done')}")
+        time.sleep(2)
         data.run(f"{redis} DEL jobs")
 
     worker = threading.Thread(target=work)
     worker.start()
-    with lab.load(f"http://{lab.address('router')}:8080", rate=20, duration=120, path="/api/v1/items") as running:
+    front = f"http://{lab.address('router')}:8080"
+    with lab.load(front, rate=20, duration=600, timeout=130, path="/api/v1/items") as running:
         time.sleep(1)
         lab.playbook("cutover", extra_vars=SETTINGS, arguments=beside).ok()
         running.stop()

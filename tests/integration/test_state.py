@@ -149,11 +149,11 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     settings = {
         "cutover_artifacts": site.encryption,
         "cutover_freeze": {"host": "data", "pgbouncer": admin, "limit": 50},
-        "cutover_queues": {"host": "data", "timeout": 30, "queues": [queue]},
+        "cutover_queues": {"host": "data", "timeout": 90, "queues": [queue]},
     }
     files_before, _items = site.look()
     front = f"http://{site.lab.address('router')}:8080"
-    with site.lab.load(front, rate=20, duration=200, path="/api/v1/items", write_share=0.3, timeout=100) as running:
+    with site.lab.load(front, rate=20, duration=200, path="/api/v1/items", write_share=0.3, timeout=130) as running:
         site.play("cutover", *parts, **settings).ok()
         running.stop()
     assert running.result().outcomes() == {"ok": running.result().count}

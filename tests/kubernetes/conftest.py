@@ -63,7 +63,7 @@ def proxied(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Proxy, Path]]:
 def until() -> Callable[..., Any]:
     """Wait for what a function returns to be true, and return it."""
 
-    def wait(look: Callable[[], Any], seconds: float = 20) -> Any:
+    def wait(look: Callable[[], Any], seconds: float = 90) -> Any:
         deadline = time.monotonic() + seconds
         while True:
             found = look()

@@ -77,7 +77,7 @@ def play(tmp_path: Path, what: list[dict[str, Any]] | Path, *options: str) -> tu
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     told = json.loads(done.stdout[done.stdout.index("{") :])

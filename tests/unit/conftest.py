@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import time
@@ -15,6 +16,11 @@ from _pytest.runner import runtestprotocol
 
 LIMIT = 0.100
 """Seconds that the call of a unit test may take; its fixtures and its wait for a busy machine do not count."""
+
+TRIES = 5
+"""How often a test that was too slow is measured before it fails: what is slow by itself is so each time, and a disk, a
+collection of garbage, or another guest of the same processor is not.
+"""
 
 TOOK = pytest.StashKey[float]()
 SCHEDULED = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
@@ -61,19 +67,23 @@ def _reports(item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pyte
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-    """Run a test that was too slow once more, so that a slow disk fails nobody; then fail it."""
+    """Measure a test that was too slow again; then fail it. One that fails is not run again."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports, first = _reports(item, nextitem)
-    if first > LIMIT and all(report.passed for report in reports):
+    reports, last = _reports(item, nextitem)
+    took = [last]
+    while last > LIMIT and len(took) < TRIES and all(report.passed for report in reports):
+        gc.collect()
+        time.sleep(LIMIT * len(took))
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures; there is no public way
-        reports, second = _reports(item, nextitem)
-        for report in reports:
-            if second > LIMIT and report.when == "call" and report.passed:
-                report.outcome = "failed"
-                report.longrepr = (
-                    f"took {first * 1000:.0f} ms, and {second * 1000:.0f} ms when tried again; a unit test has "
-                    f"{LIMIT * 1000:.0f} ms: patch the clock, make the input smaller, or move it to tests/integration"
-                )
+        reports, last = _reports(item, nextitem)
+        took.append(last)
+    for report in reports:
+        if last > LIMIT and report.when == "call" and report.passed:
+            report.outcome = "failed"
+            report.longrepr = (
+                f"took {', '.join(f'{one * 1000:.0f}' for one in took)} ms; a unit test has "
+                f"{LIMIT * 1000:.0f} ms: patch the clock, make the input smaller, or move it to tests/integration"
+            )
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

@@ -113,15 +113,16 @@ class Node:
     def make(self, job: Mapping[str, Any], name: str) -> Pod:
         """A pod of ``job``, which is not looked after."""
         spec = job["spec"]["template"]["spec"]
+        # What a pod needs may come after its Job: then it is made again.
         folder = self.scratch / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         given = {volume["name"]: volume for volume in spec["volumes"]}
         container = spec["containers"][0]
         places = {mount["mountPath"]: folder / mount["name"] for mount in container["volumeMounts"]}
         for mount in container["volumeMounts"]:
             self._fill(given[mount["name"]], folder / mount["name"])
         places[ACCOUNT] = folder / "account"
-        places[ACCOUNT].mkdir()
+        places[ACCOUNT].mkdir(exist_ok=True)
         shutil.copy(self.certificate, places[ACCOUNT])
         pod = Pod(folder, [], {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.port)})
         self.renew(pod, spec["serviceAccountName"])
@@ -143,7 +144,7 @@ class Node:
         return token
 
     def _fill(self, volume: Mapping[str, Any], folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         kind, name = ("configmaps", "name") if "configMap" in volume else ("secrets", "secretName")
         named = volume["configMap" if "configMap" in volume else "secret"][name]
         found = self.admin.call("GET", f"/api/v1/namespaces/{self.namespace}/{kind}/{named}")
@@ -158,7 +159,6 @@ class Node:
                 if uid not in found:
                     self.pods.pop(uid).end()
             for uid, job in found.items():
-                # What a pod needs may come after its Job.
                 with contextlib.suppress(RefusedError):
                     self._keep(uid, job)
 

@@ -164,12 +164,12 @@ def test_it_tells_beside_its_work_and_again_where_nobody_heard(
     empty.pool.fault = lambda method, _path: refusals.pop() if refusals and method == "PATCH" else None
     pulse = _pod_guardian.Pulse(empty.cluster, "shop", "shop", "v1")
     pulse.show({"token": 5, "generation": 2, "at": 1.0, "problem": "p"})
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while run.heard() is None:
         assert time.monotonic() < deadline
     heard = run.heard() or {}
     assert (heard["token"], heard["generation"], heard["problem"], heard["version"]) == (5, 2, "p", "v1")
-    assert abs(heard["at"] - time.time()) < 5
+    assert abs(heard["at"] - time.time()) < 60
     assert "not now" in said[0]
 
 

@@ -61,7 +61,7 @@ def test_buildkits_script_passes_words_on_and_finds_the_digest(tmp_path: Path) -
     (tmp_path / "buildctl-daemonless.sh").chmod(0o755)
     shell, option, script, *words = container["command"]
     script = script.replace("/tmp/", f"{tmp_path}/").replace("/dev/termination-log", f"{tmp_path}/log")  # noqa: S108
-    subprocess.run([shell, option, script, *words], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True, timeout=5)
+    subprocess.run([shell, option, script, *words], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True, timeout=60)
     assert "--opt=build-arg:LEVEL=a b; rm -rf /" in (tmp_path / "words").read_text().splitlines()
     assert (tmp_path / "log").read_text().strip() == DIGEST
 
