@@ -61,6 +61,15 @@ class Promotion:
             self.store.write_promotion(promotion.open_(self._record(), self.to, self.release, owner, now))
         return {**found, "changed": True}
 
+    def moved(self, migration: str) -> dict[str, Any]:
+        """Record that ``migration`` has moved its traffic; with "" there was nothing to move, and then ``problem`` says
+        whether it is known that this release has it.
+        """
+        problem = "" if migration or self.check_mode else promotion.unknown(self._record(), self.to, self.release)
+        if problem:
+            return {"changed": False, "problem": problem}
+        return {**self.note([{"kind": "moved", "migration": migration or None}]), "problem": ""}
+
     def note(self, given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Record events. ``validated`` is refused unless every phase of the environment has passed."""
         if self.check_mode:

@@ -61,17 +61,24 @@ options:
       - V(judged) fails with RV(reason=promotion), and says what is missing, where the release may not go there.
       - V(begun) does the same, and records that it begins.
       - V(recorded) records O(events).
+      - V(moved) records that its traffic has moved, by O(migration).
       - V(validated) ends it; it fails unless every phase has passed. V(failed) ends it with O(reason).
     type: str
-    choices: [judged, begun, recorded, validated, failed]
+    choices: [judged, begun, recorded, moved, validated, failed]
     required: true
   events:
     description:
-      - What happened, each with its C(kind), C(checked), C(tested) or C(moved), and what it tells; of the first two
-        C(name), whether it C(passed), and what was C(seen).
+      - What happened, each with its C(kind), C(checked) or C(tested), its C(name), whether it C(passed), and what was
+        C(seen).
     type: list
     elements: dict
     default: []
+  migration:
+    description:
+      - The migration that has moved the traffic; empty where the cutover found nothing to do. Then the release has to
+        be the one that a promotion moved there last, or RV(problem) says so and nothing is recorded.
+    type: str
+    default: ''
   reason:
     description: Why it failed.
     type: str
@@ -104,8 +111,13 @@ environment:
 sentence:
   description: What the phases have come to.
   type: str
-  returned: when O(state) is V(recorded), V(validated) or V(failed)
+  returned: when O(state) is V(recorded), V(validated) or V(failed), or V(moved) and it is recorded
   sample: 8 of 8 phases passed
+problem:
+  description: Why nobody knows that this release serves there; empty where it is known.
+  type: str
+  returned: when O(state) is V(moved)
+  sample: ""
 reason:
   description: A stable word for the kind of failure.
   type: str
@@ -136,9 +148,10 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["judged", "begun", "recorded", "validated", "failed"],
+                "choices": ["judged", "begun", "recorded", "moved", "validated", "failed"],
             },
             "events": {"type": "list", "elements": "dict", "default": []},
+            "migration": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": "no reason given"},
             "owner": {"type": "dict", "default": {}},
         },
@@ -154,6 +167,7 @@ def main() -> None:
             "judged": lambda: run.judge(parts),
             "begun": lambda: run.begin(parts, given["owner"]),
             "recorded": lambda: run.note(given["events"]),
+            "moved": lambda: run.moved(given["migration"]),
             "validated": lambda: run.note([{"kind": "validated"}]),
             "failed": lambda: run.note([{"kind": "failed", "message": given["reason"]}]),
         }

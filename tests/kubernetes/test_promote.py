@@ -107,7 +107,12 @@ def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pi
 
     rc, told = pipeline.promote("prod", promote_confirm=WORDS.lower())
     assert (rc, "with other capitals. Nothing was changed" in told, prod.selected()) == (2, True, "blue"), told
-    rc, told = pipeline.promote("prod", promote_confirm=WORDS)
+    # A run that ends in a hold has validated nothing; promote.yml again goes on.
+    held = {"promote_confirm": WORDS, "cutover_run_limit": 0, "cutover_steps": [{"share": 100, "hold": "5s"}]}
+    rc, told = pipeline.promote("prod", **held)
+    assert (rc, f"{RELEASE} is not validated in prod yet: green is held at 100 %" in told) == (0, True), told
+    assert pipeline.record()[-1]["events"][-1]["kind"] == "moved"
+    rc, told = pipeline.promote("prod", **held)
     assert rc == 0, told
     assert (prod.selected(), prod.serving()) == ("green", ["green"] * 3)
     last = pipeline.record()[-1]
@@ -117,3 +122,10 @@ def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pi
     story = [event["kind"] for event in prod.events()]
     assert story.index("snapshot_taken") < story.index("weight_intended")
     assert next(event for event in prod.events() if event["kind"] == "snapshot_taken")["artifact"]["verified"] is True
+
+    # Green serves in staging: that another release does is not true by being said.
+    rc, told = pipeline.promote("staging", promote_release="another")
+    assert rc == 2
+    assert f"what a promotion moved there last is {RELEASE}; so nobody knows that it is another" in told
+    assert pipeline.record()[-1]["events"][-1]["kind"] == "failed"
+    assert staging.selected() == "green"

@@ -176,6 +176,21 @@ def append(record: Mapping[str, Any], environment: str, release: str, event: Map
     return {**record, "promotions": promotions}
 
 
+def unknown(record: Mapping[str, Any], environment: str, release: str) -> str:
+    """Why nobody knows that ``release`` serves in ``environment``, where nothing had to be moved; "" where one does."""
+    moved = [
+        one["release"]
+        for one in record["promotions"]
+        if one["environment"] == environment
+        and any(event["kind"] == "moved" for event in one["events"])
+        and one["events"][-1]["kind"] != "failed"
+    ]
+    if moved and moved[-1] == release:
+        return ""
+    last = f"what a promotion moved there last is {moved[-1]}" if moved else "no promotion has moved anything there"
+    return f"the new version has all traffic in {environment} already, and {last}; so nobody knows that it is {release}"
+
+
 def lacking(environment: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[str]:
     """The phases of the environment that have not passed."""
     passed = {one["name"] for one in events if one["kind"] == "tested" and one["passed"]}

@@ -43,7 +43,11 @@ def test_a_release_is_validated_and_goes_on(promote: Promote, tmp_path: Path) ->
     assert promote("recorded", events=[ran("API")])["sentence"] == "1 of 2 phases passed"
     early = promote("validated")
     assert early["msg"] == "v2 is not validated in staging: 1 of 2 phases passed"
-    assert promote("recorded", events=[{"kind": "moved"}, ran("flows")])["sentence"] == "2 of 2 phases passed"
+    unknown = promote("moved")
+    assert unknown["changed"] is False
+    assert unknown["problem"].endswith("nobody knows that it is v2")
+    assert promote("moved", migration="7")["problem"] == promote("moved")["problem"] == ""
+    assert promote("recorded", events=[ran("flows")])["sentence"] == "2 of 2 phases passed"
     assert promote("validated")["changed"]
     assert promote("begun", to="prod")["environment"]["backup"] is True
     record = FileStore(str(tmp_path), "shop").read_promotion()

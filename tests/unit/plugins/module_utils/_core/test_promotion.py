@@ -129,3 +129,24 @@ def test_names_that_cannot_be_meant_are_refused() -> None:
     for release in ("", "a b", None):
         with pytest.raises(InputError, match="promote_release is"):
             promotion.release_of(release)
+
+
+MOVED = {"kind": "moved", "migration": "1"}
+
+
+@pytest.mark.parametrize(
+    ("promotions", "known", "last"),
+    [
+        ([], False, "no promotion has moved anything there"),
+        ([("staging", "2", [MOVED])], True, ""),
+        ([("staging", "2", [MOVED]), ("staging", "2", [])], True, ""),
+        ([("dev", "2", [MOVED, VALIDATED])], False, "no promotion has moved anything there"),
+        ([("staging", "2", [MOVED]), ("staging", "1", [MOVED])], False, "moved there last is 1"),
+        # What failed has gone back.
+        ([("staging", "1", [MOVED]), ("staging", "2", [MOVED, {"kind": "failed", "message": "503"}])], False, "is 1"),
+    ],
+)
+def test_what_serves_already_is_known_by_what_was_moved(promotions: Any, known: bool, last: str) -> None:
+    told = promotion.unknown(story(*promotions), "staging", "2")
+    assert (told == "") is known
+    assert last in told
