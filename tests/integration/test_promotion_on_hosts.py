@@ -46,7 +46,7 @@ PLAYBOOK = """
     # On a host that is missing here nothing would be started again.
     - ansible.builtin.debug:
         msg: "{{ inventory_hostname }} knows of {{ promote_problems | length }} problem"
-    - ansible.builtin.set_fact: {promote_problems: [], cutover_run: {id: 1}}
+    - ansible.builtin.set_fact: {promote_problems: [], cutover_run: {id: 1, decision: {kind: begin}}}
     - ansible.builtin.import_role: {name: bluegreen.cutover.promote, tasks_from: validate.yml}
 """
 
