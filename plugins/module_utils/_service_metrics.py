@@ -138,7 +138,7 @@ def steady(source: Prometheus, plan: Mapping[str, Any]) -> list[success.Finding]
 
 
 def _covered(source: Prometheus, up: str, seconds: float) -> success.Finding:
-    step = max(60, math.ceil(seconds / POINTS))
+    step = max(1, math.ceil(seconds / POINTS))
     points = max(1, math.floor(seconds / step))
     seen = _number(source, f"count_over_time((max({up}))[{points * step}s:{step}s])") or 0.0
     days = [f"{math.floor(part * step / 8640) / 10:g}" for part in (min(seen, points), points)]
