@@ -420,8 +420,9 @@ def restore(
 
     What was written since is counted first: without ``accept_data_loss`` it is a DataLossError, and nothing is changed.
     Check mode raises that too, and what would keep it from being restored.
-    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before, and ``kept``, what is left of
-    what was there. Raises SnapshotError.
+    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before, ``kept``, what is left of
+    what was there, and ``seconds``, how long it took to bring it back, without what was compared and counted before.
+    Raises SnapshotError.
     """
     with in_use(folder):
         found = open_whole(folder)
@@ -436,6 +437,7 @@ def restore(
         taken = _taken(manifest)
         told, now = _compare(engine, taken)
         result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": [], "kept": []}
+        result["seconds"] = 0.0
         if not told:
             return result
         written = _written(engine, taken, now)
@@ -451,9 +453,11 @@ def restore(
         if check_mode:
             _check_identity(found, identity, progress)
             return result
+        began = time.monotonic()
         with _unpacked(found, identity, progress) as data:
             progress(f"{manifest['part']} is restored")
-            return {**result, "kept": engine.restore(data, taken)}
+            result["kept"] = engine.restore(data, taken)
+        return {**result, "seconds": round(time.monotonic() - began, 3)}
 
 
 def _taken(manifest: Mapping[str, Any]) -> Taken:

@@ -90,6 +90,13 @@ kept:
     - >-
       what shop was until now is the database shop_before_20261121T194000Z. When nobody needs it: DROP DATABASE
       "shop_before_20261121T194000Z"
+seconds:
+  description: >-
+    How long it took to bring it back, decrypted, compared and put in its place; without what was compared and counted
+    before. 0 where nothing was to be done, and in check mode.
+  type: float
+  returned: success
+  sample: 12.345
 progress:
   description: What was done, with the seconds since the beginning.
   type: list

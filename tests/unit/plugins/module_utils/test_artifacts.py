@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import signal
 import time
@@ -361,7 +362,7 @@ def test_a_path_that_does_not_say_where_is_refused(name: str) -> None:
         taken(Path(name))
 
 
-def test_what_is_restored_is_what_was_taken(place: Path) -> None:
+def test_what_is_restored_is_what_was_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Shelf("first")
     path = taken(place, engine)
     assert not _artifacts.restore(path, engine, Log())["changed"]
@@ -370,12 +371,14 @@ def test_what_is_restored_is_what_was_taken(place: Path) -> None:
         _artifacts.restore(path, engine, Log())
     assert engine.text == "second"
     result = _artifacts.restore(path, engine, Log(), accept_data_loss=True, check_mode=True)
-    assert (result["changed"], engine.text) == (True, "second")
+    assert (result["changed"], engine.text, result["seconds"]) == (True, "second", 0.0)
+    monkeypatch.setattr(_artifacts.time, "monotonic", itertools.count(100.0).__next__)
     result = _artifacts.restore(path, engine, Log(), accept_data_loss=True)
     assert (result["changed"], engine.text) == (True, "first")
     assert result["written"] == [{"name": "text", "what": "letters", "count": 3}]
     assert result["differences"] == ["text has 1 as before, with another content"]
     assert result["kept"] == ["second is left"]
+    assert result["seconds"] >= 1.0
 
 
 def test_check_mode_finds_what_would_keep_it_from_being_restored(place: Path) -> None:
