@@ -25,8 +25,10 @@ STAGED = b"\x00bluegreen.cutover restore\x00"
 LATER_MS = 10 * 365 * 86_400_000
 """What is restored expires so much later until it has its place: none of it does meanwhile."""
 
-_COUNT = 500
-"""Entries of the server's table for one call: 2 to 5 ms, for which it serves nobody else."""
+_COUNT = 300
+"""Entries of the server's table for one call: 1 to 3 ms, for which it serves nobody else. Usual answers are below the
+64 KiB that it writes at once: with a longer one it makes the next answer before the rest of it is written.
+"""
 _ANSWER = 1 << 20
 """Bytes of values after which a call ends early."""
 _LARGE = 1 << 16
@@ -42,7 +44,8 @@ _UNANSWERED = 8 << 20
 
 # Only reads: the server refuses anything else from EVAL_RO. What is large, or has more than parts, is only named; of
 # what has few parts, all are measured. Where fields of any hash expire, as INFO of Redis or of Valkey tells, a payload
-# precedes the value of each hash: only that has when. A hash all fields of which have expired is not there.
+# precedes the value of each hash: only that has when. A hash all fields of which have expired is not there. A stream is
+# answered as MULTI would: of another shape than rows are, and its payload is what is written.
 _READ = """\
 local cursor, pattern, count, prefix, staged, dumps = unpack(ARGV)
 local few, large_bytes, answer_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -58,7 +61,7 @@ if #keys == 0 then
   local found = call('SCAN', cursor, 'MATCH', pattern, 'COUNT', count)
   cursor, keys = found[1], found[2]
 end
-local left, large, rows, n, size = {}, {}, {}, 0, 0
+local left, large, rows, streams, n, size = {}, {}, {}, {}, 0, 0
 local function add(key, kind, value)
   rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = key, kind, call('PEXPIRETIME', key), value
   n = n + 4
@@ -72,19 +75,25 @@ for _, key in ipairs(keys) do
     if kind == 1 then
       value = {call('GETRANGE', key, 0, large_bytes)}
       bytes = #value[1]
-    elseif kind and kind < 6 then
+    elseif kind then
       bytes = call('MEMORY', 'USAGE', key, 'SAMPLES', few + 1)
       if bytes <= large_bytes then
         if kind == 2 then value = call('LRANGE', key, 0, -1)
         elseif kind == 3 then value = call('SMEMBERS', key)
         elseif kind == 4 then value = call('ZRANGE', key, 0, -1, 'WITHSCORES')
-        else value = call('HGETALL', key) end
+        elseif kind == 5 then value = call('HGETALL', key)
+        elseif call('XLEN', key) <= few then value = call('XINFO', 'STREAM', key, 'FULL', 'COUNT', 0) end
       end
     elseif not kind and name ~= 'none' then
       return redis.error_reply('UNKNOWNTYPE ' .. name .. ' is the type of the key ' .. key)
     end
     if kind and (not value or bytes > large_bytes or #value > few) then
       large[#large + 1], large[#large + 2] = key, kind
+    elseif kind == 6 then
+      streams[#streams + 1], streams[#streams + 2] = key, call('PEXPIRETIME', key)
+      if dumps == '1' then streams[#streams + 1] = call('DUMP', key) end
+      streams[#streams + 1] = value
+      size = size + bytes
     elseif kind and #value > 0 then
       if kind == 5 and fields_expire then
         add(key, 0, {call('DUMP', key)})
@@ -94,7 +103,7 @@ for _, key in ipairs(keys) do
     end
   end
 end
-return {cursor, left, large, rows, 'whole'}
+return {cursor, left, large, rows, streams, 'whole'}
 """
 #: What tells a value of each type whole: a command, and what follows the key.
 _VALUES: dict[int, tuple[list[str], list[str]]] = {
@@ -268,6 +277,9 @@ class Keys:
             if out:
                 out.write(payload or raw)
             payload = b""
+        for _stream in range((self._connection.head() or 0) // (4 if out else 3)):
+            key, expires = self._connection.reply(), self._connection.reply()
+            self._take_whole(key, keyspace.STREAM, expires, tally, out, later_ms)
         self._connection.reply()
 
     def _take_large(self, key: bytes, kind: int, tally: Tally, out: IO[bytes] | None, later_ms: int) -> None:
@@ -291,10 +303,16 @@ class Keys:
                 # Somebody has made it another one since.
                 self._take_large(key, keyspace.KINDS[name], tally, out, later_ms)
             return
-        expires_ms = expires_ms - later_ms if expires_ms > 0 else 0
+        self._take_whole(key, kind, expires_ms, tally, out, later_ms)
+
+    def _take_whole(
+        self, key: bytes, kind: int, expires: int, tally: Tally, out: IO[bytes] | None, later_ms: int
+    ) -> None:
+        """Read what follows of a key: its payload, where that is written, and its value."""
+        expires_ms = expires - later_ms if expires > 0 else 0
         if out:
-            self._write_large(key, expires_ms, out)
-        number = connection.head() or 0
+            self._write_payload(key, expires_ms, out)
+        number = self._connection.head() or 0
         if kind == keyspace.STREAM:
             parts, number = iter([self._stream(number)]), 1
         elif kind == keyspace.STRING:
@@ -303,7 +321,7 @@ class Keys:
             parts = self._parts(number)
         tally.add(kind, expires_ms > 0, key, keyspace.digest(kind, expires_ms, key, parts, number))
 
-    def _write_large(self, key: bytes, expires_ms: int, out: IO[bytes]) -> None:
+    def _write_payload(self, key: bytes, expires_ms: int, out: IO[bytes]) -> None:
         size = self._connection.head() or 0
         if size > _LONGEST:
             raise SnapshotError(
