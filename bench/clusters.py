@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "tests" / "kubernetes"), str(ROOT / "collections")]
 # Where they are, is only known now.
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _kubernetes  # noqa: E402
 from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import Target, switch  # noqa: E402
-from cluster import starting  # noqa: E402
+from cluster import node, starting  # noqa: E402
 from cluster.client import Client  # noqa: E402
 
 COLOURS = {"blue": {"app": "shop", "version": "v1"}, "green": {"app": "shop", "version": "v2"}}
@@ -72,19 +72,22 @@ def task(name: str, kubeconfig: Path, namespaces: list[str], to: str) -> dict[st
     return {**action, "loop": namespaces, "loop_control": {"label": ""}}
 
 
-def go_back(kubeconfig: Path, admin: Client, namespace: str) -> float:
+def go_back(kubeconfig: Path, admin: Client, namespace: str, scratch: Path) -> float:
     """Seconds of a rollback, by the journal: what it has decided, and that the endpoints have followed."""
     extra = {
         "cutover_cluster": {"kubeconfig": str(kubeconfig), "namespace": namespace},
+        "cutover_state_dir": str(scratch / "state"),
         "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": COLOURS},
         "cutover_colours": {colour: {"deployment": colour} for colour in COLOURS},
     }
-    for playbook in ("cutover", "rollback"):
-        ansible(
-            f"--inventory={ROOT}/inventories/nextstep",
-            f"--extra-vars={json.dumps(extra)}",
-            f"{ROOT}/playbooks/{playbook}.yml",
-        )
+    # Nothing moves without a guard, and its pod needs a node.
+    with node.alone(kubeconfig, admin, namespace, scratch):
+        for playbook in ("cutover", "rollback"):
+            ansible(
+                f"--inventory={ROOT}/inventories/nextstep",
+                f"--extra-vars={json.dumps(extra)}",
+                f"{ROOT}/playbooks/{playbook}.yml",
+            )
     config = admin.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/bluegreen-nextstep")
     events = json.loads(config["data"]["journal.json"])["migrations"][-1]["events"]
     at = {event["kind"]: float(event["at"]) for event in events}
@@ -149,7 +152,7 @@ def measure(kubeconfig: Path, scratch: Path, runs: int) -> dict[str, Any]:
             growth.append({"services": size, "seconds": round(seconds, 2), "peak_mb": round(memory)})
         slope = (growth[-1]["seconds"] - growth[0]["seconds"]) / (growth[-1]["services"] - growth[0]["services"])
         medians = {name: round(statistics.median(one), 2) for name, one in times.items()}
-        back = sorted(round(go_back(kubeconfig, admin, name), 2) for name in namespaces[:runs])
+        back = sorted(round(go_back(kubeconfig, admin, name, scratch), 2) for name in namespaces[:runs])
         return {
             "rollback_seconds": {"median": statistics.median(back), "most": back[-1]},
             "one_task_seconds": medians,
