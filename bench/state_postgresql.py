@@ -91,9 +91,9 @@ def _derive(measured: dict[str, Any]) -> None:
     snapshots, restore = measured["snapshots"], measured["restore"]
     fastest = min(WAYS, key=lambda way: float(snapshots[way]["seconds"]))
     measured["fastest"] = fastest
-    measured["time_ratio"] = round(snapshots["ours"]["seconds"] / snapshots[fastest]["seconds"], 2)
-    measured["load_ratio"] = round(snapshots["ours"]["tps"] / snapshots[fastest]["tps"], 2)
-    measured["restore_ratio"] = round(restore["ours"] / restore["plain"], 2)
+    measured["time_ratio"] = round(snapshots["ours"]["seconds"] / snapshots[fastest]["seconds"], 3)
+    measured["load_ratio"] = round(snapshots["ours"]["tps"] / snapshots[fastest]["tps"], 3)
+    measured["restore_ratio"] = round(restore["ours"] / restore["plain"], 3)
 
 
 def targets(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
