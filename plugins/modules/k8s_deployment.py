@@ -16,8 +16,11 @@ description:
     stuck fails at once, with what the scheduler and the kubelet say of its pods.
   - V(kept) raises the C(minReplicas) of both autoscalers once more to what V(ready) has raised them to, where somebody
     has given them their own bounds back since.
+  - V(stopped) scales both Deployments to 0, and ends when none of their pods is left that could write, those that are
+    ending included. V(ready) gives a colour at least as many pods as it had before that.
   - V(released) gives the autoscaler its C(minReplicas) back and, with O(scale), the Deployment the number of pods that
-    it had. What was not changed by V(ready) is left alone; the annotations C(bluegreen.cutover/replicas),
+    it had before V(ready) has scaled it up. One that was stopped stays so. What was not changed by this module is left
+    alone; the annotations C(bluegreen.cutover/replicas), C(bluegreen.cutover/stopped-replicas),
     C(bluegreen.cutover/min-replicas) and C(bluegreen.cutover/held-replicas) say what was.
   - V(read) changes nothing.
 author:
@@ -53,7 +56,7 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [ready, kept, released, read]
+    choices: [ready, kept, stopped, released, read]
     default: read
   colour:
     description: The colour to make ready or to release.
@@ -71,7 +74,9 @@ options:
     type: bool
     default: false
   timeout:
-    description: Seconds for the pods to become available.
+    description:
+      - Seconds for the pods to become available.
+      - With O(state=stopped), seconds for them to end, beyond the C(terminationGracePeriodSeconds) that they have.
     type: int
     default: 60
   scale:
@@ -98,6 +103,13 @@ EXAMPLES = r"""
     colour: green
     keep: true
     timeout: 300
+
+- name: Have nobody write while data is restored
+  bluegreen.cutover.k8s_deployment:
+    namespace: shop
+    deployments: {blue: web-v1, green: web-v2}
+    state: stopped
+    timeout: 30
 
 - name: Leave green as it was
   bluegreen.cutover.k8s_deployment:
@@ -163,7 +175,8 @@ commands:
   sample: [keep web-v2 from going below 3, scale web-v2 to 3]
 reason:
   description:
-    - A stable word for the kind of failure; V(rollout) when a rollout is stuck, V(not_ready) when its time has ended.
+    - A stable word for the kind of failure; V(rollout) when a rollout is stuck, V(not_ready) when its time has ended,
+      V(workload) when pods are left that should have ended.
   type: str
   returned: failure
   sample: rollout
@@ -189,7 +202,7 @@ def main() -> None:
             **CLUSTER_ARGUMENTS,
             "namespace": {"type": "str", "required": True},
             "deployments": {"type": "dict", "required": True, "options": {"blue": _NAME, "green": _NAME}},
-            "state": {"type": "str", "choices": ["ready", "kept", "released", "read"], "default": "read"},
+            "state": {"type": "str", "choices": ["ready", "kept", "stopped", "released", "read"], "default": "read"},
             "colour": {"type": "str", "choices": ["blue", "green"]},
             "min_ready": {"type": "int"},
             "keep": {"type": "bool", "default": False},
@@ -218,6 +231,8 @@ def main() -> None:
             )
         if given["state"] == "kept":
             deployments.keep()
+        if given["state"] == "stopped":
+            deployments.stop(given["timeout"])
         if given["state"] == "released":
             deployments.release(given["colour"], scale=given["scale"])
         result["workloads"] = deployments.read()

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A run that is killed at any of its requests to a cluster leaves one colour selected; the next one ends the work, or
-takes it back, and leaves nothing of it.
+takes it back, and leaves nothing of it. So does one that is killed while all is stopped to restore data.
 
 In this process, without sockets and without controllers: some hundred runs in seconds.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster
 from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration
@@ -40,10 +41,13 @@ PLAN = make_plan(
     hosts={},
 )
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+PODS = "/api/v1/namespaces/shop/pods"
 SCALERS = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers"
 ME = {"user": "alice", "host": "ops", "pid": 1}
 REQUESTS = 63
 """Of a whole run; the last test says when that is another number."""
+RESTORE = 70
+"""Of a whole way back that restores data."""
 
 
 def get(shop: Setter, path: str) -> dict[str, Any]:
@@ -86,6 +90,21 @@ class Mortal(Pool):
                 status = dict.fromkeys(counts, found["spec"]["replicas"])
                 status["observedGeneration"] = found["metadata"]["generation"]
                 self.setter.ask("PATCH", f"{DEPLOYMENTS}/{colour}/status", {"status": status}, MERGE)
+                self.run_pods(found)
+
+    def run_pods(self, deployment: dict[str, Any]) -> None:
+        """As many as it is to have, and those of the colour that is selected as endpoints."""
+        colour, spec = deployment["metadata"]["name"], deployment["spec"]
+        names = [one["metadata"]["name"] for one in get(self.setter, PODS)["items"]]
+        for number in range(5):
+            name = f"{colour}-{number}"
+            if name in names and number >= spec["replicas"]:
+                self.setter.ask("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": 0})
+            elif name not in names and number < spec["replicas"]:
+                pod = {"metadata": {"name": name, "labels": SELECTORS[colour]}, "spec": spec["template"]["spec"]}
+                ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+                self.setter.make(PODS, pod, ready)
+        self.setter.serve(get(self.setter, SERVICE)["spec"]["selector"]["version"])
 
 
 class Run:
@@ -115,11 +134,23 @@ class Run:
 
     def back(self) -> None:
         begun = self.migration.roll_back(None, ME, takeover=self.takeover)
+        if begun["token"] is not None:
+            self.go_back(begun["token"], begun["decision"], at_once=begun["decision"]["at_once"])
+
+    def restore(self) -> None:
+        begun = self.migration.roll_back(None, ME, takeover=self.takeover, restore=True)
         token = begun["token"]
-        if token is None:
-            return
-        self.send(token, 0, [], begun["decision"]["min_ready"])
-        self.deployments(token).make_ready("blue", 5, least=begun["decision"]["min_ready"])
+        self.deployments(token).stop(1)
+        self.migration.record(token, "data_restored", {"part": "db", "artifact": {}, "written": []})
+        self.deployments(token).stop(1)
+        self.go_back(token, begun["decision"], at_once=False)
+
+    def go_back(self, token: int, decision: dict[str, Any], *, at_once: bool) -> None:
+        if at_once:
+            self.send(token, 0, [], decision["min_ready"])
+        self.deployments(token).make_ready("blue", 5, least=decision["min_ready"])
+        if not at_once:
+            self.send(token, 0, [], 1)
         self.deployments(token).release("green", scale=True)
         self.deployments(token).release("blue", scale=False)
         self.migration.close(token, "rolled_back")
@@ -192,7 +223,26 @@ def test_it_is_taken_back_by_a_rollback(shop: Setter, number: int) -> None:
     assert left(shop)["green"] in ((1, 1), (2, 1))
 
 
+@pytest.mark.parametrize("number", range(1, RESTORE + 1))
+def test_a_restore_is_ended_by_a_rollback(shop: Setter, number: int) -> None:
+    """R-E7: both were stopped, or not yet; the old colour serves again with all that it had."""
+    Run(Mortal(shop)).there()
+    with pytest.raises(KilledError):
+        Run(Mortal(shop, number)).restore()
+    run = Run(Mortal(shop))
+    run.back()
+    assert get(shop, SERVICE)["spec"]["selector"] == SELECTORS["blue"]
+    assert left(shop)["blue"] == (2, 1)
+    # One that was stopped stays so: it could write again.
+    assert left(shop)["green"] in ((2, 1), (0, 1))
+    assert journal.fold(run.store.read_journal()).phase == "rolled_back"
+    assert "stopped-replicas" not in str(get(shop, DEPLOYMENTS))
+
+
 def test_a_run_has_no_more_requests(shop: Setter) -> None:
     pool = Mortal(shop)
     Run(pool).there()
     assert len(pool.sent) == REQUESTS, pool.sent
+    pool = Mortal(shop)
+    Run(pool).restore()
+    assert len(pool.sent) == RESTORE, pool.sent

@@ -161,7 +161,8 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, 
         sentence += f" Before, {state.fired['reason']}."
     if found:
         sentence += f" Found on the way: {'; '.join(found)}."
-    steps = _back_steps(plan, left, reality.weight) if progressive else ()
+    # Where nothing of it is ready any more, as after a restore that was killed, it could serve no share.
+    steps = _back_steps(plan, left, reality.weight) if progressive and reality.ready.get(left) != 0 else ()
     if steps:
         sentence += f" {left} keeps {', '.join(str(step['share']) for step in steps)} % for a while each."
     at_once = not steps and reality.ready.get(back, 0) >= needed

@@ -51,14 +51,18 @@ def rollback_guide(
         "",
         f"    {shlex.join(back)} -e rollback_restore=true{key}",
         "",
-        *_stop(plan, names, f"{shlex.join(back)} -e rollback_restore=true -e rollback_accept_data_loss=true{key}"),
+        "Then, if that may be lost:",
+        "",
+        f"    {shlex.join(back)} -e rollback_restore=true -e rollback_accept_data_loss=true{key}",
+        "",
+        "It takes these steps:",
+        "",
+        f"1. Stop user traffic: {_stopped(plan, names)}.",
         *(f"{number}. {line}" for number, line in enumerate(_restores(plan, artifacts), 2)),
     ]
     number = len(plan["state"]) + 2
     lines += [
-        f"{number}. Restart: {names[old]}, and {plan['front']} goes to {old}"
-        + (f": {shlex.join(back)}" if plan["cluster"] else "")
-        + ".",
+        f"{number}. Restart: {names[old]}, and {plan['front']} goes to {old}.",
         f"{number + 1}. Verify: {plan['health']['ready']} of each instance"
         + "".join(f", {probe['path']} at {plan['front']}" for probe in plan["verify"])
         + ".",
@@ -87,25 +91,12 @@ def rollback_guide(
     return "\n".join(lines) + "\n"
 
 
-def _stop(plan: Mapping[str, Any], names: Mapping[str, str], restore: str) -> list[str]:
-    """How a restore begins: by whom, and with nobody serving."""
+def _stopped(plan: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """What no longer runs while data is restored."""
+    told = ", ".join(names.values())
     if plan["cluster"]:
-        namespace = plan["cluster"]["namespace"]
-        words = ["kubectl", f"--namespace={namespace}", "scale", "deployment", *names.values(), "--replicas=0"]
-        return [
-            "Then, if that may be lost, by hand: rollback.yml restores nothing while pods may write, and stops none.",
-            "",
-            f"1. Stop user traffic: {shlex.join(words)}. An autoscaler scales up again: remove it before.",
-        ]
-    return [
-        "Then, if that may be lost:",
-        "",
-        f"    {restore}",
-        "",
-        "It takes these steps:",
-        "",
-        f"1. Stop user traffic: {', '.join(names.values())} are stopped on {', '.join(plan['hosts']['app'])}.",
-    ]
+        return f"{told} are scaled to 0 in {plan['cluster']['namespace']}, until none of their pods is left"
+    return f"{told} are stopped on {', '.join(plan['hosts']['app'])}"
 
 
 def _restores(plan: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]]) -> list[str]:

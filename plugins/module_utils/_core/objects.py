@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rollout
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import Content
 
 Document = dict[str, Any]
@@ -129,6 +130,8 @@ def clean(document: Document) -> Document:
         found.pop("secrets", None)
     elif kind == "PersistentVolumeClaim":
         (found.get("spec") or {}).pop("volumeName", None)
+    elif kind == "Deployment" and rollout.stopped(document) is not None:
+        found["spec"]["replicas"] = rollout.stopped(document)
     return found
 
 
@@ -160,6 +163,10 @@ def carried(document: Document, live: Document) -> Document:
         found["secrets"] = live["secrets"]
     elif kind == "Namespace":
         found["spec"] = live.get("spec") or {}
+    elif kind == "Deployment" and rollout.stopped(live) is not None:
+        # While data is restored no pods may be started: they come when it is scaled up again.
+        metadata["annotations"][rollout.STOPPED] = str(rollout.wanted(document))
+        found["spec"]["replicas"] = rollout.wanted(live)
     return found
 
 

@@ -21,6 +21,9 @@ Operations = list[dict[str, Any]]
 REPLICAS = "bluegreen.cutover/replicas"
 """The annotation of a Deployment with how many replicas it had before we scaled it up."""
 
+STOPPED = "bluegreen.cutover/stopped-replicas"
+"""The annotation of a Deployment with how many replicas it had before we stopped it."""
+
 LEAST = "bluegreen.cutover/min-replicas"
 """The annotation of an autoscaler with its minReplicas before we raised it."""
 
@@ -64,6 +67,40 @@ def missing(deployment: Document, needed: int) -> str:
     if there < needed:
         return f"{name} has {there} available pods, {needed} needed"
     return "; ".join(selector.unfinished(deployment))
+
+
+def pods_of(deployment: Document) -> str:
+    """The label selector of all pods of a Deployment, as a query has it."""
+    selected = deployment["spec"]["selector"]
+    signs = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
+    return ",".join(
+        [f"{name}={value}" for name, value in (selected.get("matchLabels") or {}).items()]
+        + [
+            signs[one["operator"]].format(one["key"], ",".join(one.get("values") or ()))
+            for one in selected.get("matchExpressions") or ()
+        ]
+    )
+
+
+def grace(deployment: Document) -> int:
+    """Seconds that its pods may take to end, before they are killed."""
+    return int(deployment["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30))
+
+
+def left(deployment: Document, pods: Sequence[Document]) -> list[str]:
+    """What keeps a Deployment from having stopped, one line each: until there is nothing, its ``pods`` may write."""
+    name, told = deployment["metadata"]["name"], []
+    if selector.is_unseen(deployment):
+        # Its controller may be about to make pods.
+        told.append(f"the last change of {name} has not been seen by a controller yet")
+    if wanted(deployment):
+        told.append(f"somebody has scaled {name} to {wanted(deployment)}")
+    return told + [
+        f"{pod['metadata']['name']} {'has not ended yet' if pod['metadata'].get('deletionTimestamp') else 'runs'}"
+        for pod in pods
+        # Of one in such a phase no container runs any more, and none is started again.
+        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    ]
 
 
 def reasons(deployment: Document, pods: Sequence[Document]) -> list[str]:
@@ -154,24 +191,43 @@ def let_go(scaler: Document, token: int | None) -> Operations:
 
 def scale(deployment: Document, replicas: int, token: int | None) -> Operations:
     """Scale a Deployment up to ``replicas``; nothing where it has so many."""
-    now = wanted(deployment)
+    now, before, had = wanted(deployment), _annotation(deployment, REPLICAS), stopped(deployment)
     if now >= replicas:
         return []
-    before = _annotation(deployment, REPLICAS)
-    changed = {"op": "add", "path": "/spec/replicas", "value": replicas}
-    return _annotated(deployment, {REPLICAS: str(now) if before is None else before}, [changed], token)
+    had = now if had is None else had
+    changed: Operations = [{"op": "add", "path": "/spec/replicas", "value": replicas}]
+    # What it has again it was not scaled up to.
+    told = {} if before is not None or had >= replicas else {REPLICAS: str(had)}
+    return _annotated(deployment, {STOPPED: None, **told}, changed, token)
 
 
 def unscale(deployment: Document, token: int | None, *, back: bool) -> Operations:
-    """Forget that we scaled a Deployment up; with ``back`` it has as many replicas as before. Never scales up, and
-    nothing where we did not scale it.
+    """Forget that we scaled a Deployment up, or stopped it; with ``back`` it has as many replicas as before it was
+    scaled up. Never scales up, and nothing where we did neither.
     """
     before = _annotation(deployment, REPLICAS)
-    if before is None:
+    if before is None and stopped(deployment) is None:
         return []
-    replicas = min(int(before), wanted(deployment))
-    changed: Operations = [{"op": "add", "path": "/spec/replicas", "value": replicas}] if back else []
-    return _annotated(deployment, {REPLICAS: None}, changed, token)
+    changed: Operations = []
+    if back and before is not None:
+        changed.append({"op": "add", "path": "/spec/replicas", "value": min(int(before), wanted(deployment))})
+    return _annotated(deployment, {REPLICAS: None, STOPPED: None}, changed, token)
+
+
+def stop(deployment: Document, token: int | None) -> Operations:
+    """Scale a Deployment to 0, and note how many replicas it had; nothing where it has none."""
+    if not wanted(deployment):
+        return []
+    # One that we have stopped already was woken: it is to have no fewer than before.
+    had = max(wanted(deployment), stopped(deployment) or 0)
+    changed = {"op": "add", "path": "/spec/replicas", "value": 0}
+    return _annotated(deployment, {STOPPED: str(had)}, [changed], token)
+
+
+def stopped(deployment: Document) -> int | None:
+    """How many replicas it had before we stopped it; None where we have not."""
+    text = _annotation(deployment, STOPPED)
+    return None if text is None else int(text)
 
 
 def _annotation(document: Document, name: str) -> str | None:

@@ -361,7 +361,7 @@ class Kubernetes:
                 steps.append(_Step(self._kind(document), self._namespace, document, None))
             elif then[key] != now[key] and not objects.holds_data(key[0]):
                 if (document["kind"], key[1]) in scaled:
-                    document = objects.with_replicas_of(document, found)
+                    document = objects.with_replicas_of(document, cleaned[key])
                 steps.append(_Step(self._kind(document), self._namespace, objects.carried(document, found), found))
         for key in reversed(objects.in_order(live)):
             if key not in wanted and not objects.holds_data(key[0]):

@@ -75,8 +75,9 @@ class Deployments:
         }
 
     def make_ready(self, colour: str, timeout: float, *, least: int | None = None, keep: bool = False) -> int:
-        """Have as many available pods of ``colour`` as the other one is to have, or ``least``, within ``timeout``
-        seconds, and keep their autoscaler from taking them away; with ``keep`` the other colour's, too.
+        """Have as many available pods of ``colour`` as the other one is to have, or ``least``, and no fewer than it had
+        before it was stopped, within ``timeout`` seconds, and keep their autoscaler from taking them away; with
+        ``keep`` the other colour's, too.
 
         How many there are to be. Raises ``RolloutError``, ``NotReadyError``, ``WorkloadError``, ``ClusterError``.
         """
@@ -85,7 +86,7 @@ class Deployments:
         # Who goes back needs nothing of what it leaves, which may be gone.
         theirs = 0 if least and not keep else rollout.wanted(self._deployment(other))
         # An autoscaler may have any number; it is held at what there is now.
-        needed = least or max(1, theirs)
+        needed = max(least or max(1, theirs), rollout.stopped(mine) or 0)
         scalers = self._scalers()
         scaler = rollout.autoscaler(self.names[colour], scalers)
         rollout.check_room(scaler, max(needed, rollout.wanted(mine)))
@@ -112,9 +113,48 @@ class Deployments:
             if scaler is not None:
                 self._hold(scaler, rollout.kept(scaler))
 
+    def stop(self, timeout: float) -> None:
+        """Have no pod of either colour that could write; one that is ending still could. They have as long to end as
+        they say themselves, and ``timeout`` seconds.
+
+        Raises ``WorkloadError`` where it is not known which pods those are, or some are left, ``ClusterError``.
+        """
+        deployments = {colour: self._deployment(colour) for colour in self.names}
+        for colour, name in self.names.items():
+            self._write(f"scale {name} to 0", self._path(colour), lambda found: rollout.stop(found, self.token))
+        if not self.check_mode:
+            self._wait_stopped(deployments, timeout + max(map(rollout.grace, deployments.values())))
+
+    def _wait_stopped(self, deployments: Mapping[str, Document], timeout: float) -> None:
+        sources: dict[str, tuple[str, Mapping[str, str]]] = {
+            "deployments": (self._deployments, {}),
+            **{one: (self._pods, {"labelSelector": rollout.pods_of(its)}) for one, its in deployments.items()},
+        }
+        left: list[str] = []
+
+        def look(seen: Mapping[str, Sequence[Document]]) -> bool:
+            found = {one["metadata"]["name"]: one for one in seen["deployments"]}
+            left[:] = [
+                told
+                for colour, name in self.names.items()
+                for told in (rollout.left(found[name], seen[colour]) if name in found else [f"{name} is not there"])
+            ]
+            return not left
+
+        with Following(self.cluster, sources, timeout + self.cluster.patience) as following:
+            following.wait(look, timeout)
+        if left:
+            names = " and ".join(self.names.values())
+            raise WorkloadError(
+                f"data may still be written, {timeout:.0f} s after {names} were scaled to 0: {'; '.join(left[:5])}. "
+                f"See 'kubectl -n {self.namespace} describe pod', end what is left, and run again",
+                {"left": left},
+            )
+
     def release(self, colour: str, *, scale: bool) -> None:
         """Give back what was changed for a migration: the bound of the autoscaler, and with ``scale`` the number of
-        pods. What we have not changed, or is not there any more, is left alone.
+        pods that it had before it was scaled up. One that was stopped stays so. What we have not changed, or is not
+        there any more, is left alone.
         """
         scaler = rollout.autoscaler(self.names[colour], self._scalers())
         if scaler is not None:

@@ -35,6 +35,9 @@ class Fake:
     def release(self, colour: str, *, scale: bool) -> None:
         Fake.asked.append((colour, scale))
 
+    def stop(self, timeout: float) -> None:
+        Fake.asked.append(timeout)
+
     def read(self) -> list[dict[str, Any]]:
         return [{"colour": "blue"}]
 
@@ -52,6 +55,8 @@ def test_states_do_what_they_say(run_module: RunModule) -> None:
     assert Fake.asked == [{"token": 7, "check_mode": False}, ("green", 60, {"least": None, "keep": True})]
     released = run_module(k8s_deployment, **GIVEN, kubeconfig="x", state="released", colour="green", scale=True)
     assert (released["changed"], Fake.asked[-1]) == (False, ("green", True))
+    stopped = run_module(k8s_deployment, **GIVEN, kubeconfig="x", state="stopped", timeout=9)
+    assert (stopped["changed"], Fake.asked[-1]) == (False, 9)
     read = run_module(k8s_deployment, **GIVEN, kubeconfig="x", check_mode=True)
     assert (read["changed"], read["workloads"]) == (False, [{"colour": "blue"}])
 

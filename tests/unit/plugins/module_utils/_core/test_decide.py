@@ -653,7 +653,10 @@ def test_a_way_back_starts_nothing_first_where_enough_is_ready(ready: dict[str, 
     reality = Reality(50, 50, ready, None)
     assert decide.decide_rollback(make_plan(), journal.State(), reality).at_once is at_once
     by_steps = make_plan(back_steps={"shares": [25], "settle": 1})
-    assert not decide.decide_rollback(by_steps, journal.State(), reality, progressive=True).at_once
+    decision = decide.decide_rollback(by_steps, journal.State(), reality, progressive=True)
+    # Of what is not there any more nobody gets a share.
+    assert bool(decision.steps) is (ready.get("green") != 0)
+    assert decision.at_once is (at_once and not decision.steps)
 
 
 @pytest.mark.parametrize(

@@ -67,17 +67,17 @@ def test_the_guide_has_real_names_paths_sizes_and_commands() -> None:
     assert '"postgresql": {"database": "shop"}' in by_hand
 
 
-def test_the_guide_of_a_service_in_a_cluster_says_what_a_person_has_to_stop() -> None:
+def test_the_guide_of_a_service_in_a_cluster_says_what_is_stopped() -> None:
     its = plan()
     its.update(
         cluster={"namespace": "shop-prod"}, colours={one: {"deployment": f"shop-{one}"} for one in its["colours"]}
     )
     its["hosts"]["app"] = []
     lines = guide.rollback_guide(its, "m1", {"db": DB}, {"inventory": [], "playbooks": "/p"}).splitlines()
-    scale = "kubectl --namespace=shop-prod scale deployment shop-blue shop-green --replicas=0"
-    assert f"1. Stop user traffic: {scale}. An autoscaler scales up again: remove it before." in lines
-    assert "4. Restart: shop-blue, and http://router:8080 goes to blue: ansible-playbook /p/rollback.yml." in lines
-    assert not any("rollback_accept_data_loss" in line for line in lines)
+    stop = "shop-blue, shop-green are scaled to 0 in shop-prod, until none of their pods is left."
+    assert f"1. Stop user traffic: {stop}" in lines
+    assert "4. Restart: shop-blue, and http://router:8080 goes to blue." in lines
+    assert any("/p/rollback.yml -e rollback_restore=true -e rollback_accept_data_loss=true" in line for line in lines)
     assert any("Its journal is in the ConfigMap bluegreen-shop in shop-prod." in line for line in lines)
 
 

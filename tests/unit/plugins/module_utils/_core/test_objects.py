@@ -99,6 +99,21 @@ def test_what_replaces_an_object_has_what_was_set_there() -> None:
     assert place["spec"] == {"finalizers": ["kubernetes"]}
 
 
+def test_what_is_stopped_while_data_is_restored_stays_so_and_gets_the_snapshots_number_later() -> None:
+    """R-E7: pods that a restore starts would write to the parts that are not restored yet."""
+    note = {"bluegreen.cutover/stopped-replicas": "5"}
+    live = made("Deployment", spec={"replicas": 0, "paused": True}, metadata={"annotations": note})
+    assert objects.clean(live)["spec"] == {"replicas": 5, "paused": True}
+    wanted = objects.clean(made("Deployment", spec={"replicas": 3}))
+    found = objects.carried(wanted, live)
+    assert found["spec"] == {"replicas": 0}
+    assert found["metadata"]["annotations"] == {"bluegreen.cutover/stopped-replicas": "3"}
+    assert objects.clean(found) == wanted
+    # Where an autoscaler decides that, it gets what it had.
+    kept = objects.carried(objects.with_replicas_of(wanted, objects.clean(live)), live)
+    assert (kept["spec"], kept["metadata"]["annotations"]) == ({"replicas": 0}, note)
+
+
 def _shop(replicas: int, *, scaled: bool = True, word: str = "a") -> dict[objects.Key, objects.Document]:
     web = made("Deployment", spec={"replicas": replicas})
     scaler = made("HorizontalPodAutoscaler", spec={"scaleTargetRef": {"kind": "Deployment", "name": "web"}})

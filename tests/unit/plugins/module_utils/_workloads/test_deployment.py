@@ -1,12 +1,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deployments as workloads: scaled up and held before traffic moves, and given back (R-B6)."""
+"""Deployments as workloads: scaled up and held before traffic moves, and given back (R-B6); stopped while data is
+restored (R-E7).
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rollout
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     FencedError,
@@ -14,10 +18,12 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     RolloutError,
     WorkloadError,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads import deployment
 from ansible_collections.bluegreen.cutover.plugins.module_utils._workloads.deployment import Deployments
 from cluster.inprocess import Answer
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+PODS = "/api/v1/namespaces/shop/pods"
 SCALERS = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers"
 NAMES = {"blue": "blue", "green": "green"}
 TOKEN = "bluegreen.cutover/token"
@@ -295,6 +301,159 @@ def test_it_does_not_go_on_for_ever(shop: Any) -> None:
     shop.cluster.patience = 0.02
     with pytest.raises(ClusterError, match="green-scaler was written by others each time"):
         made(shop).make_ready("green", 1)
+
+
+STOPPED = "bluegreen.cutover/stopped-replicas"
+
+
+def hurry(shop: Any) -> None:
+    """Pods have no time to end."""
+    for name in NAMES:
+        shop.patch(f"{DEPLOYMENTS}/{name}", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 0}}}})
+
+
+def ends(shop: Any, *names: str) -> None:
+    """These pods end as soon as somebody looks, and the controllers see both Deployments."""
+    hurry(shop)
+    lock, done = threading.Lock(), []
+
+    def fault(_method: str, path: str) -> None:
+        with lock:
+            if "watch=" in path and not done:
+                done.append(path)
+                for name in NAMES:
+                    complete(shop, name, 0)
+                for name in names:
+                    shop.setter.ask("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": 0})
+
+    shop.pool.fault = fault
+
+
+def test_both_are_stopped_and_the_old_one_gets_what_it_had(shop: Any) -> None:
+    ends(shop, "blue-0", "blue-1", "green-0", "green-1")
+    deployments = made(shop, token=7)
+    deployments.stop(5)
+    assert deployments.commands == ["scale blue to 0", "scale green to 0"]
+    assert [replicas(shop, name) for name in NAMES] == [0, 0]
+    assert annotations(shop, f"{DEPLOYMENTS}/blue") == {TOKEN: "7", STOPPED: "3"}
+    again = made(shop, token=7)
+    again.stop(5)
+    assert again.commands == []
+
+    def follow(_method: str, path: str) -> None:
+        if "watch=" in path and "/deployments" in path:
+            complete(shop, "blue", replicas(shop, "blue"))
+
+    shop.pool.fault = follow
+    back = made(shop, token=8)
+    # A run that comes after one that was killed sees none of the other colour, and would make do with one.
+    assert back.make_ready("blue", 5, least=1) == 3
+    back.release("green", scale=True)
+    back.release("blue", scale=False)
+    assert [replicas(shop, name) for name in NAMES] == [3, 0]
+    assert [annotations(shop, f"{DEPLOYMENTS}/{name}") for name in NAMES] == [{TOKEN: "8"}] * 2
+    assert [least(shop, name) for name in NAMES] == [1, 1]
+
+
+def test_more_than_what_was_stopped_is_given_back(shop: Any) -> None:
+    ends(shop, "blue-0", "blue-1", "green-0", "green-1")
+    made(shop).stop(5)
+    served(shop)
+    assert made(shop).make_ready("green", 5, least=4) == 4
+    made(shop).release("green", scale=True)
+    assert (replicas(shop, "green"), annotations(shop, f"{DEPLOYMENTS}/green")) == (2, {})
+
+
+def test_what_was_woken_is_stopped_again_and_keeps_no_less(shop: Any) -> None:
+    ends(shop, "blue-0", "blue-1", "green-0", "green-1")
+    made(shop).stop(5)
+    shop.patch(f"{DEPLOYMENTS}/blue", {"spec": {"replicas": 1}})
+    ends(shop)
+    again = made(shop)
+    again.stop(5)
+    assert (again.commands, annotations(shop, f"{DEPLOYMENTS}/blue")) == (["scale blue to 0"], {STOPPED: "3"})
+
+
+def test_a_pod_that_may_still_write_is_told(shop: Any) -> None:
+    ended = {"status": {"phase": "Failed"}}
+    shop.setter.ask("PATCH", f"{PODS}/blue-0/status", ended, "application/merge-patch+json")
+    shop.patch(f"{PODS}/blue-1", {"metadata": {"finalizers": ["tests.invalid/keep"]}})
+    shop.setter.ask("DELETE", f"{PODS}/blue-1")
+    ends(shop, "green-0")
+    with pytest.raises(WorkloadError) as caught:
+        made(shop).stop(0.02)
+    assert caught.value.evidence == {"left": ["blue-1 has not ended yet", "green-1 runs"]}
+    assert "may still be written, 0 s after blue and green were scaled to 0: blue-1 has not" in caught.value.message
+
+
+def test_what_somebody_scales_up_again_has_not_stopped(shop: Any) -> None:
+    ends(shop, "blue-0", "blue-1", "green-0", "green-1")
+    woken = iter([True])
+    follow = shop.pool.fault
+
+    def wake(method: str, path: str) -> None:
+        if "watch=" in path and next(woken, False):
+            shop.patch(f"{DEPLOYMENTS}/blue", {"spec": {"replicas": 1}})
+        follow(method, path)
+
+    shop.pool.fault = wake
+    with pytest.raises(WorkloadError, match="somebody has scaled blue to 1"):
+        made(shop).stop(0.02)
+
+
+def test_what_no_controller_has_seen_has_not_stopped(shop: Any) -> None:
+    """Its controller may be about to make pods."""
+    hurry(shop)
+    for name in ("blue-0", "blue-1", "green-0", "green-1"):
+        shop.setter.ask("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": 0})
+    with pytest.raises(WorkloadError, match="the last change of blue has not been seen by a controller yet"):
+        made(shop).stop(0.02)
+
+
+def test_nothing_is_stopped_where_nobody_knows_whose_pods_are_left(shop: Any) -> None:
+    shop.setter.ask("DELETE", f"{DEPLOYMENTS}/green")
+    with pytest.raises(WorkloadError, match="no Deployment green in the namespace shop"):
+        made(shop).stop(1)
+    assert replicas(shop, "blue") == 3
+
+
+def test_pods_have_as_long_as_they_say_themselves(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Following:
+        def __init__(self, *_given: Any) -> None: ...
+
+        def __enter__(self) -> Following:
+            return self
+
+        def __exit__(self, *_caught: object) -> None: ...
+
+        def wait(self, _look: Any, seconds: float) -> None:
+            asked.append(seconds)
+
+    monkeypatch.setattr(deployment, "Following", Following)
+    shop.patch(f"{DEPLOYMENTS}/green", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 45}}}})
+    made(shop).stop(7)
+    assert asked == [52]
+
+
+def test_check_mode_stops_nothing(shop: Any) -> None:
+    would = made(shop, check_mode=True)
+    would.stop(1)
+    assert (would.commands, replicas(shop, "blue")) == (["scale blue to 0", "scale green to 0"], 3)
+
+
+def test_pods_are_asked_for_by_the_whole_selector() -> None:
+    expressions = [
+        {"key": "tier", "operator": "In", "values": ["web", "job"]},
+        {"key": "canary", "operator": "NotIn", "values": ["yes"]},
+        {"key": "app", "operator": "Exists"},
+        {"key": "old", "operator": "DoesNotExist"},
+    ]
+    whole = {"matchLabels": {"app": "web", "version": "v1"}, "matchExpressions": expressions}
+    found = rollout.pods_of({"spec": {"selector": whole}})
+    assert found == "app=web,version=v1,tier in (web,job),canary notin (yes),app,!old"
+    assert rollout.pods_of({"spec": {"selector": {"matchExpressions": expressions[2:3]}}}) == "app"
 
 
 def test_reading_tells_both(shop: Any) -> None:
