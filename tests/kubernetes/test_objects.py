@@ -244,6 +244,23 @@ def test_what_was_changed_since_is_counted_and_changed_back_and_data_is_left(
     assert shop.get("secrets", "database")["metadata"]["labels"] == {"kept": "yes"}
 
 
+def test_a_restore_starts_no_pods_of_what_is_stopped(cluster: Cluster, shop: Shop, tmp_path: Path) -> None:
+    """R-E7: they could write to parts that are not restored yet. They come when the Deployment is scaled up again."""
+    shop.make("deployments", deployment("job", {"app": "job"}, 2))
+    of = engine(cluster.kubeconfig, shop.namespace)
+    path = Path(take(tmp_path, of, verify=False)["artifact"])
+    note = "bluegreen.cutover/stopped-replicas"
+    stopped = {"metadata": {"annotations": {note: "5"}}, "spec": {"replicas": 0, "progressDeadlineSeconds": 7}}
+    for name in ("job", "web"):
+        shop.change("deployments", name, stopped)
+    assert _artifacts.restore(path, of, Log(), accept_data_loss=True)["changed"]
+    job, web = shop.get("deployments", "job"), shop.get("deployments", "web")
+    assert [one["spec"]["progressDeadlineSeconds"] for one in (job, web)] == [600, 600]
+    assert [one["spec"]["replicas"] for one in (job, web)] == [0, 0]
+    # An autoscaler knows how many there are to be.
+    assert [one["metadata"]["annotations"][note] for one in (job, web)] == ["2", "5"]
+
+
 def test_a_restore_that_others_write_into_is_taken_back(
     shop: Shop, proxied: tuple[Proxy, Path], tmp_path: Path
 ) -> None:
