@@ -241,51 +241,6 @@ def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep
     assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
 
 
-def test_data_is_restored_while_no_pod_runs_and_is_left_while_one_may_write(nextstep: NextStep, tmp_path: Path) -> None:
-    """R-B13, R-E7: green corrupts files; a pod of it does not end, then it does."""
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
-    (uploads / "order").write_text("as it was")
-    part = {"name": "uploads", "host": "control", "engine": "files", "options": {"paths": [str(uploads)]}}
-    nextstep.extra |= {"cutover_state": [part], "cutover_artifacts": {"destination": str(tmp_path / "kept")}}
-    for colour in LABELS:
-        quick = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
-        nextstep.admin.call("PATCH", nextstep.path("apps/v1", "deployments", f"{APP}-{colour}"), quick, STRATEGIC)
-    nextstep.ready(f"{APP}-blue", 3)
-    rc, told = nextstep.run("cutover")
-    assert (rc, nextstep.selected()) == (0, "green"), told
-    (uploads / "order").write_text("corrupt")
-    (uploads / "more").touch()
-
-    path = nextstep.path("v1", "pods")
-    pod = nextstep.admin.call("GET", path, labelSelector="version=green")["items"][0]["metadata"]["name"]
-    nextstep.admin.call("PATCH", f"{path}/{pod}", {"metadata": {"finalizers": ["tests.invalid/keep"]}}, MERGE)
-    nextstep.extra |= {"rollback_restore": True, "rollback_accept_data_loss": True, "rollback_pods_timeout": 2}
-    rc, told = nextstep.run("rollback")
-    assert rc == 2, told
-    assert "All traffic of nextstep is on blue again, and its data was not restored: data may still be written" in told
-    assert f"{pod} has not ended yet" in told
-    assert (uploads / "order").read_text() == "corrupt"
-    assert nextstep.events()[-1]["kind"] == "rolled_back"
-    assert "data_left" in [event["kind"] for event in nextstep.events()]
-    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
-    assert [nextstep.deployment(one)["spec"]["replicas"] for one in LABELS] == [3, 0]
-
-    nextstep.admin.call("PATCH", f"{path}/{pod}", {"metadata": {"finalizers": None}}, MERGE)
-    rc, told = nextstep.run("rollback")
-    assert rc == 0, told
-    assert {one.name: one.read_text() for one in uploads.iterdir()} == {"order": "as it was"}
-    kinds = [event["kind"] for event in nextstep.events()]
-    assert kinds[-4:-1] == ["rollback_began", "evidence_kept", "data_restored"]
-    assert "What that has cost, and what is left of it, is in" in told
-    # As many as it had; of green nothing comes back that could write again.
-    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
-    assert [nextstep.deployment(one)["spec"]["replicas"] for one in LABELS] == [3, 0]
-    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
-    left = [*map(nextstep.deployment, LABELS), *map(nextstep.autoscaler, LABELS)]
-    assert [annotations(one) for one in left] == [set()] * 4
-
-
 def patches(seen: Seen) -> bool:
     return seen.method == "PATCH" and f"/services/{APP}" in seen.path
 
@@ -316,6 +271,15 @@ def test_a_run_that_is_killed_as_it_switches_is_ended_by_the_next(
     nextstep: NextStep, proxied: tuple[Proxy, Path]
 ) -> None:
     """The controller dies when the traffic has moved; test_cluster_killed.py has each of its other requests."""
+    killed(nextstep, proxied)
+    rc, told = nextstep.run("cutover")
+    assert rc == 0, told
+    assert (nextstep.selected(), nextstep.serving()) == ("green", ["green"] * 3)
+    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [3, 1]
+
+
+def killed(nextstep: NextStep, proxied: tuple[Proxy, Path]) -> None:
+    """A run that ends as the traffic has moved."""
     proxy, kubeconfig = proxied
     process: list[subprocess.Popen[str]] = []
     first = iter([True])
@@ -329,10 +293,54 @@ def test_a_run_that_is_killed_as_it_switches_is_ended_by_the_next(
     process[0].communicate(timeout=300)
     assert process[0].returncode == -signal.SIGKILL
     assert nextstep.selected() == "green"
-    rc, told = nextstep.run("cutover")
+
+
+def test_data_is_restored_while_no_pod_runs_and_is_left_while_one_may_write(
+    nextstep: NextStep, proxied: tuple[Proxy, Path], tmp_path: Path
+) -> None:
+    """R-B13, R-E7: green corrupts files, its guard still armed; a pod of it does not end, then it does."""
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    (uploads / "order").write_text("as it was")
+    part = {"name": "uploads", "host": "control", "engine": "files", "options": {"paths": [str(uploads)]}}
+    nextstep.extra |= {"cutover_state": [part], "cutover_artifacts": {"destination": str(tmp_path / "kept")}}
+    for colour in LABELS:
+        quick = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
+        nextstep.admin.call("PATCH", nextstep.path("apps/v1", "deployments", f"{APP}-{colour}"), quick, STRATEGIC)
+    nextstep.ready(f"{APP}-blue", 3)
+    killed(nextstep, proxied)
+    (uploads / "order").write_text("corrupt")
+    (uploads / "more").touch()
+
+    path = nextstep.path("v1", "pods")
+    pod = nextstep.admin.call("GET", path, labelSelector="version=green")["items"][0]["metadata"]["name"]
+    nextstep.admin.call("PATCH", f"{path}/{pod}", {"metadata": {"finalizers": ["tests.invalid/keep"]}}, MERGE)
+    nextstep.extra |= {"rollback_restore": True, "rollback_accept_data_loss": True, "rollback_pods_timeout": 2}
+    rc, told = nextstep.run("rollback")
+    assert rc == 2, told
+    assert "All traffic of nextstep is on blue again, and its data was not restored: data may still be written" in told
+    assert f"{pod} has not ended yet" in told
+    # It would have taken the lease while nothing was there to send the traffic to.
+    assert re.search(r"Disarm the guard\] \*+ changed: ", told)
+    assert (uploads / "order").read_text() == "corrupt"
+    assert nextstep.events()[-1]["kind"] == "rolled_back"
+    assert "data_left" in [event["kind"] for event in nextstep.events()]
+    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
+    assert [nextstep.deployment(one)["spec"]["replicas"] for one in LABELS] == [3, 0]
+
+    nextstep.admin.call("PATCH", f"{path}/{pod}", {"metadata": {"finalizers": None}}, MERGE)
+    rc, told = nextstep.run("rollback")
     assert rc == 0, told
-    assert (nextstep.selected(), nextstep.serving()) == ("green", ["green"] * 3)
-    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [3, 1]
+    assert {one.name: one.read_text() for one in uploads.iterdir()} == {"order": "as it was"}
+    kinds = [event["kind"] for event in nextstep.events()]
+    assert kinds[-4:-1] == ["rollback_began", "evidence_kept", "data_restored"]
+    assert "What that has cost, and what is left of it, is in" in told
+    # As many as it had; of green nothing comes back that could write again.
+    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
+    assert [nextstep.deployment(one)["spec"]["replicas"] for one in LABELS] == [3, 0]
+    assert [nextstep.autoscaler(one)["spec"]["minReplicas"] for one in LABELS] == [2, 1]
+    left = [*map(nextstep.deployment, LABELS), *map(nextstep.autoscaler, LABELS)]
+    assert [annotations(one) for one in left] == [set()] * 4
 
 
 def kill(pid: int) -> None:

@@ -89,7 +89,8 @@ def grace(deployment: Document) -> int:
 
 def left(deployment: Document, pods: Sequence[Document]) -> list[str]:
     """What keeps a Deployment from having stopped, one line each: until there is nothing, its ``pods`` may write."""
-    name, told = deployment["metadata"]["name"], []
+    name = deployment["metadata"]["name"]
+    told: list[str] = []
     if selector.is_unseen(deployment):
         # Its controller may be about to make pods.
         told.append(f"the last change of {name} has not been seen by a controller yet")
