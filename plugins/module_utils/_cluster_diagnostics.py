@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import selector
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rollout, selector
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._diagnostics import LIMIT, LINES, masked
-from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster, label_selector, path_of
+from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster, path_of
 
 PATIENCE = 2.0
 """Seconds for which an API that cannot answer now is asked again: the rest of the way back waits for this."""
@@ -38,8 +38,7 @@ def collect(cluster: Cluster, namespace: str, deployment: str) -> dict[str, str]
     cluster.patience = PATIENCE
     try:
         found = cluster.call("GET", path_of("apps/v1", namespace, "deployments", deployment))
-        labels = found["spec"]["selector"].get("matchLabels") or {}
-        query = {"labelSelector": label_selector({name: [value] for name, value in labels.items()})}
+        query = {"labelSelector": rollout.pods_of(found)}
         pods = cluster.call("GET", path_of("v1", namespace, "pods"), query=query)["items"]
     except ClusterError as error:
         return {"unknown.txt": f"{error.message}\n"}

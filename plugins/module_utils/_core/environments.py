@@ -475,17 +475,38 @@ def values_of(adapted: Objects) -> list[tuple[str, str, str]]:
     return found
 
 
+def _referred(adapted: Objects) -> Iterator[tuple[str, str, str | None]]:
+    """As ``values_of``, of containers' variables that are taken from elsewhere: from a ConfigMap, or from a Secret, of
+    which nobody knows the value here. A reference to what is not there is none.
+    """
+    maps = {_called(one): one.get("data") or {} for one in adapted.values()}
+    for document in adapted.values():
+        for container in containers_of(document):
+            for one in container.get("env") or ():
+                taken = one.get("valueFrom") or {}
+                of_map = taken.get("configMapKeyRef") or {}
+                data = maps.get(("ConfigMap", str(of_map.get("name"))), {})
+                if "secretKeyRef" in taken:
+                    yield " ".join(_called(document)), str(one["name"]), None
+                elif of_map.get("key") in data:
+                    yield " ".join(_called(document)), str(one["name"]), str(data[of_map["key"]])
+
+
 def _settings(environment: Environment, adapted: Objects, required: Mapping[str, str]) -> Iterator[str]:
     values = values_of(adapted)
     keys = {key for _where, key, _value in values}
     for key in environment.settings:
         if key not in keys:
             yield f"{environment.name}.settings has {key}, which no ConfigMap and no container has: it is for nothing"
+    everywhere = [*values, *_referred(adapted)]
     for key, wanted in required.items():
-        if key not in keys:
+        if all(name != key for _where, name, _value in everywhere):
             yield f"{key} is required, and no ConfigMap and no container has it"
-        for where, name, value in values:
-            if name == key and (value != wanted if wanted else not value):
+        for where, name, value in everywhere:
+            if name == key and value is None:
+                if wanted:
+                    yield f"{where} has {key} from a Secret, where nobody can see that it is {wanted!r}"
+            elif name == key and (value != wanted if wanted else not value):
                 yield f"{where} has {key}={value!r}; {repr(wanted) if wanted else 'a value'} is required"
 
 

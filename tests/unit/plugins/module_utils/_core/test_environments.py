@@ -240,6 +240,24 @@ def test_required_settings_are_there_with_their_values() -> None:
     assert judged(config, required={"SAFE": "true"}) == []
 
 
+def test_required_settings_are_followed_to_where_they_are_taken_from() -> None:
+    """R-B10"""
+    config = document("ConfigMap", "api", data={"safe": "false"})
+    env = [
+        {"name": "SAFE", "valueFrom": {"configMapKeyRef": {"name": "api", "key": "safe"}}},
+        {"name": "MODE", "valueFrom": {"configMapKeyRef": {"name": "api", "key": "mode", "optional": True}}},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "api", "key": "key"}}},
+    ]
+    api = workload("api", env=env)
+    assert judged(config, api, required={"SAFE": "false", "KEY": ""}) == []
+    assert judged(config, api, required={"SAFE": "true", "MODE": "x", "KEY": "y"}) == [
+        "Deployment api has SAFE='false'; 'true' is required",
+        "MODE is required, and no ConfigMap and no container has it",
+        "Deployment api has KEY from a Secret, where nobody can see that it is 'y'",
+    ]
+    assert judged(config, api, required={"SAFE": "false"}, names={"api": "nextstep-api"}) == []
+
+
 def test_a_route_that_keeps_its_host_would_take_the_traffic_of_the_source() -> None:
     """R-B4"""
     every = document("Ingress", "every", {"defaultBackend": {}, "rules": [{"host": "n.old"}]})
