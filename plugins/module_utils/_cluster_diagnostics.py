@@ -57,7 +57,8 @@ def collect(cluster: Cluster, namespace: str, deployment: str) -> dict[str, str]
 
 
 def _deployment(found: Document) -> Iterator[str]:
-    status = found.get("status") or {}
+    # The API leaves zeros out, and that none is ready is what matters here.
+    status = {"readyReplicas": 0, "availableReplicas": 0, **(found.get("status") or {})}
     yield f"{found['metadata']['name']}: generation {found['metadata'].get('generation')}"
     yield f"wanted replicas: {found['spec'].get('replicas')}"
     yield from (f"{name}: {value}" for name, value in sorted(status.items()) if isinstance(value, int))

@@ -300,7 +300,9 @@ class Controllers(Loop):
             {"type": "Available", "status": "True" if ready >= wanted else "False", "reason": "MinimumReplicas"},
             {"type": "Progressing", "status": "False" if late else "True", "reason": reason},
         ]
-        status = {"observedGeneration": metadata["generation"], **counts, "conditions": conditions}
+        # Zeros are left out (omitempty, k8s.io/api/apps/v1), so null takes away what was there.
+        told = {name: count or None for name, count in counts.items()}
+        status = {"observedGeneration": metadata["generation"], **told, "conditions": conditions}
         old = deployment.get("status") or {}
         if {name: old.get(name) for name in status} != status:
             path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}/status"
@@ -334,7 +336,7 @@ class Controllers(Loop):
         status = {
             "observedGeneration": metadata["generation"],
             "replicas": len(pods),
-            "readyReplicas": sum(map(_is_ready, pods)),
+            "readyReplicas": sum(map(_is_ready, pods)) or None,
         }
         if {name: (replica_set.get("status") or {}).get(name) for name in status} != status:
             path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/replicasets/{metadata['name']}/status"
