@@ -87,7 +87,7 @@ class Migration:
 
     def begin(
         self,
-        workloads: Sequence[Mapping[str, Any]],
+        workloads: Sequence[Mapping[str, Any]] | None,
         owner: Mapping[str, Any],
         takeover: int | None = None,
         *,
@@ -303,10 +303,6 @@ class Migration:
             return {"changed": True, "hold": self._would_hold(step)}
         if token is None:
             raise InputError("a hold needs the token of the run; it is cutover_run.token")
-        # A gate goes on only with what it was asked before.
-        scrape = self.plan["prometheus"].get("scrape_interval")
-        its = {name: value for name, value in (self.plan["gate"] or {}).items() if name != "patience"}
-        asked = {"weight": step["weight"], "seconds": step["hold"], "gate": its, "scrape": scrape}
         with self.store.locked():
             self.store.renew(token, self.clock.time())
             hold = journal.fold(self.store.read_journal()).hold
@@ -315,22 +311,12 @@ class Migration:
                 self.store.write_gate(None)
                 self._write(token, "hold_began", weight=step["weight"], seconds=step["hold"])
                 hold = {"since": self.clock.time(), "verdict": None, "wanted": None, "called": None, "blind": None}
-            outcome = holding.judge(
-                {**hold, "seconds": step["hold"]},
-                gate=gate,
-                gated=self.plan["gate"] is not None,
-                now=self.clock.time(),
-                run_left=self._run_left(),
-                slice_=holding.look(self.plan["guard"]["time"]),
-                patience=(self.plan["gate"] or {}).get("patience", 0.0),
-                back=self.plan["back"],
-                accepted=self.plan["accept_unproven"],
-            )
+            outcome = self._outcome(hold, step, gate, self._run_left())
             seen = {"message": outcome.sentence} if gate is None else gate
             if gate is not None:
                 # What another version of the gate has left it does not take: then it begins anew.
-                left = None if gate.get("reason") == StateError.reason else {"asked": asked, "state": gate["state"]}
-                self.store.write_gate(left)
+                stale = gate.get("reason") == StateError.reason
+                self.store.write_gate(None if stale else {"asked": self._asked(step), "state": gate["state"]})
             if outcome.kind == holding.PASSED and not outcome.accepted:
                 seen = {**seen, "verdict": "pass", "message": holding.said(seen) or outcome.sentence}
             # A gate that still has samples of the past to judge, and has found nothing, says nothing of now.
@@ -340,9 +326,35 @@ class Migration:
             if outcome.accepted:
                 told = {"reason": _one_line(outcome.accepted), "message": holding.said(seen)}
                 self._write(token, "unproven_accepted", weight=step["weight"], **told)
-            saved = self.store.read_gate() or {}
-        state = saved.get("state") if saved.get("asked") == asked else None
+            state = self._gate_state(step)
         return {"changed": began or gate is not None, "hold": {**outcome.as_result(), "gate_state": state}}
+
+    def _outcome(
+        self, hold: Mapping[str, Any], step: Mapping[str, Any], gate: Mapping[str, Any] | None, run_left: float
+    ) -> holding.Outcome:
+        """Where ``hold`` is, as the journal's state has it, of a run that may go on for ``run_left`` seconds."""
+        return holding.judge(
+            {**hold, "seconds": step["hold"]},
+            gate=gate,
+            gated=self.plan["gate"] is not None,
+            now=self.clock.time(),
+            run_left=run_left,
+            slice_=holding.look(self.plan["guard"]["time"]),
+            patience=(self.plan["gate"] or {}).get("patience", 0.0),
+            back=self.plan["back"],
+            accepted=self.plan["accept_unproven"],
+        )
+
+    def _asked(self, step: Mapping[str, Any]) -> dict[str, Any]:
+        """What the gate is asked in the hold of ``step``; it goes on only with what it was asked before."""
+        scrape = self.plan["prometheus"].get("scrape_interval")
+        its = {name: value for name, value in (self.plan["gate"] or {}).items() if name != "patience"}
+        return {"weight": step["weight"], "seconds": step["hold"], "gate": its, "scrape": scrape}
+
+    def _gate_state(self, step: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the gate needs to go on with the hold of ``step``; None where it begins anew."""
+        saved = self.store.read_gate() or {}
+        return saved.get("state") if saved.get("asked") == self._asked(step) else None
 
     def _would_hold(self, step: Mapping[str, Any]) -> dict[str, Any]:
         """What a run would do with the hold of ``step``: wait for its end, or end itself before."""

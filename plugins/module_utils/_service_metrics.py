@@ -117,7 +117,7 @@ def steady(source: Prometheus, plan: Mapping[str, Any]) -> list[success.Finding]
     seconds, wanted = plan["finalize"]["stable"], plan["success"]["availability"]
 
     def added(selector: str, over: float) -> float:
-        return _number(source, f"sum(increase({selector}[{max(1, math.ceil(over))}s]))") or 0.0
+        return number(source, f"sum(increase({selector}[{max(1, math.ceil(over))}s]))") or 0.0
 
     asked: dict[str, Callable[[], success.Finding]] = {
         "metrics": lambda: _covered(source, new["up"], seconds),
@@ -140,7 +140,7 @@ def steady(source: Prometheus, plan: Mapping[str, Any]) -> list[success.Finding]
 def _covered(source: Prometheus, up: str, seconds: float) -> success.Finding:
     step = max(1, math.ceil(seconds / POINTS))
     points = max(1, math.floor(seconds / step))
-    seen = _number(source, f"count_over_time((max({up}))[{points * step}s:{step}s])") or 0.0
+    seen = number(source, f"count_over_time((max({up}))[{points * step}s:{step}s])") or 0.0
     days = [f"{math.floor(part * step / 8640) / 10:g}" for part in (min(seen, points), points)]
     return {
         "name": "metrics",
@@ -151,7 +151,7 @@ def _covered(source: Prometheus, up: str, seconds: float) -> success.Finding:
 
 
 def _criterion(source: Prometheus, one: Mapping[str, Any], seconds: float) -> success.Finding:
-    value = _number(source, one["query"].replace("{window}", f"{math.ceil(seconds)}s"))
+    value = number(source, one["query"].replace("{window}", f"{math.ceil(seconds)}s"))
     if value is None:
         return success.unknown(one["name"], "its query does not give one number")
     low, high = one["min"], one["max"]
@@ -179,14 +179,20 @@ def _response(
     span = max(1.0, source.now() - since)
     percentiles, counts = [], []
     for selectors, seconds in ((old, span + BEFORE), (new, span)):
-        added = f"sum by (le) (increase({selectors['latency']}[{math.ceil(seconds)}s]))"
-        percentiles.append(_number(source, f"histogram_quantile({QUANTILE}, {added})"))
-        # The highest bucket has them all.
-        counts.append(_number(source, f"max({added})") or 0.0)
+        value, count = percentile(source, selectors["latency"], math.ceil(seconds), QUANTILE)
+        percentiles.append(value)
+        counts.append(count)
     return success.response(percentiles[0], percentiles[1], counts, increase)
 
 
-def _number(source: Prometheus, query: str) -> float | None:
+def percentile(source: Prometheus, histogram: str, seconds: int, quantile: float) -> tuple[float | None, float]:
+    """The ``quantile`` (0 to 1) of the last ``seconds`` in s, None where there is none, and of how many requests."""
+    added = f"sum by (le) (increase({histogram}[{seconds}s]))"
+    # The highest bucket has them all.
+    return number(source, f"histogram_quantile({quantile}, {added})"), number(source, f"max({added})") or 0.0
+
+
+def number(source: Prometheus, query: str) -> float | None:
     """The value of a query that gives one series; None where it gives none, or what is no number."""
     rows = source.query(query).series()
     value = rows[0][1][-1][1] if len(rows) == 1 else math.nan

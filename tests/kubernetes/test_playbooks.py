@@ -85,6 +85,15 @@ class Service:
         events: list[dict[str, Any]] = json.loads(config["data"]["journal.json"])["migrations"][-1]["events"]
         return events
 
+    def report(self) -> tuple[dict[str, Any], str]:
+        """What report.yml writes of the day: for programs, and the page."""
+        folder = self.state / "reports"
+        before = self.events()
+        rc, told = self.run("report", f"--extra-vars=report_folder={folder}")
+        assert (rc, self.events()) == (0, before), told
+        (made,) = folder.glob("*.json")
+        return json.loads(made.read_text()), made.with_suffix(".html").read_text()
+
     def start(self, playbook: str, *options: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
         extra = {"cutover_state_dir": str(self.state), **self.extra}
         return start(kubeconfig or self.kubeconfig, self.inventory, playbook, *options, **extra)
@@ -460,7 +469,7 @@ KEY = "V2_TRAFFIC_PERCENTAGE"
 
 
 def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_path: Path) -> None:
-    """R-D1, R-D2, R-D3, R-D5, R-D6: supersmartmatch by its ConfigMap; each step is a run of its own."""
+    """R-D1, R-D2, R-D3, R-D5, R-D6, R-D10, R-D12: supersmartmatch by its ConfigMap; each step is a run of its own."""
 
     def flags() -> dict[str, str]:
         path = supersmartmatch.path("v1", "configmaps", "supersmartmatch-flags")
@@ -485,6 +494,11 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     supersmartmatch.admin.call("PATCH", scale, {"spec": {"replicas": 1}}, MERGE)
     # A resumed run takes the plan as it is now. It moves nothing more without what it could go back to.
     supersmartmatch.extra["cutover_steps"][0]["hold"] = 1
+    report, page = supersmartmatch.report()
+    assert (report["migration"]["share"], report["recommendation"]["do"]) == (5, "advance"), report
+    assert report["recommendation"]["sentence"] == "its hold is over; next is 100 %"
+    assert [one["share"] for one in report["migration"]["path"]] == [0, 5]
+    assert "<polyline" in page
     kept.rename(away)
     kept.mkdir()
     rc, told = supersmartmatch.run("advance")
@@ -506,3 +520,10 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     assert [event["kind"] for event in supersmartmatch.events()][-1] == "rolled_back"
     scalers = supersmartmatch.path("autoscaling/v2", "horizontalpodautoscalers")
     assert [one["spec"]["minReplicas"] for one in supersmartmatch.admin.call("GET", scalers)["items"]] == [1, 1]
+    report, page = supersmartmatch.report()
+    assert [one["share"] for one in report["migration"]["path"]] == [0, 5, 100, 0]
+    assert report["recommendation"] is None
+    failed, recovered = (report["indicators"]["all"][name] for name in ("change_failure_rate", "time_to_recover"))
+    assert failed["value"] == 1
+    assert 0 < recovered["value"] < 60
+    assert "100.0%: 1 of 1 went back" in page

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Finding = dict[str, Any]
-"""``{"name", "passed", "seen"}``; ``passed`` is None where it cannot be known."""
+"""``{"name", "passed", "seen"}`` at least; ``passed`` is None where it cannot be known."""
 
 LEAST = 100
 """Requests of a colour below which its 95th percentile says nothing."""
@@ -20,13 +20,15 @@ _WORDS = {True: "passed", False: "failed", None: "unknown"}
 
 
 def availability(bad: float, total: float, wanted: float) -> Finding:
-    """``bad`` of ``total`` requests to both colours, against the ``wanted`` share of good ones."""
+    """``bad`` of ``total`` requests to both colours, against the ``wanted`` share of good ones.
+
+    What was counted is beside the rest under ``requests`` and ``bad``, so that migrations can be added up.
+    """
     if not total > 0:
         return _finding("availability", None, "Prometheus has no requests of this time")
     good = 1 - bad / total
-    return _finding(
-        "availability", good > wanted, f"{good:.4%} of {total:.0f} requests, more than {wanted:.2%} are wanted"
-    )
+    told = f"{good:.4%} of {total:.0f} requests, more than {wanted:.2%} are wanted"
+    return {**_finding("availability", good > wanted, told), "requests": total, "bad": bad}
 
 
 def response(old: float | None, new: float | None, counts: Sequence[float], increase: float) -> Finding:
