@@ -154,9 +154,10 @@ def _latency(source: Prometheus, histogram: str, seconds: int, quantile: float) 
 
 
 def _value(source: Prometheus, query: str, seconds: int, reducer: str | None) -> float:
-    """The mean of what the query gave."""
+    """The mean of what the query gave, of the moments for which it gave a number: of no requests there is no share."""
     step = max(1, math.ceil(seconds / POINTS))
-    rows = source.query(f"avg_over_time(({query})[{seconds}s:{step}s])").series()
+    # No comparison lets NaN through.
+    rows = source.query(f"avg_over_time((({query}) > -Inf)[{seconds}s:{step}s])").series()
     values = [points[-1][1] for _labels, points in rows]
     if not values or not all(map(math.isfinite, values)):
         raise _UnmeasuredError("Prometheus has no number for it in this time")

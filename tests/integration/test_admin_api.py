@@ -63,6 +63,7 @@ class Story:
     lab: Lab
     runs: dict[str, Run] = field(default_factory=dict)
     units: dict[str, list[list[str]]] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
 
     def play(self, name: str, playbook: str, **more: Any) -> Run:
@@ -79,7 +80,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(lab: Lab) -> Story:
+def story(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """There by all its steps and back, with everything that Ansible can tell."""
     one = Story(lab)
     verbose = {"arguments": ["-vvv"]}
@@ -90,6 +91,10 @@ def story(lab: Lab) -> Story:
         one.play("cutover", "cutover", **verbose).ok()
         one.play("cutover again", "cutover").ok()
         one.play("status", "status").ok()
+        folder = tmp_path_factory.mktemp("reports")
+        one.play("report", "report", extra_vars={**QUICK, "report_folder": str(folder)}).ok()
+        (made,) = folder.glob("*.json")
+        one.report = json.loads(made.read_text())
         one.play("rollback", "rollback", **verbose).ok()
     one.results = [first.result(), second.result()]
     return one
@@ -132,6 +137,21 @@ def test_r_d4_the_hold_ends_when_every_criterion_is_proven(story: Story) -> None
     told = {criterion["name"]: criterion["status"] for criterion in seen["criteria"]}
     assert told.keys() == asked.keys()
     assert {told[name] for name, required in asked.items() if required} == {"proven"}, seen
+
+
+def test_r_d10_the_report_has_every_criterion_of_the_inventory(story: Story) -> None:
+    """Also v2's gain of precision over v1, and both in times and errors; and the way there."""
+    figures = {one["name"]: one for one in story.report["figures"]}
+    assert list(figures) == [one["name"] for one in INVENTORY["cutover_gate"]["criteria"]]
+    assert {name: one["missing"] for name, one in figures.items() if one["missing"]} == {}
+    assert 0.95 < figures["satisfaction above 95 %"]["candidate"] <= 1
+    assert -0.001 < figures["precision at least that of v1"]["candidate"] < 0.1
+    times = figures["p95 at most that of v1 and 10 %"]
+    assert 0 < times["candidate"] < 0.15
+    assert times["difference"] == pytest.approx(times["candidate"] - times["baseline"])
+    assert [one["share"] for one in story.report["migration"]["path"]] == [0, *SHARES]
+    assert "pass" in {one["verdict"] for one in story.report["migration"]["marks"]}
+    assert (story.report["migration"]["phase"], story.report["recommendation"]) == ("finished", None)
 
 
 def test_blue_is_the_entry_and_is_kept_running(story: Story) -> None:

@@ -88,7 +88,8 @@ def state(lab: Lab) -> str:
     return lab.ssh("router", "ls /var/lib/bluegreen-cutover/shop", check=False)
 
 
-def test_a_hold_outlives_its_run_and_advance_goes_on(held: Lab) -> None:
+def test_a_hold_outlives_its_run_and_advance_goes_on(held: Lab, tmp_path: Path) -> None:
+    """R-D10: meanwhile the report tells where it is, and leaves everything as it was."""
     # Long enough for a run that comes before its end, whatever that takes to start.
     started = time.monotonic()
     held.playbook("status")
@@ -101,9 +102,20 @@ def test_a_hold_outlives_its_run_and_advance_goes_on(held: Lab) -> None:
         early = held.playbook("advance", extra_vars=variables).ok()
         assert "left" in early.stdout
         assert (events(held)[-1]["kind"], weights(held)) == ("held", [50])
+        before = held.ssh("router", "cat /var/lib/bluegreen-cutover/shop/*.json")
+        told = held.playbook("report", extra_vars={**variables, "report_folder": str(tmp_path / "new")}).ok()
+        assert held.ssh("router", "cat /var/lib/bluegreen-cutover/shop/*.json") == before
+        (made,) = (tmp_path / "new").glob("shop-*.json")
+        report, page = json.loads(made.read_text()), made.with_suffix(".html").read_text()
+        assert (report["migration"]["share"], report["recommendation"]["do"]) == (50, "hold"), told.stdout
+        # The gate goes on from what it has kept of the hold.
+        began = next(event["at"] for event in events(held) if event["kind"] == "hold_began")
+        assert 0 < report["gate"]["covered"] <= report["made"] - began + 2
+        (figure,) = report["figures"]
+        assert (figure["candidate"], figure["missing"]) == (0, {})
+        assert f"<strong>hold</strong>: {report['recommendation']['sentence']}" in page
         status = held.playbook("status", extra_vars=variables).ok()
         assert "hold: green has 50 %" in status.stdout
-        began = next(event["at"] for event in events(held) if event["kind"] == "hold_began")
         time.sleep(max(0.0, began + hold + 1 - time.time()))
         # Its window is counted on samples, of which a few may be missing.
         advance_to_the_end(held, variables)

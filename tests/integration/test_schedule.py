@@ -189,6 +189,17 @@ def test_the_real_one_moves_a_service_on(lab: Lab, inventory: Path) -> None:
         lab.playbook("rollback", "local").ok()
 
 
+def test_r_d10_the_report_has_a_timer_of_its_own(lab: Lab, inventory: Path) -> None:
+    stand_in(lab, "exit 0")
+    play(lab, inventory, schedule_job="report").ok()
+    until = time.monotonic() + 60
+    while not any(line.endswith(" bluegreen.cutover.report") for line in runs(lab)) and time.monotonic() < until:
+        time.sleep(0.3)
+    assert any(line.endswith(" bluegreen.cutover.report") for line in runs(lab))
+    assert play(lab, inventory, schedule_job="report", schedule_state="absent").ok().changed == 2
+    assert shown(lab, f"{UNIT}.timer", "ActiveState") == "active"
+
+
 def test_gone_without_a_trace(lab: Lab, inventory: Path) -> None:
     stand_in(lab, "exit 2")
     wait_for_runs(lab, 2)

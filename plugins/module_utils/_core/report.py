@@ -43,13 +43,14 @@ def marks(migration: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What was judged on the way, as far as the journal has it: ``{"at", "share", "verdict", "told"}``.
 
     ``verdict`` is the gate's (``pass``, ``fail``, ``inconclusive``, ``open``), ``accepted`` where somebody took a hold
-    as passed without a proof, ``guard`` where the guard sent the traffic back, ``failed`` where a run ended so.
+    as passed without a proof, ``guard`` where the guard sent the traffic back, ``failed`` where a run ended so. ``share``
+    is None where none was known by then.
     """
     steps, found = path(migration), []
     for event in migration["events"]:
         told = _mark(event)
         if told is not None:
-            share = next((one["share"] for one in reversed(steps) if one["at"] <= event["at"]), 0)
+            share = next((one["share"] for one in reversed(steps) if one["at"] <= event["at"]), None)
             found.append({"at": event["at"], "share": share, "verdict": told[0], "told": told[1]})
     return found
 

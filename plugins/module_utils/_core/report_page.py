@@ -128,7 +128,7 @@ def _picture_of_shares(moved: Mapping[str, Any], end: float) -> str:
     if before is not None:
         points.append(f"{x(end)},{y(before)}")
     drawn.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="#0969da" stroke-width="2"/>')
-    for one in moved["marks"]:
+    for one in (mark for mark in moved["marks"] if mark["share"] is not None):
         sign, colour = _MARKS[one["verdict"]]
         told = f"{moment(one['at'])}: {one['verdict']}" + (f", {one['told']}" if one["told"] else "")
         across, down = x(one["at"]), y(one["share"])

@@ -154,9 +154,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: RunModule
 
 def test_r_d10_the_figures_of_candidate_and_baseline(scene: Scene) -> None:
     scene.numbers = {
-        r"avg_over_time\(\(p - q\)": [0.01, 0.03],
-        r"avg_over_time\(\(p\)": [0.97],
-        r"avg_over_time\(\(q\)": [0.95],
+        r"avg_over_time\(\(\(p - q\) > -Inf\)": [0.01, 0.03],
+        r"avg_over_time\(\(\(p\) > -Inf\)": [0.97],
+        r"avg_over_time\(\(\(q\) > -Inf\)": [0.95],
         r"increase\(n\{\}": [1000],
         r'increase\(n\{code="500"\}': [],
         r"increase\(m\{\}": [4000],
