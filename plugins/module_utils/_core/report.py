@@ -43,8 +43,8 @@ def marks(migration: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What was judged on the way, as far as the journal has it: ``{"at", "share", "verdict", "told"}``.
 
     ``verdict`` is the gate's (``pass``, ``fail``, ``inconclusive``, ``open``), ``accepted`` where somebody took a hold
-    as passed without a proof, ``guard`` where the guard sent the traffic back, ``failed`` where a run ended so. ``share``
-    is None where none was known by then.
+    as passed without a proof, ``guard`` where the guard sent the traffic back, ``failed`` where a run ended so.
+    ``share`` is None where none was known by then.
     """
     steps, found = path(migration), []
     for event in migration["events"]:
