@@ -20,6 +20,7 @@ HOLD = "hold"
 ROLL_BACK = "roll back"
 
 _WEIGHED = frozenset({"began", "weight_set", "reality_accepted", "rollback_began", "finished", "rolled_back"})
+_LIMITS = {"min": "at least {}", "max": "at most {}", "floor": "or below {}"}
 _DOES = {holding.PASSED: ADVANCE, holding.WAITING: HOLD, holding.UNKNOWN: HOLD, holding.FAILED: ROLL_BACK}
 
 
@@ -123,7 +124,7 @@ def figure(
     difference = None if new is None or old is None else new - old
     return {
         "name": str(asked["name"]),
-        "unit": {"latency": "s", "query": "value"}.get(str(asked["kind"]), "share"),
+        "unit": _unit(asked),
         "candidate": new,
         "baseline": old,
         "difference": difference,
@@ -136,19 +137,23 @@ def figure(
 
 
 def limit(asked: Mapping[str, Any]) -> str:
-    """What a criterion of the inventory allows, in words and in its unit."""
-    words = {
-        "min": "at least {:g}",
-        "max": "at most {:g}",
-        "max_ratio": "at most {:g} times the baseline",
-        "max_increase": "at most the baseline and {:.4g} %",
-        "floor": "or below {:g}",
+    """What a criterion of the inventory allows, in words and in the unit of its figure."""
+    unit = _unit(asked)
+    given = {
+        name: float(asked[name]) for name in (*_LIMITS, "max_ratio", "max_increase") if asked.get(name) is not None
     }
-    told = [(name, asked[name]) for name in words if asked.get(name) is not None]
     if asked.get("objective") is not None:
-        told.append(("max", 1 - float(asked["objective"])))
-    numbers = [(name, float(value) * (100 if name == "max_increase" else 1)) for name, value in told]
-    return ", ".join(words[name].format(round(value, 12)) for name, value in numbers)
+        given["max"] = 1 - float(asked["objective"])
+    told = [words.format(number(given[name], unit)) for name, words in _LIMITS.items() if name in given]
+    if "max_ratio" in given:
+        told.insert(0, f"at most {given['max_ratio']:g} times the baseline")
+    if "max_increase" in given:
+        told.insert(0, f"at most the baseline and {given['max_increase'] * 100:.4g} %")
+    return ", ".join(told)
+
+
+def _unit(asked: Mapping[str, Any]) -> str:
+    return {"latency": "s", "query": "value"}.get(str(asked["kind"]), "share")
 
 
 def day(
@@ -218,13 +223,21 @@ def told(one: Mapping[str, Any]) -> str:
             parts.append(f"{which} {number(one[which], one['unit'])}")
         elif which in one["missing"]:
             parts.append(f"{which} not measured, {one['missing'][which]}")
-    if one["relative"] is not None:
-        parts.append(f"{one['relative']:+.1%}")
-    return "; ".join(parts)
+    return "; ".join(filter(None, (*parts, change(one))))
 
 
 def number(value: float, unit: str) -> str:
     """A figure's value with its unit."""
     if unit == "s":
         return f"{value * 1000:.4g} ms"
-    return f"{value:.4%}" if unit == "share" else f"{value:.4g}"
+    return f"{value * 100:.4g} %" if unit == "share" else f"{value:.4g}"
+
+
+def change(one: Mapping[str, Any]) -> str:
+    """How the candidate's figure differs from the baseline's; empty where one of them is not known."""
+    if one["difference"] is None:
+        return ""
+    # Of two percentages the difference is in points: "10 % more" would be another thing.
+    told = number(one["difference"], one["unit"]).replace(" %", " points")
+    sign = "+" if one["difference"] >= 0 else ""
+    return sign + told + (f" ({one['relative'] * 100:+.1f} %)" if one["relative"] is not None else "")

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import holding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import moment
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.report import number
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.report import change, number
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em; color: #1b1f24 }
@@ -151,7 +151,7 @@ def _figures(figures: Sequence[Mapping[str, Any]], seconds: float) -> Iterator[s
     for one in figures:
         values = [_value(one, which) for which in ("candidate", "baseline")]
         gate = ", ".join(filter(None, (one["status"], one["message"])))
-        rows.append((one["name"], *values, _change(one), one["limit"], gate))
+        rows.append((one["name"], *values, change(one) or "-", one["limit"], gate))
     yield from _table(("", "candidate", "baseline", "change", "limit", "the gate, in this hold"), rows)
     for one in figures:
         if one["candidate"] is not None and one["baseline"] is not None:
@@ -162,13 +162,6 @@ def _value(one: Mapping[str, Any], which: str) -> str:
     if one[which] is not None:
         return number(one[which], str(one["unit"]))
     return f"not measured: {one['missing'][which]}" if which in one["missing"] else "-"
-
-
-def _change(one: Mapping[str, Any]) -> str:
-    if one["difference"] is None:
-        return "-"
-    told = ("+" if one["difference"] >= 0 else "") + number(one["difference"], one["unit"])
-    return told + (f" ({one['relative']:+.1%})" if one["relative"] is not None else "")
 
 
 def _picture_of_bars(one: Mapping[str, Any]) -> str:

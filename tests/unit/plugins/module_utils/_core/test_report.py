@@ -102,7 +102,7 @@ def test_r_d10_the_candidate_against_the_baseline() -> None:
     one = report.figure(asked, {"candidate": 0.09, "baseline": 0.1}, {}, {"status": "proven", "message": ""})
     assert (one["unit"], one["limit"], one["status"]) == ("s", "at most the baseline and 10 %", "proven")
     assert (one["difference"], one["relative"]) == (pytest.approx(-0.01), pytest.approx(-0.1))
-    assert report.told(one) == "candidate 90 ms; baseline 100 ms; -10.0%"
+    assert report.told(one) == "candidate 90 ms; baseline 100 ms; -10 ms (-10.0 %)"
     # Of nothing no part can be told.
     none = report.figure({"name": "e", "kind": "ratio", "max": 0.001}, {"candidate": 0.0, "baseline": 0.0}, {}, None)
     assert (none["difference"], none["relative"], none["status"]) == (0, None, None)
@@ -121,9 +121,10 @@ def test_r_d10_what_was_not_measured_says_why_and_is_no_number() -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"max_ratio": 1.5, "floor": 0.0005}, "at most 1.5 times the baseline, or below 0.0005"),
-        ({"min": 0.9, "max": 1}, "at least 0.9, at most 1"),
-        ({"objective": 0.999}, "at most 0.001"),
+        ({"kind": "ratio", "max_ratio": 1.5, "floor": 0.0005}, "at most 1.5 times the baseline, or below 0.05 %"),
+        ({"kind": "query", "min": 0.9, "max": 1}, "at least 0.9, at most 1"),
+        ({"kind": "latency", "max": 0.1}, "at most 100 ms"),
+        ({"kind": "burn_rate", "objective": 0.999}, "at most 0.1 %"),
     ],
 )
 def test_limits_are_told_as_the_inventory_has_them(asked: dict[str, Any], told: str) -> None:
@@ -135,7 +136,7 @@ def test_the_lines_for_a_terminal() -> None:
     lines = list(report.sentences(whole(figure, does={"do": "hold", "sentence": "wait"})))
     assert lines[:3] == [
         "shop: green has 0 % (failed), by 0 %, 5 %, 25 %, 0 %",
-        "e: candidate 0.0500% (limit: at most 0.001)",
+        "e: candidate 0.05 % (limit: at most 0.1 %)",
         "recommendation: hold; wait",
     ]
     assert [line.partition(":")[0] for line in lines[3:]] == [
@@ -193,7 +194,7 @@ def test_r_d10_the_page_is_whole_and_what_others_have_named_is_text() -> None:
     assert read.open == []
     assert read.elements.count("svg") == 3
     assert read.elements.count("circle") == 4
-    for wanted in (f"roll back: {EVIL}", f"e {EVIL}", f"unknown, {EVIL}", f"errors {EVIL}", "+1.0000% (+100.0%)"):
+    for wanted in (f"roll back: {EVIL}", f"e {EVIL}", f"unknown, {EVIL}", f"errors {EVIL}", "+1 points (+100.0 %)"):
         assert wanted in read.text, wanted
     for seldom in (whole(migration=None), whole(phase="finished"), whole(serving={}, rehearsal={"passed": None})):
         assert Reader(page(seldom)).open == []
