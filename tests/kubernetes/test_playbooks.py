@@ -24,6 +24,7 @@ from cluster import node
 from cluster.client import MERGE, STRATEGIC, Client
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
+from service.matching import LEAST, decide
 
 from .conftest import account, deployment, documented, service, written
 
@@ -299,9 +300,10 @@ def kill(pid: int) -> None:
 
 
 class Application(http.server.BaseHTTPRequestHandler):
-    """v1 and v2 at once: they are healthy, and follow the ConfigMap as a kubelet would bring it."""
+    """v1 and v2 at once: they are healthy, follow the ConfigMap as a kubelet would bring it, and match as the lab's."""
 
     percentage: Callable[[], int]
+    least = LEAST
 
     def _answer(self, code: int, **body: Any) -> None:
         text = json.dumps(body).encode()
@@ -317,8 +319,14 @@ class Application(http.server.BaseHTTPRequestHandler):
             self._answer(200, status="ok")
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(201)
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != "/api/v1/matches":
+            self._answer(201)
+            return
+        try:
+            self._answer(200, **decide(json.loads(sent), type(self).least))
+        except ValueError as error:
+            self._answer(422, error=str(error))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the base class
         """Nobody reads it."""
@@ -420,6 +428,8 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     rc, told = supersmartmatch.run("cutover")
     assert rc == 0, told
     assert "green is held at 5 %" in told
+    shown = next(event for event in supersmartmatch.events() if event["kind"] == "probed")["checkpoints"]
+    assert [one["seen"] for one in shown if one["name"] == "rules"] == ["7 of 7 cases passed"]
     assert flags() == {"ENABLE_V2": "true", KEY: "5", "FALLBACK_TO_V1": "true"}
     # An autoscaler that wanted fewer pods in the step was kept from it, on either side.
     for version in ("v1", "v2"):
@@ -453,3 +463,26 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     assert [event["kind"] for event in supersmartmatch.events()][-1] == "rolled_back"
     scalers = supersmartmatch.path("autoscaling/v2", "horizontalpodautoscalers")
     assert [one["spec"]["minReplicas"] for one in supersmartmatch.admin.call("GET", scalers)["items"]] == [1, 1]
+
+
+def test_r_d11_a_candidate_that_decides_otherwise_gets_no_traffic(
+    supersmartmatch: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two would be matched that a person has to look at.
+    monkeypatch.setattr(Application, "least", 0.5)
+    rc, told = supersmartmatch.run("cutover")
+    assert rc == 2, told
+    assert "supersmartmatch was not moved: all traffic is on blue again" in told
+    shown = next(event for event in supersmartmatch.events() if event["kind"] == "probed")["checkpoints"]
+    [rules] = [one for one in shown if one["name"] == "rules"]
+    assert rules["passed"] is False
+    asked = '{"required": ["python", "sql"], "skills": ["python"]}'
+    for text in (
+        "5 of 7 cases passed. Failed: three of four skills are for a person to judge: {",
+        f"half of the skills are for a person to judge: {asked} → decision is 'match', 'review' is expected (at http://",
+    ):
+        assert text in rules["seen"]
+        assert text in told
+    flags = supersmartmatch.admin.call("GET", supersmartmatch.path("v1", "configmaps", "supersmartmatch-flags"))
+    assert flags["data"][KEY] == "0"
+    assert "weight_intended" not in [event["kind"] for event in supersmartmatch.events()]
