@@ -79,6 +79,9 @@ def go_back(kubeconfig: Path, admin: Client, namespace: str, scratch: Path) -> f
         "cutover_state_dir": str(scratch / "state"),
         "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": COLOURS},
         "cutover_colours": {colour: {"deployment": colour} for colour in COLOURS},
+        # Nothing answers in these pods, and it is the switch that is measured.
+        "cutover_verify": [],
+        "cutover_state": [],
     }
     # Nothing moves without a guard, and its pod needs a node.
     with node.alone(kubeconfig, admin, namespace, scratch):

@@ -6,7 +6,8 @@
 Environment: COLOUR, VERSION, PORT, DSN (PostgreSQL), REDIS_URL, REDIS_PREFIX, POOLED=1 where DSN leads to a pooler in
 transaction mode;
 faults from the start on: START_DELAY (seconds before it listens), NEVER_READY=1, NOT_LIVE=1,
-ERROR_RATIO (0 to 1 of API requests answer 500), LATENCY_MS (added to API requests).
+ERROR_RATIO (0 to 1 of API requests answer 500), LATENCY_MS (added to API requests), LEAST_MATCH (the share of skills
+from which somebody matches, see matching.py).
 As a front, with UPSTREAM (the other version's address): it sends V2_TRAFFIC_PERCENTAGE (default 0) of its API requests
 on to that. ADMIN_TOKEN is the bearer token of GET and POST /admin/config, which tell and set the percentage until the
 next start, and of POST /admin/rollback, which sets 0. With FALLBACK_TO_V1=true it answers itself what the other version
@@ -38,6 +39,7 @@ from typing import Any, Protocol, cast
 
 import aiohttp
 import asyncpg
+import matching
 import redis.asyncio
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -84,6 +86,7 @@ class Faults:
     satisfaction: float = 0.97
     algorithm_share: float = 0.85
     config_refused: bool = False
+    least_match: float = matching.LEAST
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Faults:
@@ -92,6 +95,7 @@ class Faults:
             latency_ms=float(environment.get("LATENCY_MS", 0)),
             ready=environment.get("NEVER_READY", "") != "1",
             live=environment.get("NOT_LIVE", "") != "1",
+            least_match=float(environment.get("LEAST_MATCH", matching.LEAST)),
         )
 
     def changed(self, wish: Mapping[str, object]) -> Faults:
@@ -306,6 +310,7 @@ class Service:
         application.router.add_get("/api/v1/ping", self._ping)
         application.router.add_get("/api/v1/items", self._items)
         application.router.add_post("/api/v1/items", self._add_item)
+        application.router.add_post("/api/v1/matches", self._match)
         application.router.add_get("/slow", self._slow)
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/admin/misbehave", self._faults)
@@ -405,6 +410,12 @@ class Service:
         if not isinstance(name, str) or not 0 < len(name) <= 200:
             return self._json({"error": "name: 1 to 200 characters"}, 422)
         return self._json({"id": await self.store.add(name, self.settings.colour)}, 201)
+
+    async def _match(self, request: web.Request) -> web.Response:
+        try:
+            return self._json(matching.decide(await request.json(), self.faults.least_match))
+        except (ValueError, TypeError) as error:
+            return self._json({"error": str(error)}, 422)
 
     async def _slow(self, _request: web.Request) -> web.Response:
         await asyncio.sleep(SLOW_SECONDS)

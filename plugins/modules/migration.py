@@ -40,8 +40,8 @@ options:
       - V(advancing) is V(begun) for a migration that is held; it begins none, and takes one new step at most.
       - V(rehearsing) is V(begun) for a migration that is a rehearsal, which V(rolled_back) ends.
       - V(probed) records what the candidate has shown, and fails with RV(reason=checkpoint) where that is not enough.
-        O(data) has C(colour) and what was C(seen), of C(tests) by host, C(health), C(performance) and C(metrics) what
-        their tasks registered; the action plugin judges it.
+        O(data) has C(colour) and what was C(seen), of C(tests) by host, C(health), C(rules), C(performance) and
+        C(metrics) what their tasks registered; the action plugin judges it.
       - V(recorded) appends O(event) with O(data).
       - V(holding) begins the hold of O(step), or says where it is, with what O(gate) has found.
       - V(held) ends this run in the middle of a hold, with C(message) and C(unknown) of O(data), and releases the

@@ -154,6 +154,14 @@ def test_r_d10_the_report_has_every_criterion_of_the_inventory(story: Story) -> 
     assert (story.report["migration"]["phase"], story.report["recommendation"]) == ("finished", None)
 
 
+def test_r_d11_green_decides_by_the_rules_before_it_gets_traffic(story: Story) -> None:
+    """What becomes of one that does not: tests/kubernetes/test_playbooks.py."""
+    kinds = [event["kind"] for event in story.events()]
+    shown = story.events()[kinds.index("probed")]["checkpoints"]
+    assert [one["seen"] for one in shown if one["name"] == "rules"] == ["7 of 7 cases passed"]
+    assert kinds.index("probed") < kinds.index("weight_intended")
+
+
 def test_blue_is_the_entry_and_is_kept_running(story: Story) -> None:
     assert story.units["cutover"] == story.units["cutover again"] == [BOTH] * 2
     assert "blue takes the connections, so it is kept running." in story.runs["cutover"].stdout

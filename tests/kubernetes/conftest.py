@@ -140,9 +140,9 @@ def deployment(name: str, labels: dict[str, str], replicas: int = 1, **annotatio
     }
 
 
-def documented(kind: str, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The Role or ClusterRole of docs/kubernetes.md; ``names`` has those of a test's objects for the page's."""
-    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+def documented(kind: str, names: Mapping[str, str] | None = None, page: str = "kubernetes.md") -> dict[str, Any]:
+    """The Role or ClusterRole of a page of docs; ``names`` has those of a test's objects for the page's."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     pages = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
     [role] = [one for one in pages if one.get("kind") == kind]
     for rule in role["rules"]:

@@ -14,16 +14,19 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cluster import node
 from cluster.client import MERGE, STRATEGIC, Client
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
+from service.matching import LEAST, decide
 
 from .conftest import account, deployment, documented, service, written
 
@@ -32,6 +35,10 @@ ROOT = Path(__file__).resolve().parents[2]
 APP = "nextstep-api"
 GUARD = {"time": 900}
 """That a run on a slow machine is slow is not for the guard to judge here; test_guard.py has what it does in time."""
+UNSERVED: dict[str, Any] = {"cutover_verify": [], "cutover_state": []}
+"""Nothing answers in the pods of nextstep, and most tests are of the switch; test_r_b11_… has what it asks after that,
+and test_promote.py its backup.
+"""
 LABELS = {colour: {"app": APP, "version": colour} for colour in ("blue", "green")}
 
 
@@ -164,7 +171,8 @@ def nextstep(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_
     names = {"web": APP, "web-v1": f"{APP}-blue", "web-v2": f"{APP}-green"}
     names |= {"bluegreen-shop": "bluegreen-nextstep", "cutover-guard-shop": "cutover-guard-nextstep"}
     kubeconfig = account(cluster, admin, namespace, tmp_path, documented("Role", names))
-    return prepare(NextStep("nextstep", kubeconfig, admin, namespace, until, {"nextstep_namespace": namespace}))
+    extra = {**UNSERVED, "nextstep_namespace": namespace}
+    return prepare(NextStep("nextstep", kubeconfig, admin, namespace, until, extra))
 
 
 def prepare(made: NextStep) -> NextStep:
@@ -361,26 +369,38 @@ def kill(pid: int) -> None:
 
 
 class Application(http.server.BaseHTTPRequestHandler):
-    """v1 and v2 at once: they are healthy, and follow the ConfigMap as a kubelet would bring it."""
+    """v1 and v2 at once: they are healthy, follow the ConfigMap as a kubelet would bring it, and match as the lab's."""
 
     percentage: Callable[[], int]
+    least = LEAST
+    late: Mapping[str, float] = {}
+    """Seconds by path."""
 
     def _answer(self, code: int, **body: Any) -> None:
         text = json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        # Who has waited for too long is gone.
+        with contextlib.suppress(ConnectionError):
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
 
     def do_GET(self) -> None:
+        time.sleep(self.late.get(self.path, 0))
         if self.path == "/admin/config":
             self._answer(200, v2_traffic_percentage=type(self).percentage())
         else:
-            self._answer(200, status="ok")
+            self._answer(200, status="ok", enabled=True)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(201)
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != "/api/v1/matches":
+            self._answer(201)
+            return
+        try:
+            self._answer(200, **decide(json.loads(sent), type(self).least))
+        except ValueError as error:
+            self._answer(422, error=str(error))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the base class
         """Nobody reads it."""
@@ -398,6 +418,29 @@ def application(percentage: Callable[[], int]) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join(5)
+
+
+def test_r_b11_answers_that_come_too_late_take_the_traffic_back(
+    nextstep: NextStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the three budgets of the inventory as it is, with answers that are far from it."""
+    inventory = yaml.safe_load((ROOT / "inventories/nextstep/group_vars/all.yml").read_text(encoding="utf-8"))
+    late = {"/health": (2000, 3.0), "/orchestration/health": (500, 0.8), "/safety-rails/health": (100, 0.5)}
+    assert [one["path"] for one in inventory["cutover_verify"]] == list(late)
+    monkeypatch.setattr(Application, "late", {path: seconds for path, (_budget, seconds) in late.items()})
+    del nextstep.extra["cutover_verify"]
+    with application(lambda: 0) as address:
+        nextstep.extra["nextstep_api"] = address
+        rc, told = nextstep.run("cutover")
+    assert rc == 2, told
+    assert "3 of 3 probes are unhealthy after 1 try" in told
+    for path, (budget, _seconds) in late.items():
+        found = re.search(rf"GET {address}{path}: [a-z ]* in ([0-9]+) ms, the budget is {budget} ms", told)
+        assert found, told
+        assert int(found[1]) > budget
+    # What answers here does so for both colours, and as late for blue.
+    assert "nextstep is not wholly back on blue: Ask the service as its clients do (control): 3 of 3 probes" in told
+    assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
 
 
 def test_a_route_shares_by_steps_there_and_back(supersmartmatch: Service, routes: str) -> None:
@@ -482,6 +525,8 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     rc, told = supersmartmatch.run("cutover")
     assert rc == 0, told
     assert "green is held at 5 %" in told
+    shown = next(event for event in supersmartmatch.events() if event["kind"] == "probed")["checkpoints"]
+    assert [one["seen"] for one in shown if one["name"] == "rules"] == ["7 of 7 cases passed"]
     assert flags() == {"ENABLE_V2": "true", KEY: "5", "FALLBACK_TO_V1": "true"}
     # An autoscaler that wanted fewer pods in the step was kept from it, on either side.
     for version in ("v1", "v2"):
@@ -527,3 +572,26 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     assert failed["value"] == 1
     assert 0 < recovered["value"] < 60
     assert "100.0%: 1 of 1 went back" in page
+
+
+def test_r_d11_a_candidate_that_decides_otherwise_gets_no_traffic(
+    supersmartmatch: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two would be matched that a person has to look at.
+    monkeypatch.setattr(Application, "least", 0.5)
+    rc, told = supersmartmatch.run("cutover")
+    assert rc == 2, told
+    assert "supersmartmatch was not moved: all traffic is on blue again" in told
+    shown = next(event for event in supersmartmatch.events() if event["kind"] == "probed")["checkpoints"]
+    [rules] = [one for one in shown if one["name"] == "rules"]
+    assert rules["passed"] is False
+    asked = '{"required": ["python", "sql"], "skills": ["python"]}'
+    for text in (
+        "5 of 7 cases passed. Failed: three of four skills are for a person to judge: {",
+        f"half of the skills are for a person to judge: {asked} → decision is 'match', 'review' is expected (at http://",
+    ):
+        assert text in rules["seen"]
+        assert text in told
+    flags = supersmartmatch.admin.call("GET", supersmartmatch.path("v1", "configmaps", "supersmartmatch-flags"))
+    assert flags["data"][KEY] == "0"
+    assert "weight_intended" not in [event["kind"] for event in supersmartmatch.events()]

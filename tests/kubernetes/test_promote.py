@@ -1,9 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""R-B9, R-B12, R-B13: nextstep from staging to production, each in a namespace of its own, by promote.yml."""
+"""R-B9, R-B12, R-B13: nextstep from dev to production by promote.yml and its inventory, each in its own namespace."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,70 +12,84 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import promotion
+from ansible_collections.bluegreen.cutover.plugins.module_utils._promoting import Promotion, open_record
 from cluster import node
 from cluster.client import STRATEGIC, Client
 from cluster.starting import Cluster
 
-from .test_playbooks import APP, NextStep, Until, prepare
+from .conftest import account, documented
+from .test_playbooks import APP, ROOT, NextStep, Until, application, prepare
 
 RELEASE = "registry.invalid/nextstep@sha256:" + "ef" * 32
+GROUP_VARS = ROOT / "inventories/nextstep/group_vars"
 WORDS = "DEPLOY NEXTSTEP PROD"
 
 
 class Pipeline:
-    """Staging's namespace has the record, too; production is another one."""
+    """The inventory's own environments, phases, phrase and backup. What is another here is where they are, and when."""
 
-    def __init__(self, staging: NextStep, prod: NextStep, scratch: Path) -> None:
-        self.places = {"staging": staging, "prod": prod}
+    def __init__(self, places: dict[str, NextStep], address: str, scratch: Path) -> None:
+        self.places = places
         self.fault = scratch / "fault"
-        # Each phase is a real command; the third one looks whether somebody has broken the service.
-        commands = [["test", "!", "-e", str(self.fault)] if number == 3 else ["true"] for number in range(1, 9)]
-        phases = [{"name": f"phase {number}", "command": one} for number, one in enumerate(commands, 1)]
-        slots = [{"from": "00:00", "to": "24:00"}]
-        slot = {"namespace": staging.namespace, "environment": "staging-shared", "slots": slots, "zone": "UTC"}
-        healthy = [{"name": "prod serves", "command": ["true"]}]
-        self.environments = [
-            {"name": "staging", "phases": phases, "slot": slot, "healthy": healthy},
-            {"name": "prod", "phrase": WORDS, "healthy": healthy, "backup": True},
-        ]
-        options = {"namespace": prod.namespace, "secrets": "left_out"}
-        part = {"name": "objects", "host": "control", "engine": "kubernetes", "options": options}
-        self.backup = {"cutover_state": [part], "cutover_artifacts": {"destination": str(scratch / "kept")}}
+        (scratch / "tests").mkdir()
+        for name in ("contracts", "data", "flows", "load"):
+            its = scratch / "tests" / name
+            # One of them looks whether somebody has broken the service.
+            its.write_text(f'#!/bin/sh\ntest "$*" = {address} {f"-a ! -e {self.fault}" * (name == "flows")}\n')
+            its.chmod(0o755)
+        own = [yaml.safe_load((GROUP_VARS / f"{name}.yml").read_text()) for name in ("all", "cutover_router")]
+        inventory = {**own[0], **own[1]}
+        always = {"slots": [{"from": "00:00", "to": "24:00"}], "namespace": places["staging"].namespace}
+        self.extra = {
+            "environment_all": {
+                name: {**its, "namespace": places[name].namespace} for name, its in inventory["environment_all"].items()
+            },
+            "environment_slots": {"staging": {**inventory["environment_slots"]["staging"], **always}},
+            **dict.fromkeys(("nextstep_api", "nextstep_dashboard", "nextstep_production"), address),
+            "nextstep_tests": str(scratch / "tests"),
+            # What they are for is shown by test_r_b11_…: a good answer on a busy machine may take longer than 100 ms.
+            "nextstep_budgets": dict.fromkeys(inventory["nextstep_budgets"], 60_000),
+            # There is neither its database here nor its repository: test_state.py has both engines.
+            "nextstep_backup": [one for one in inventory["nextstep_backup"] if one["engine"] == "kubernetes"],
+            "cutover_artifacts": {"destination": str(scratch / "kept")},
+        }
 
     def promote(self, to: str, **extra: Any) -> tuple[int, str]:
-        given = {
-            "promote_application": "nextstep",
-            "promote_namespace": self.places["staging"].namespace,
-            "promote_environments": self.environments,
-            "promote_to": to,
-            "promote_release": RELEASE,
-        }
-        place = self.places[to]
-        given = {**given, **(self.backup if to == "prod" else {}), "nextstep_namespace": place.namespace, **extra}
-        return replace(place, extra=given).run("promote")
+        given = {**self.extra, "promote_to": to, "promote_release": RELEASE, **extra}
+        return replace(self.places[to], extra=given).run("promote")
 
     def record(self) -> list[dict[str, Any]]:
-        staging = self.places["staging"]
-        data = staging.admin.call("GET", staging.path("v1", "configmaps", "bluegreen-nextstep"))["data"]
+        prod = self.places["prod"]
+        data = prod.admin.call("GET", prod.path("v1", "configmaps", "bluegreen-nextstep"))["data"]
         found: list[dict[str, Any]] = json.loads(data["promotion.json"])["promotions"]
         return found
 
 
 @pytest.fixture
 def pipeline(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_path: Path) -> Iterator[Pipeline]:
-    name = f"{namespace}-prod"
-    admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    places = [prepare(NextStep("nextstep", cluster.kubeconfig, admin, place, until, {})) for place in (namespace, name)]
-    with (
-        node.alone(cluster.kubeconfig, admin, namespace, tmp_path),
-        node.alone(cluster.kubeconfig, admin, name, tmp_path),
-    ):
-        yield Pipeline(places[0], places[1], tmp_path)
-    admin.gone(f"/api/v1/namespaces/{name}")
+    names = {"dev": f"{namespace}-dev", "staging": namespace, "prod": f"{namespace}-prod"}
+    made = [name for name in names.values() if name != namespace]
+    for name in made:
+        admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    with contextlib.ExitStack() as stack:
+        for name in names.values():
+            stack.enter_context(node.alone(cluster.kubeconfig, admin, name, tmp_path))
+        address = stack.enter_context(application(lambda: 0))
+        places = {
+            environment: prepare(NextStep("nextstep", cluster.kubeconfig, admin, name, until, {}))
+            for environment, name in names.items()
+        }
+        yield Pipeline(places, address, tmp_path)
+    for name in made:
+        admin.gone(f"/api/v1/namespaces/{name}")
 
 
 def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pipeline) -> None:
     staging, prod = pipeline.places["staging"], pipeline.places["prod"]
+    rc, told = pipeline.promote("dev")
+    assert (rc, f"{RELEASE} is validated in dev: 4 of 4 phases passed." in told) == (0, True), told
     # R-B13: its pods do not get ready in staging: that is a failure of the release, with its cause, and its end.
     green = staging.path("apps/v1", "deployments", f"{APP}-green")
     stuck = {"progressDeadlineSeconds": 1, "template": {"metadata": {"annotations": {"tests/ready": "false"}}}}
@@ -96,7 +111,7 @@ def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pi
     pipeline.fault.touch()
     rc, told = pipeline.promote("staging")
     assert rc == 2
-    assert "failed in staging, and its traffic went back: phase 3: " in told
+    assert "failed in staging, and its traffic went back: flows: " in told
     assert (staging.selected(), staging.serving()) == ("blue", ["blue"] * 3)
     assert pipeline.record()[-1]["events"][-1]["kind"] == "failed"
     pipeline.fault.unlink()
@@ -117,15 +132,34 @@ def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pi
     assert (prod.selected(), prod.serving()) == ("green", ["green"] * 3)
     last = pipeline.record()[-1]
     assert (last["environment"], last["release"], last["owner"]["command"][-11:]) == ("prod", RELEASE, "promote.yml")
-    assert [event["kind"] for event in last["events"]] == ["checked", "moved", "checked", "validated"]
+    kinds = [event["kind"] for event in last["events"]]
+    assert kinds == ["checked", "moved", *["tested"] * 4, "checked", "validated"]
     # The backup is there, and proven, before any traffic moves.
     story = [event["kind"] for event in prod.events()]
     assert story.index("snapshot_taken") < story.index("weight_intended")
     assert next(event for event in prod.events() if event["kind"] == "snapshot_taken")["artifact"]["verified"] is True
 
-    # Green serves in staging: that another release does is not true by being said.
-    rc, told = pipeline.promote("staging", promote_release="another")
+    # Green serves in dev: that another release does is not true by being said.
+    rc, told = pipeline.promote("dev", promote_release="another")
     assert rc == 2
     assert f"what a promotion moved there last is {RELEASE}; so nobody knows that it is another" in told
     assert pipeline.record()[-1]["events"][-1]["kind"] == "failed"
-    assert staging.selected() == "green"
+    assert pipeline.places["dev"].selected() == "green"
+
+
+def test_r_b9_the_record_needs_no_more_rights_than_its_page_says(
+    cluster: Cluster, admin: Client, namespace: str, tmp_path: Path
+) -> None:
+    role = documented("Role", page="promotion.md")
+    role["metadata"].pop("namespace")
+    narrow = account(cluster, admin, namespace, tmp_path, role)
+    plan = {"cluster": {"kubeconfig": str(narrow), "namespace": "elsewhere"}, "state_dir": str(tmp_path)}
+    environments = promotion.check("nextstep", [{"name": "dev"}, {"name": "staging"}])
+    for to, kinds in (("dev", ["moved", "validated"]), ("staging", ["moved", "failed"])):
+        made = Promotion(open_record(plan, "nextstep", namespace), environments, to, RELEASE)
+        assert made.begin((), {"user": "tests"})["environment"]["name"] == to
+        for kind in kinds:
+            made.note([{"kind": kind, "message": "as told"}])
+    its = admin.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/bluegreen-nextstep")["data"]
+    ended = [one["events"][-1]["kind"] for one in json.loads(its["promotion.json"])["promotions"]]
+    assert ended == ["validated", "failed"]

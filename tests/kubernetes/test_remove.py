@@ -22,7 +22,7 @@ from cluster.client import MERGE, Client
 from cluster.starting import Cluster
 
 from .conftest import deployment
-from .test_playbooks import APP, NextStep, prepare
+from .test_playbooks import APP, UNSERVED, NextStep, prepare
 
 Until = Callable[..., Any]
 
@@ -95,7 +95,7 @@ def test_r_d9_finalize_takes_the_old_deployment_away_when_somebody_says_so(
     cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_path: Path
 ) -> None:
     soon = {"stable": 0, "notice": 0}
-    given: dict[str, Any] = {"nextstep_namespace": namespace, "cutover_finalize": soon}
+    given: dict[str, Any] = {**UNSERVED, "nextstep_namespace": namespace, "cutover_finalize": soon}
     made = prepare(NextStep("nextstep", cluster.kubeconfig, admin, namespace, until, given))
     # Where the guard's pod runs.
     with node.alone(cluster.kubeconfig, admin, namespace, tmp_path):

@@ -77,6 +77,17 @@ class ServiceTest(AioHTTPTestCase):  # type: ignore[misc]
         for bad in ({}, {"name": ""}, {"name": 1}, []):
             self.assertEqual((await self.json("POST", "/api/v1/items", json=bad))[0], 422, bad)
 
+    async def test_matches(self) -> None:
+        asked = {"required": ["python", "sql"], "skills": ["python"]}
+        for least, decision in ((None, "review"), (0.5, "match")):
+            if least:
+                await self.json("POST", "/admin/misbehave", json={"least_match": least})
+            expected = {"colour": "green", "decision": decision, "score": 0.5}
+            self.assertEqual(await self.json("POST", "/api/v1/matches", json=asked), (200, expected))
+        bad: Any
+        for bad in ({}, [], {"required": 7}, {"required": ["x"], "skills": ["x"], "years": "two"}):
+            self.assertEqual((await self.json("POST", "/api/v1/matches", json=bad))[0], 422, bad)
+
     async def test_unknown_path_is_one_series(self) -> None:
         self.assertEqual((await self.json("GET", "/no/such"))[0], 404)
         async with self.client.get("/metrics") as answer:

@@ -153,6 +153,12 @@ class ProbeError(CutoverError):
     reason = "probe"
 
 
+class CaseError(CutoverError):
+    """A candidate decides otherwise than its business rules say."""
+
+    reason = "cases"
+
+
 class HeldError(CutoverError):
     """A hold cannot be judged: the candidate keeps its share until somebody has looked."""
 

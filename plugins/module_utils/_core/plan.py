@@ -20,7 +20,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import comparison, guard_pod, holding, selector
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import (
+    cases,
+    comparison,
+    guard_pod,
+    holding,
+    selector,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.draining import STOP
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
@@ -129,7 +135,7 @@ _COLOUR = _keys(
         "url": Spec(
             "url",
             "In a cluster, where this colour alone is reached by the host of cutover_router, such as by a Service of "
-            "its own; cutover_probes and cutover_performance need it.",
+            "its own; cutover_probes, cutover_cases and cutover_performance need it.",
             "an address like http://web-v2.shop:8080",
         ),
     },
@@ -149,6 +155,20 @@ _PROBE = _keys(
         "status": _list("The statuses that are right.", _whole("A status.", 100, 599), default=[200]),
         "json": Spec("map", "Dotted paths in the JSON answer, and the value each must have.", "a mapping", default={}),
         "budget_ms": _whole("Milliseconds that the whole answer may take.", 1, 600_000, default=2000),
+    },
+)
+
+_CASE = _keys(
+    "One.",
+    {
+        "name": _text(
+            "The rule that it is an example of; no other case has it.", r"\S[^\n]*", "one line", required=True
+        ),
+        "input": Spec("any", "What is sent: text as it is, anything else as JSON.", "an input", required=True),
+        "expected": Spec(
+            "map", "The decision: dotted paths in the JSON answer, and the value of each.", "a mapping", required=True
+        ),
+        "status": _whole("The status of the answer.", 100, 599, default=200),
     },
 )
 
@@ -368,6 +388,21 @@ SCHEMA: dict[str, Spec] = {
     ),
     "cutover_probes": _list(
         "What every instance of the candidate must answer before it gets traffic.", _PROBE, default=[]
+    ),
+    "cutover_cases": _list(
+        "The business rules: cases that every instance of the candidate must decide as expected before it gets "
+        "traffic. Inputs and decisions are logged.",
+        _keys(
+            "Cases that are asked by POST in one place, with what they have in common.",
+            {
+                "path": _url_path("Where.", required=True),
+                "cases": _list("The cases, as a rule those of a file beside the inventory.", _CASE, required=True),
+                "tolerance": Spec(
+                    "number", "By how much a number may differ from the expected one.", "a number", default=0
+                ),
+                "budget_ms": _whole("Milliseconds that each whole answer may take.", 1, 600_000, default=2000),
+            },
+        ),
     ),
     "cutover_verify": _list("What the service must answer at cutover_front after each step.", _PROBE, default=[]),
     "cutover_steps": _list(
@@ -1111,8 +1146,10 @@ def _check_one_colour(values: Mapping[str, Any], router: Mapping[str, Any], prob
 def _check_urls(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
     """What asks one colour alone has to know where that is."""
     colours = values.get("cutover_colours") or {}
+    candidate = ("green", "blue") if values.get("cutover_to") == "blue" else ("green",)
     needing = {
-        "cutover_probes": ("green", "blue") if values.get("cutover_to") == "blue" else ("green",),
+        "cutover_probes": candidate,
+        "cutover_cases": candidate,
         "cutover_performance": ("blue", "green"),
     }
     for name, wanted in needing.items():
@@ -1157,6 +1194,15 @@ def _check_probes(values: Mapping[str, Any], problems: _Problems) -> None:
                         f"{name}[{index}].headers.{header} would be in logs and in the journal; probe a path that "
                         "needs none, or one that takes it from this host's address"
                     )
+
+
+def _check_cases(values: Mapping[str, Any], problems: _Problems) -> None:
+    rules = values.get("cutover_cases")
+    # What is wrong with a value has been told, and is None.
+    if rules is None or any(not rule or None in (*rule.values(), *(rule["cases"] or ())) for rule in rules):
+        return
+    if all(case[key] is not None for rule in rules for case in rule["cases"] for key in ("name", "expected")):
+        problems += [f"cutover_cases: {one}" for one in cases.problems(rules)]
 
 
 def _check_sticky(values: Mapping[str, Any], problems: _Problems) -> None:
@@ -1324,6 +1370,7 @@ _RULES: tuple[Callable[[Mapping[str, Any], _Problems], None], ...] = (
     _check_cluster,
     _check_steps,
     _check_probes,
+    _check_cases,
     _check_sticky,
     _check_endpoints,
     _check_state,
@@ -1410,6 +1457,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "units": [{"colour": colour, **_given(its)} for colour, its in values["cutover_colours"].items()],
         "health": values["cutover_health"],
         "probes": values["cutover_probes"],
+        "cases": values["cutover_cases"],
         "verify": values["cutover_verify"],
         "steps": [
             {**step, "weight": step["share"] if side(candidate) else 100 - step["share"]}
@@ -1562,6 +1610,7 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
         batches * values["cutover_health"]["timeout"],
         batches * sum(test["timeout"] for test in values["cutover_tests"])
         + _budget(values["cutover_probes"], hosts)
+        + sum(_budget([rule], hosts * len(rule["cases"])) for rule in values["cutover_cases"] or [])
         + (comparison.TIME if values["cutover_performance"] else 0)
         # What waits for metrics does so for five scrapes and 5 s.
         + (5 * values["cutover_prometheus"]["scrape_interval"] + 5 if values["cutover_metrics"] else 0),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,9 +26,9 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 class Target:
     """One request and what its answer must be.
 
-    ``status`` holds the accepted codes, ``json`` the expected value at each dotted path, and ``budget_ms`` how many
-    milliseconds the whole answer may take. ``ca_path`` is a file with the certificates that are trusted, instead of the
-    system's.
+    ``status`` holds the accepted codes, ``json`` the expected value at each dotted path, ``tolerance`` by how much a
+    number may differ from it, and ``budget_ms`` how many milliseconds the whole answer may take. ``ca_path`` is a file
+    with the certificates that are trusted, instead of the system's.
     """
 
     url: str
@@ -37,6 +38,7 @@ class Target:
     body: bytes | None = None
     status: tuple[int, ...] = (200,)
     json: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = 0.0
     budget_ms: int = 2000
     ca_path: str | None = None
 
@@ -99,6 +101,7 @@ def make_target(spec: Mapping[str, Any], base: str | None = None, where: str = "
         body=None if body is None else body.encode("utf-8"),
         status=tuple(spec["status"]),
         json=spec["json"],
+        tolerance=spec.get("tolerance", 0.0),
         budget_ms=spec["budget_ms"],
         ca_path=spec.get("ca_path"),
     )
@@ -126,7 +129,22 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= 100 else text[:99] + "…"
 
 
-def _json_mismatches(expected: Mapping[str, Any], body: bytes) -> list[str]:
+def _is(value: Any, wanted: Any, tolerance: float) -> bool:
+    """Is the one what the other asks for, also inside? In Python True == 1; in JSON it is not."""
+    if isinstance(wanted, Mapping) and isinstance(value, Mapping):
+        return value.keys() == wanted.keys() and all(_is(value[key], wanted[key], tolerance) for key in wanted)
+    if isinstance(wanted, list) and isinstance(value, list):
+        return len(value) == len(wanted) and all(_is(*pair, tolerance) for pair in zip(value, wanted))
+    if isinstance(value, bool) != isinstance(wanted, bool):
+        return False
+    if value == wanted:
+        return True
+    numbers = isinstance(value, (int, float)) and isinstance(wanted, (int, float))
+    # In decimals, as they are written: 0.83 is not more than 0.01 above 0.82.
+    return numbers and abs(Decimal(str(value)) - Decimal(str(wanted))) <= Decimal(str(tolerance))
+
+
+def _json_mismatches(expected: Mapping[str, Any], body: bytes, tolerance: float) -> list[str]:
     try:
         document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -140,8 +158,7 @@ def _json_mismatches(expected: Mapping[str, Any], body: bytes) -> list[str]:
         except (KeyError, IndexError, TypeError, ValueError):
             found.append(f"{path} is missing, {_shortened(wanted)} is expected")
             continue
-        # In Python True == 1; in JSON it is not.
-        if value != wanted or isinstance(value, bool) != isinstance(wanted, bool):
+        if not _is(value, wanted, tolerance):
             found.append(f"{path} is {_shortened(value)}, {_shortened(wanted)} is expected")
     return found
 
@@ -158,7 +175,7 @@ def mismatches(target: Target, answer: Answer) -> list[str]:
     if answer.error:
         found.append(answer.error)
     elif target.json:
-        found += _json_mismatches(target.json, answer.body)
+        found += _json_mismatches(target.json, answer.body, target.tolerance)
     if answer.ms > target.budget_ms:
         found.append(f"answered in {answer.ms:.0f} ms, the budget is {target.budget_ms} ms")
     return found

@@ -70,6 +70,23 @@ def test_problems_fail_the_task_with_all_of_them() -> None:
     assert "'nowhere' is undefined; give it one" in result["msg"]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("- name: [", "cutover_cases has no value: "),
+        ("", "cutover_cases[0].cases is missing; a list is needed"),
+        ("{}", "cutover_cases[0].cases is {}; a list is needed"),
+        ("[]", "cutover_cases[0].cases is empty; at least one is needed"),
+        ("[{name: due, input: 1, expected: {due: 2026-01-01}}]", "a value that JSON has is needed (put it in quotes)"),
+    ],
+)
+def test_r_d11_a_file_of_cases_that_has_none_is_refused(text: str, says: str) -> None:
+    its = trust_as_template("{{ text | from_yaml }}")
+    result = run(text=text, cutover_cases=[{"path": "/decide", "cases": its}])
+    assert (result["failed"], result["reason"]) == (True, "input")
+    assert any(says in one for one in result["evidence"]["problems"]), result["evidence"]
+
+
 def test_groups_that_are_not_there_are_problems_too() -> None:
     assert len(run(groups={}, hostvars={})["evidence"]["problems"]) == 2
 

@@ -187,6 +187,44 @@ def test_the_lease_outlives_hosts_that_wait_for_each_other(forks: int | None, ba
     assert ttl(cutover_tests=tests, cutover_probes=probes) == batches * 900 + 3 * 2 * 60
 
 
+CASE = {"name": "half is for a person", "input": {"skills": 1}, "expected": {"decision": "review"}}
+
+
+def test_r_d11_cases_are_in_the_plan_and_in_its_time() -> None:
+    assert plan()["cases"] is None
+    made = plan(cutover_cases=[{"path": "/decide", "cases": [{**CASE, "name": f"{n}"} for n in range(50)]}])
+    rule = made["cases"][0]
+    assert (rule["tolerance"], rule["budget_ms"], rule["cases"][7]) == (0, 2000, {**CASE, "name": "7", "status": 200})
+    slow = [{"path": "/decide", "cases": [{**CASE, "name": f"{n}"} for n in range(50)], "budget_ms": 60_000}]
+    # Of 50 cases at two hosts 32 are asked at once, each for twice its budget.
+    assert plan(cutover_cases=slow)["lease"]["ttl"] == 4 * 120 + MARGIN
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "cutover_cases: there is no case; at least one is needed, or leave it out"),
+        ("- name", "cutover_cases is '- name'; a list is needed"),
+        ([{"path": "/decide"}], "cutover_cases[0].cases is missing; a list is needed"),
+        ([{"path": "/decide", "cases": []}], "cutover_cases[0].cases is empty; at least one is needed"),
+        ([{"path": "/decide", "cases": "half"}], "cutover_cases[0].cases is 'half'; a list is needed"),
+        ([{"path": "/decide", "cases": [None]}], "cutover_cases[0].cases[0] is None; a mapping with name, input"),
+        ([{"path": "/decide", "cases": [{**CASE, "expected": {}}]}], "'half is for a person' expects nothing"),
+        ([{"path": "/decide", "cases": [{**CASE, "expected": "match"}]}], "expected is 'match'; a mapping is needed"),
+        ([{"path": "/decide", "cases": [{**CASE, "expect": 1}]}], "did you mean expected?"),
+        ([{"path": "/decide", "cases": [CASE, CASE]}], "'half is for a person' is there 2 times; each case needs"),
+        ([{"path": "/decide", "cases": [CASE], "tolerance": -0.1}], "the tolerance of /decide is -0.1; a number from"),
+        (
+            [{"path": "/a", "cases": [CASE]}, {"path": "/b", "cases": [CASE]}],
+            "cutover_cases: 'half is for a person' is",
+        ),
+        ([{"cases": [CASE]}], "cutover_cases[0].path is missing"),
+    ],
+)
+def test_r_d11_cases_that_prove_nothing_are_refused(given: Any, says: str) -> None:
+    assert any(says in one for one in problems(cutover_cases=given))
+
+
 def test_the_guard_outlives_the_longest_step() -> None:
     steps = [{"share": 10, "settle": 7}, {"share": 100, "settle": 3}]
     guarded = plan(cutover_steps=steps, cutover_verify=[{"path": "/", "budget_ms": 1500}])["guard"]

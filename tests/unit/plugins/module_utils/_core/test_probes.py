@@ -134,6 +134,28 @@ def test_another_value_is_told(value: str, wanted: Any) -> None:
     assert len(mismatch) < 200
 
 
+@pytest.mark.parametrize(
+    ("value", "wanted", "fits"),
+    [
+        ("0.83", 0.82, True),
+        ("0.8301", 0.82, False),
+        ("1", 1.01, True),
+        ('{"odds": [0.5, "x"]}', {"odds": [0.51, "x"]}, True),
+        ('{"odds": [0.5, 1]}', {"odds": [0.51]}, False),
+        ('{"odds": true}', {"odds": 1}, False),
+        ('{"odds": 1, "more": 1}', {"odds": 1}, False),
+        ("true", 1, False),
+        ('"0.82"', 0.82, False),
+        ("1" + "0" * 400, 0.5, False),
+        ("1e400", 0.5, False),
+    ],
+)
+def test_r_d11_a_number_may_differ_by_the_tolerance(value: str, wanted: Any, fits: bool) -> None:
+    target = Target("http://app1/", json={"a": wanted}, tolerance=0.01)
+    answer = Answer(ms=1.0, status=200, body=f'{{"a": {value}}}'.encode())
+    assert (probes.mismatches(target, answer) == []) is fits
+
+
 def test_a_redirect_is_told_with_its_goal() -> None:
     assert judged("", {}, status=302, location="http://other/") == [
         "status 302 (to http://other/; redirects are not followed), 200 is expected"
