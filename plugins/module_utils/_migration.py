@@ -259,9 +259,14 @@ class Migration:
         return {"changed": frozen is not None, "lease": frozen}
 
     def record(self, token: int | None, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Append one event of the run that holds ``token``, and renew its lease."""
-        self._write(token, kind, **data)
-        return {"changed": True}
+        """Append one event of the run that holds ``token``, and renew its lease.
+
+        What a restore costs is written beside the journal with it; ``path`` is where that is, None where nothing is.
+        """
+        with self._locked():
+            self._write(token, kind, **data)
+            path = None if self.check_mode else self._audit()
+        return {"changed": True, "path": path}
 
     def guide(self, how: Mapping[str, Any]) -> dict[str, Any]:
         """Write beside the journal how this migration is taken back. Returns the ``text``."""
@@ -270,13 +275,15 @@ class Migration:
         changed = self.store.write_page("rollback.md", text, check_mode=self.check_mode)
         return {"changed": changed, "text": text}
 
-    def audit(self) -> dict[str, Any]:
-        """Write beside the journal what this migration's restores have cost. Returns the ``text`` and its ``path``."""
+    def _audit(self) -> str | None:
+        """Write beside the journal what this migration's restores have cost, and say where; None where none began."""
         [*_before, last] = self.store.read_journal()["migrations"]
         text = guide.audit(self.plan["service"], last["id"], last["events"])
+        if not text:
+            return None
         name = f"audit-{last['id']}.md"
-        changed = self.store.write_page(name, text, check_mode=self.check_mode)
-        return {"changed": changed, "text": text, "path": str(self.store.folder / name)}
+        self.store.write_page(name, text)
+        return str(self.store.folder / name)
 
     def probe(self, token: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
         """Record ``checkpoints`` of ``data``; ``CheckpointError`` where the candidate did not pass one."""

@@ -52,6 +52,8 @@ _RULES: dict[str, _Rule] = {
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
     "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
     "snapshot_taken": _Rule(frozenset({MOVING}), ("part", "artifact")),
+    "restore_counted": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact", "written", "differences")),
+    "restore_began": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact")),
     "data_restored": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact", "written")),
     "data_left": _Rule(frozenset({ROLLING_BACK}), ("message", "written")),
     "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),

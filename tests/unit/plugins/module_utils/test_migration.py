@@ -145,7 +145,7 @@ def test_a_migration_from_begin_to_end(desk: Desk) -> None:
     assert lease is not None
     assert (lease["owner"], lease["reason"], lease["kind"]) == (ALICE, "release 7", "cutover")
 
-    assert desk.run().record(begun["token"], "started", {"colour": "green"}) == {"changed": True}
+    assert desk.run().record(begun["token"], "started", {"colour": "green"}) == {"changed": True, "path": None}
     desk.switch(begun["token"], 100)
     assert desk.run().close(begun["token"], "finished") == {"changed": True, "id": begun["id"], "rehearsal": None}
     assert desk.store.read_lease() is None
@@ -156,6 +156,25 @@ def test_a_migration_from_begin_to_end(desk: Desk) -> None:
     assert (again["changed"], again["decision"]["kind"], again["token"]) == (False, "nothing", None)
     assert (desk.folder / "shop" / "journal.json").read_bytes() == before
     assert desk.store.read_lease() is None
+
+
+def test_what_a_restore_costs_is_on_the_disk_before_anything_is_restored(desk: Desk) -> None:
+    """R-B13: whatever becomes of the run after that."""
+    desk.moved()
+    token = desk.run(1100).roll_back(None, ALICE, restore=True)["token"]
+    its = {"part": "db", "artifact": {"path": "/kept/db", "host": "data", "consistent_at": 900.0}}
+    lost = {"written": [{"name": "orders", "what": "rows inserted", "count": 4711}], "differences": []}
+    assert desk.run(1101).record(token, "restore_counted", {**its, **lost})["path"] is None
+    assert desk.run(1101, check_mode=True).record(None, "restore_began", its)["path"] is None
+    page = desk.folder / "shop" / "audit-19700101T001640Z.md"
+    assert not page.exists()
+    # Each record renews the lease, for as long as what comes next may last.
+    assert desk.run(1300).record(token, "restore_began", its)["path"] == str(page)
+    assert (desk.store.read_lease() or {})["expires"] == 1300 + desk.run().plan["lease"]["ttl"]
+    assert "- orders: 4711 rows inserted" in page.read_text()
+    assert "began at 1970-01-01 00:21:40 UTC, and its end is not recorded." in page.read_text()
+    desk.run(1301).record(token, "data_restored", {**its, **lost})
+    assert "its end is not recorded" not in page.read_text()
 
 
 def test_a_rehearsal_comes_before_the_migration_that_asks_for_it(desk: Desk) -> None:
