@@ -104,8 +104,9 @@ options:
     default: {}
   snapshots:
     description:
-      - What M(bluegreen.cutover.snapshot_info) told of each part of C(cutover_state), by its name. V(advancing) is
-        refused where a snapshot of the migration is not there any more, damaged or past its time.
+      - What M(bluegreen.cutover.snapshot_info) told of each part of C(cutover_state), by its name. A migration whose
+        candidate has had traffic does not go on where a snapshot of it is not there any more, damaged or past its
+        time; another one would have what the candidate has written.
     type: dict
     default: {}
   step:
@@ -308,6 +309,10 @@ artifacts:
   description: The snapshots of this migration, by their part.
   returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: dict
+served:
+  description: Whether the migration goes on, and its candidate may have had traffic; no snapshots are taken then.
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
+  type: bool
 text:
   description: The page that was written.
   returned: when O(state) is V(guided)

@@ -505,6 +505,16 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     assert "is not there any more. Nothing was changed; the candidate keeps its share" in told
     kept.rmdir()
     away.rename(kept)
+    # Nor does cutover.yml, which does not take another one: that would have what the candidate has written. R-E1.
+    [archive] = kept.glob("*/data/*.tar.zst")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    rc, told = supersmartmatch.run("cutover")
+    assert (rc, flags()[KEY]) == (2, "5"), told
+    assert re.search(rf"{archive.parents[1]} on \S+, is damaged: data/{archive.name} was changed after it was", told)
+    assert "another snapshot would have what the candidate has written since: go back with rollback.yml; or" in told
+    assert len(list(kept.glob("*/manifest.json"))) == 1
+    archive.write_bytes(whole)
     rc, told = supersmartmatch.run("advance")
     assert (rc, flags()[KEY]) == (0, "100"), told
     assert "they are held again: keep supersmartmatch-v1 from going below 2." in told

@@ -590,6 +590,50 @@ def test_nothing_advances_when_its_snapshots_are_gone(desk: Desk) -> None:
     assert begun["decision"]["kind"] == "resume"
 
 
+def test_no_other_snapshot_is_taken_once_the_candidate_has_had_traffic(desk: Desk) -> None:
+    """R-E1: it would be called the one of before, and have what the candidate has written."""
+    part = {"name": "db", "host": "router", "engine": "postgresql", "options": {"database": "shop"}}
+    changes = {"cutover_state": [part]}
+    begun = desk.run(**changes).begin(desk.workloads, ALICE)
+    kept = {"part": "db", "path": "/kept/shop.db.1", "host": "router", "verified": True, "expires": 9000}
+    desk.store.record(begun["token"], 1000, "snapshot_taken", part="db", artifact=kept)
+    # Until then another one may be taken.
+    again = desk.run(1100, **changes).begin(desk.workloads, ALICE, begun["token"])
+    assert (begun["served"], again["served"], desk.run().describe(None)["served"]) == (False, False, False)
+    desk.switch(again["token"], 100, 1100)
+    desk.switch(again["token"], 0, 1100)
+    damaged = {"path": "/kept/shop.db.1", "problems": ["data/dump was changed after it was written"], "expired": False}
+    before = desk.events
+    run = desk.run(1200, **changes)
+    for seen in ({"artifacts": []}, {"msg": "gone"}):
+        with pytest.raises(SnapshotError, match="of db, /kept/shop.db.1 on router.*go back with rollback.yml; or give"):
+            run.begin(desk.workloads, ALICE, again["token"], snapshots={"db": seen})
+    with pytest.raises(SnapshotError, match="is damaged: data/dump was changed after it was written. Nothing was"):
+        run.begin(desk.workloads, ALICE, again["token"], snapshots={"db": {"artifacts": [damaged]}})
+    assert desk.events == before
+    whole = {"db": {"artifacts": [{**damaged, "problems": []}]}}
+    assert run.begin(desk.workloads, ALICE, again["token"], snapshots=whole)["served"]
+    why = {**changes, "cutover_accept_unverified": "it is a copy"}
+    accepted = desk.run(1300, **why).begin(desk.workloads, ALICE, desk.store.read_fence())
+    assert (accepted["served"], accepted["decision"]["kind"]) == (True, "resume")
+    assert desk.store.read_journal()["migrations"][-1]["events"][-1]["unverified"] == "it is a copy"
+
+
+def test_what_rollback_can_go_back_from_needs_its_snapshots(desk: Desk) -> None:
+    """R-E5: also when all has moved, until the old version is removed."""
+    assert desk.run().describe(None)["needed"] == []
+    token = desk.moved()
+    moved = desk.run(1001).describe(None)
+    assert (moved["phase"], moved["needed"], moved["served"]) == ("finished", ["19700101T001640Z"], False)
+    conditions: list[Any] = []
+    told = {"colour": "blue", "owner": ALICE, "reason": "old", "conditions": conditions}
+    desk.store.record(token, 1002, "deprecated", sunset=2000, **told)
+    assert desk.run(1003).describe(None)["needed"] == ["19700101T001640Z"]
+    desk.store.record(token, 1004, "removal_began", **told)
+    desk.store.record(token, 1005, "removed", colour="blue")
+    assert desk.run(1006).describe(None)["needed"] == []
+
+
 def test_in_check_mode_a_hold_is_not_waited_for(desk: Desk) -> None:
     step = {"weight": 50, "hold": 600}
     assert desk.run(check_mode=True, **GATED).look(None, step, None)["hold"]["kind"] == "passed"
