@@ -407,13 +407,12 @@ def main() -> None:
     try:
         store, router = open_plan(given["plan"])
         migration = Migration(given["plan"], store, router, check_mode=module.check_mode)
+        begins = (given["workloads"], given["owner"], given["takeover"])
         states = {
             "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
-            "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
-            "advancing": lambda: migration.begin(
-                given["workloads"], given["owner"], given["takeover"], advance=True, snapshots=given["snapshots"]
-            ),
-            "rehearsing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], rehearse=True),
+            "begun": lambda: migration.begin(*begins, snapshots=given["snapshots"]),
+            "advancing": lambda: migration.begin(*begins, advance=True, snapshots=given["snapshots"]),
+            "rehearsing": lambda: migration.begin(*begins, rehearse=True, snapshots=given["snapshots"]),
             "probed": lambda: migration.probe(given["token"], given["data"]),
             "holding": lambda: migration.look(given["token"], given["step"], given["gate"]),
             "held": lambda: migration.stay(

@@ -220,7 +220,7 @@ def unproven(parts: Sequence[str], state: State, now: float) -> list[str]:
 
 
 def can_go_back(state: State) -> bool:
-    """Whether a rollback of this migration still has something to go back from, and to: one that has finished has, until
+    """Whether a rollback of this migration still has something to go back from and to; one that has finished has, until
     its old version is removed or the next migration begins.
     """
     gone = state.ended is not None and state.ended["removed"] is not None
