@@ -39,7 +39,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     SnapshotError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Engine,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import Sum
 
 STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
@@ -419,8 +425,8 @@ def restore(
 
     What was written since is counted first: without ``accept_data_loss`` it is a DataLossError, and nothing is changed.
     Check mode raises that too, and what would keep it from being restored.
-    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before, ``kept``, what is left of
-    what was there, and ``seconds``, how long it took to bring it back, without what was compared and counted before.
+    Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before, ``kept`` and ``unproven`` as
+    in ``Left``, and ``seconds``, how long it took to bring it back, without what was compared and counted before.
     Raises SnapshotError.
     """
     with in_use(folder):
@@ -435,7 +441,7 @@ def restore(
             )
         taken = _taken(manifest)
         told, now = _compare(engine, taken)
-        result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": [], "kept": []}
+        result = {"changed": bool(told), "manifest": manifest, "differences": told, "written": [], **asdict(Left())}
         result["seconds"] = 0.0
         if not told:
             return result
@@ -455,7 +461,7 @@ def restore(
         began = time.monotonic()
         with _unpacked(found, identity, progress) as data:
             progress(f"{manifest['part']} is restored")
-            result["kept"] = engine.restore(data, taken)
+            result.update(asdict(engine.restore(data, taken)))
         return {**result, "seconds": round(time.monotonic() - began, 3)}
 
 

@@ -99,8 +99,8 @@ class Migration:
         ``rehearse`` is to come back in the end.
 
         ``takeover`` is the token of a lease whose holder is known to be dead. ``snapshots`` are those that were seen
-        before an advance, see ``artifact.lost``. Raises ``DriftError``, ``LeaseHeldError``, ``RehearsalError``,
-        ``RouterError``, ``SnapshotError`` or ``StoreError``.
+        before, see ``artifact.lost``; what goes on although its candidate has had traffic needs them. Raises
+        ``DriftError``, ``LeaseHeldError``, ``RehearsalError``, ``RouterError``, ``SnapshotError`` or ``StoreError``.
         """
         with self._locked():
             held = self.store.read_lease()
@@ -122,8 +122,8 @@ class Migration:
             if decision.kind == decide.BEGIN and lacks:
                 raise RehearsalError(lacks, {"rehearsal": state.rehearsal})
             parts = [part["name"] for part in self.plan["state"]]
-            if advance:
-                self._check_advance(parts, state, snapshots or {})
+            if decision.kind == decide.RESUME and (advance or state.served):
+                self._check_snapshots(parts, state, snapshots or {})
             with self._holding(taken):
                 way = rehearsal.way(self.plan) if rehearse else None
                 self._record(
@@ -215,10 +215,10 @@ class Migration:
                     self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment_of(self.store)))
             return self._result(decision, state, reality, taken["token"])
 
-    def _check_advance(
+    def _check_snapshots(
         self, parts: Sequence[str], state: journal.State, snapshots: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Raise SnapshotError before an advance that would be refused at its step, and go back then; or that would
+        """Raise SnapshotError before a run goes on that would be refused at its step, and go back then; or that would
         move more traffic when there is nothing left to bring back.
         """
         if self.plan["accept_unverified"]:
@@ -229,9 +229,9 @@ class Migration:
             lacks = artifact.lost({part: state.artifacts[part] for part in parts}, snapshots)
         if lacks:
             raise SnapshotError(
-                f"{self.plan['service']} cannot advance: {'; '.join(lacks)}. Nothing was changed; the candidate keeps "
-                "its share. Go on with cutover.yml, which takes what is missing as it is by now, with all that the "
-                "candidate has written; or give a reason to go on without by -e 'cutover_accept_unverified=\"why\"'",
+                f"{self.plan['service']} cannot go on: {'; '.join(lacks)}. Nothing was changed; the candidate keeps "
+                f"its share. It has had traffic, and {journal.ANOTHER}; or give a reason to go on, with no way back "
+                "for the data, by -e 'cutover_accept_unverified=\"why\"', which the journal keeps",
                 {"artifacts": dict(state.artifacts)},
             )
 
@@ -259,9 +259,14 @@ class Migration:
         return {"changed": frozen is not None, "lease": frozen}
 
     def record(self, token: int | None, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Append one event of the run that holds ``token``, and renew its lease."""
-        self._write(token, kind, **data)
-        return {"changed": True}
+        """Append one event of the run that holds ``token``, and renew its lease.
+
+        What a restore costs is written beside the journal with it; ``path`` is where that is, None where nothing is.
+        """
+        with self._locked():
+            self._write(token, kind, **data)
+            path = None if self.check_mode else self._audit()
+        return {"changed": True, "path": path}
 
     def guide(self, how: Mapping[str, Any]) -> dict[str, Any]:
         """Write beside the journal how this migration is taken back. Returns the ``text``."""
@@ -270,13 +275,15 @@ class Migration:
         changed = self.store.write_page("rollback.md", text, check_mode=self.check_mode)
         return {"changed": changed, "text": text}
 
-    def audit(self) -> dict[str, Any]:
-        """Write beside the journal what this migration's restores have cost. Returns the ``text`` and its ``path``."""
+    def _audit(self) -> str | None:
+        """Write beside the journal what this migration's restores have cost, and say where; None where none began."""
         [*_before, last] = self.store.read_journal()["migrations"]
         text = guide.audit(self.plan["service"], last["id"], last["events"])
+        if not text:
+            return None
         name = f"audit-{last['id']}.md"
-        changed = self.store.write_page(name, text, check_mode=self.check_mode)
-        return {"changed": changed, "text": text, "path": str(self.store.folder / name)}
+        self.store.write_page(name, text)
+        return str(self.store.folder / name)
 
     def probe(self, token: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
         """Record ``checkpoints`` of ``data``; ``CheckpointError`` where the candidate did not pass one."""
@@ -445,7 +452,8 @@ class Migration:
             "hold": state.hold,
             "rehearsal": state.rehearsal,
             "artifacts": [dict(one) for one in state.artifacts.values()],
-            "needed": [state.id] if state.id and state.phase not in journal.CLOSED else [],
+            "needed": [state.id] if state.id and journal.can_go_back(state) else [],
+            "served": state.served and state.phase not in journal.CLOSED,
             "checkpoints": _last(document, "probed", "checkpoints"),
             "success": _last(document, "finished", "success"),
             "ended": state.ended,
@@ -542,6 +550,7 @@ class Migration:
             "ready": dict(reality.ready),
             "token": None if self.check_mode else token,
             "artifacts": {part: dict(one) for part, one in state.artifacts.items()},
+            "served": decision.kind == decide.RESUME and state.served,
         }
 
 

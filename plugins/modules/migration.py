@@ -42,7 +42,7 @@ options:
       - V(probed) records what the candidate has shown, and fails with RV(reason=checkpoint) where that is not enough.
         O(data) has C(colour) and what was C(seen), of C(tests) by host, C(health), C(rules), C(performance) and
         C(metrics) what their tasks registered; the action plugin judges it.
-      - V(recorded) appends O(event) with O(data).
+      - V(recorded) appends O(event) with O(data). Of restores it writes beside the journal what they have cost.
       - V(holding) begins the hold of O(step), or says where it is, with what O(gate) has found.
       - V(held) ends this run in the middle of a hold, with C(message) and C(unknown) of O(data), and releases the
         lease. It fails, with RV(reason=held), where C(unknown) says that the hold cannot be judged.
@@ -55,7 +55,6 @@ options:
       - V(failed) records O(data) and releases the lease; the migration stays open for the next run.
       - V(guided) writes beside the journal how the migration is taken back. O(data) has C(inventory), a list of paths,
         and C(playbooks), their folder.
-      - V(audited) writes beside the journal what was lost when data was restored.
     type: str
     required: true
     choices:
@@ -72,13 +71,12 @@ options:
       - rolled_back
       - failed
       - guided
-      - audited
       - frozen
       - thawed
   token:
     description:
       - The token that V(begun) or V(rolling_back) returned.
-      - Every other state but V(awaited), V(guided), V(audited), V(frozen) and V(thawed) needs it, except in check mode.
+      - Every other state but V(awaited), V(guided), V(frozen) and V(thawed) needs it, except in check mode.
       - With O(state=rolling_back) it is the token of the cutover that failed, which does not go back when another run
         has come since. Without it a rollback takes the lease from any cutover.
     type: int
@@ -91,6 +89,8 @@ options:
       - drained
       - hook_called
       - snapshot_taken
+      - restore_counted
+      - restore_began
       - data_restored
       - data_left
       - queues_drained
@@ -104,8 +104,9 @@ options:
     default: {}
   snapshots:
     description:
-      - What M(bluegreen.cutover.snapshot_info) told of each part of C(cutover_state), by its name. V(advancing) is
-        refused where a snapshot of the migration is not there any more, damaged or past its time.
+      - What M(bluegreen.cutover.snapshot_info) told of each part of C(cutover_state), by its name. A migration whose
+        candidate has had traffic does not go on where a snapshot of it is not there any more, damaged or past its
+        time; another one would have what the candidate has written.
     type: dict
     default: {}
   step:
@@ -308,13 +309,17 @@ artifacts:
   description: The snapshots of this migration, by their part.
   returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: dict
+served:
+  description: Whether the migration goes on, and its candidate may have had traffic; no snapshots are taken then.
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
+  type: bool
 text:
   description: The page that was written.
-  returned: when O(state) is V(guided) or V(audited)
+  returned: when O(state) is V(guided)
   type: str
 path:
-  description: Where it is, on the router host.
-  returned: when O(state) is V(audited)
+  description: Where it is written what the migration's restores have cost, beside the journal; null where none began.
+  returned: when O(state) is V(recorded)
   type: str
 ready:
   description: How many instances of each colour are ready, as the router sees them.
@@ -342,6 +347,8 @@ EVENTS = (
     "hook_called",
     "evidence_kept",
     "snapshot_taken",
+    "restore_counted",
+    "restore_began",
     "data_restored",
     "data_left",
     "queues_drained",
@@ -369,7 +376,6 @@ def main() -> None:
                     "rolled_back",
                     "failed",
                     "guided",
-                    "audited",
                     "frozen",
                     "thawed",
                 ],
@@ -401,13 +407,12 @@ def main() -> None:
     try:
         store, router = open_plan(given["plan"])
         migration = Migration(given["plan"], store, router, check_mode=module.check_mode)
+        begins = (given["workloads"], given["owner"], given["takeover"])
         states = {
             "awaited": lambda: migration.wait(given["owner"], given["takeover"]),
-            "begun": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"]),
-            "advancing": lambda: migration.begin(
-                given["workloads"], given["owner"], given["takeover"], advance=True, snapshots=given["snapshots"]
-            ),
-            "rehearsing": lambda: migration.begin(given["workloads"], given["owner"], given["takeover"], rehearse=True),
+            "begun": lambda: migration.begin(*begins, snapshots=given["snapshots"]),
+            "advancing": lambda: migration.begin(*begins, advance=True, snapshots=given["snapshots"]),
+            "rehearsing": lambda: migration.begin(*begins, rehearse=True, snapshots=given["snapshots"]),
             "probed": lambda: migration.probe(given["token"], given["data"]),
             "holding": lambda: migration.look(given["token"], given["step"], given["gate"]),
             "held": lambda: migration.stay(
@@ -427,7 +432,6 @@ def main() -> None:
             "rolled_back": lambda: migration.close(given["token"], "rolled_back"),
             "failed": lambda: migration.fail(given["token"], given["data"]),
             "guided": lambda: migration.guide(given["data"]),
-            "audited": migration.audit,
             "frozen": lambda: migration.freeze(given["owner"]),
             "thawed": migration.thaw,
         }

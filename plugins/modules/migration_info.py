@@ -92,9 +92,15 @@ artifacts:
   elements: dict
   returned: success
 needed:
-  description: The migrations that can still need their snapshots; those that are open.
+  description:
+    - The migrations that can still need their snapshots, because C(rollback.yml) can go back from them; the one that is
+      open, or has finished last and whose old version is not removed.
   type: list
   elements: str
+  returned: success
+served:
+  description: Whether the candidate of the migration that is open may have had traffic.
+  type: bool
   returned: success
 checkpoints:
   description: What the candidate of the last migration has shown, each with C(name), C(passed) and C(seen).

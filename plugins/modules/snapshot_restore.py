@@ -16,6 +16,8 @@ description:
   - Otherwise it counts what was written since. Without O(accept_data_loss) it fails with RV(reason=data_loss) and these
     numbers, and changes nothing.
   - What is restored takes the place of what was there only when it is whole and has the contents of the snapshot.
+    Where that can only be seen afterwards, as with V(redis), and others write to it by then, it warns, and tells so in
+    RV(unproven).
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
@@ -90,6 +92,17 @@ kept:
     - >-
       what shop was until now is the database shop_before_20261121T194000Z. When nobody needs it: DROP DATABASE
       "shop_before_20261121T194000Z"
+unproven:
+  description: >-
+    Why it is not proven that what is there now is what the snapshot has, because others wrote to it before it could be
+    compared; empty where it is.
+  type: list
+  elements: str
+  returned: success
+  sample:
+    - >-
+      Redis at 127.0.0.1:6379, 'shop:' in database 0 was restored while others write to that server: at least 2 keys are
+      not what they were (string has 9, and had 7), and whether that is theirs cannot be told
 seconds:
   description: >-
     How long it took to bring it back, decrypted, compared and put in its place; without what was compared and counted
@@ -155,6 +168,8 @@ def main() -> None:
             )
     except CutoverError as error:
         module.fail_json(**error.as_result(), progress=log.lines)
+    for one in result["unproven"]:
+        module.warn(f"not proven: {one}")
     module.exit_json(**result, progress=log.lines)
 
 

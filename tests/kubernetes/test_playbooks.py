@@ -345,13 +345,26 @@ def test_data_is_restored_while_no_pod_runs_and_is_left_while_one_may_write(
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
     assert [nextstep.deployment(one)["spec"]["replicas"] for one in LABELS] == [3, 0]
 
+    # What comes after the restore fails: what it has cost is written down, and told.
     nextstep.admin.call("PATCH", f"{path}/{pod}", {"metadata": {"finalizers": None}}, MERGE)
+    nobody = [{"path": "/", "budget_ms": 500}]
+    nextstep.extra |= {"cutover_front": "http://127.0.0.1:1", "cutover_verify": nobody}
     rc, told = nextstep.run("rollback")
-    assert rc == 0, told
+    assert rc == 2, told
     assert {one.name: one.read_text() for one in uploads.iterdir()} == {"order": "as it was"}
     kinds = [event["kind"] for event in nextstep.events()]
-    assert kinds[-4:-1] == ["rollback_began", "evidence_kept", "data_restored"]
-    assert "What that has cost, and what is left of it, is in" in told
+    # Each of them renews the lease.
+    restored = ["restore_counted", "evidence_kept", "restore_began", "data_restored"]
+    assert [kind for kind in kinds if kind in restored][-4:] == restored
+    assert kinds[-1] == "failed"
+    config = nextstep.admin.call("GET", nextstep.path("v1", "configmaps", "bluegreen-nextstep"))["data"]
+    [audit] = [text for name, text in config.items() if name.startswith("audit-")]
+    assert f"- {uploads}: 3 files and folders changed" in audit
+    assert re.search(r"What it has cost, and what is left of it, is in /namespaces/\S+/audit-\S+\.md on", told)
+
+    del nextstep.extra["cutover_front"], nextstep.extra["cutover_verify"], nextstep.extra["rollback_restore"]
+    rc, told = nextstep.run("rollback")
+    assert rc == 0, told
     # As many as it had; of green nothing comes back that could write again.
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
     assert [nextstep.deployment(one)["spec"]["replicas"] for one in LABELS] == [3, 0]
@@ -551,6 +564,16 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     assert "is not there any more. Nothing was changed; the candidate keeps its share" in told
     kept.rmdir()
     away.rename(kept)
+    # Nor does cutover.yml, which does not take another one: that would have what the candidate has written. R-E1.
+    [archive] = kept.glob("*/data/*.tar.zst")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    rc, told = supersmartmatch.run("cutover")
+    assert (rc, flags()[KEY]) == (2, "5"), told
+    assert re.search(rf"{archive.parents[1]} on \S+, is damaged: data/{archive.name} was changed after it was", told)
+    assert "another snapshot would have what the candidate has written since: go back with rollback.yml; or" in told
+    assert len(list(kept.glob("*/manifest.json"))) == 1
+    archive.write_bytes(whole)
     rc, told = supersmartmatch.run("advance")
     assert (rc, flags()[KEY]) == (0, "100"), told
     assert "they are held again: keep supersmartmatch-v1 from going below 2." in told

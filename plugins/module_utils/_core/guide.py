@@ -112,33 +112,86 @@ def _restores(plan: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]
 
 
 def audit(service: str, migration: str, events: Sequence[Mapping[str, Any]]) -> str:
-    """What the restores of a migration have cost, as Markdown; ``events`` are the journal's of that migration."""
-    lines = [f"# What the restore of {service} has cost", "", f"Migration {migration}.", ""]
-    kept: list[str] = []
+    """What the restores of a migration have cost, as Markdown; ``events`` are the journal's of that migration.
+
+    Empty where no restore has begun.
+    """
+    sections: list[str] = []
+    to_do: list[str] = []
+    counted: dict[str, Mapping[str, Any]] = {}
+    begun: dict[str, Mapping[str, Any]] = {}
     for event in events:
-        if event["kind"] != "data_restored":
-            continue
-        one = event["artifact"]
-        lines += [
-            f"## {event['part']}",
-            "",
-            f"It is as it was at {moment(one['consistent_at'])} (`{one['path']}` on {one['host']}).",
-            f"What was written from then until {moment(event['at'])} is lost:",
-            "",
-            *(f"- {each['name']}: {each['count']} {each['what']}" for each in event["written"]),
-            *([] if event["written"] else ["- nothing: it was the same"]),
-            "",
-            "What was not the same, before it was restored:",
-            "",
-            *(f"- {each}" for each in event.get("differences") or ["nothing"]),
-            "",
-        ]
-        kept += event.get("kept") or []
-    lines += [
+        kind = event["kind"]
+        if kind == "restore_counted":
+            counted[event["part"]] = event
+        elif kind == "restore_began":
+            begun[event["part"]] = event
+        elif kind == "data_restored":
+            begun.pop(event["part"], None)
+            sections += _restored(event)
+            to_do += [f"- Not proven: {one}." for one in event.get("unproven") or ()]
+            to_do += [f"- Left for you: {one}." for one in event.get("kept") or ()]
+        elif kind in ("data_left", "rollback_began"):
+            sections += _unfinished(begun, counted, event.get("message"))
+            begun, counted = {}, {}
+    sections += _unfinished(begun, counted, None)
+    if not sections:
+        return ""
+    lines = [
+        f"# What the restore of {service} has cost",
+        "",
+        f"Migration {migration}.",
+        "",
+        *sections,
         "## To do",
         "",
         "- Find who wrote in that time, from the logs of the service and of its clients, and what they were told.",
         "- What left the service in that time (mails, payments, events, queues) is not taken back by this.",
-        *(f"- Left for you: {one}." for one in kept),
+        *to_do,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _restored(event: Mapping[str, Any]) -> list[str]:
+    one, unproven = event["artifact"], event.get("unproven") or ()
+    return [
+        f"## {event['part']}",
+        "",
+        f"It is as it was at {moment(one['consistent_at'])} (`{one['path']}` on {one['host']})"
+        + ("; that is not proven:" if unproven else "."),
+        *(["", *(f"- {each}" for each in unproven), ""] if unproven else []),
+        f"What was written from then until {moment(event['at'])} is lost:",
+        "",
+        *(_numbers(event["written"]) or ["- nothing: it was the same"]),
+        "",
+        "What was not the same, before it was restored:",
+        "",
+        *(f"- {each}" for each in event.get("differences") or ["nothing"]),
+        "",
+    ]
+
+
+def _unfinished(
+    begun: Mapping[str, Mapping[str, Any]], counted: Mapping[str, Mapping[str, Any]], problem: str | None
+) -> list[str]:
+    """Of parts whose restore has begun and is not recorded as done; ``problem`` is what that run said."""
+    told: list[str] = []
+    for part, event in begun.items():
+        one, before = event["artifact"], counted.get(part, {})
+        of = f"{moment(one['consistent_at'])} (`{one['path']}` on {one['host']})"
+        end = f": {problem}" if problem else "."
+        least = f" What was counted before, at {moment(before['at'])}, is what that costs at least:" if before else ""
+        told += [
+            f"## {part}",
+            "",
+            f"Its restore to {of} began at {moment(event['at'])}, and its end is not recorded{end}",
+            f"It may be restored, or be as it was; rollback.yml with rollback_restore ends it.{least}",
+            "",
+            *(_numbers(before.get("written") or ()) or ["- nothing was counted"]),
+            "",
+        ]
+    return told
+
+
+def _numbers(written: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"- {each['name']}: {each['count']} {each['what']}" for each in written]

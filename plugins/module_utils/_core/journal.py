@@ -22,6 +22,9 @@ FORMAT = 1
 KEPT = 50
 """Closed migrations that are kept, each whole; older ones go when a new one begins."""
 
+ANOTHER = "another snapshot would have what the candidate has written since: go back with rollback.yml"
+"""Why none is taken once the candidate has had traffic, and what to do."""
+
 NONE = "none"
 MOVING = "moving"
 ROLLING_BACK = "rolling_back"
@@ -52,6 +55,8 @@ _RULES: dict[str, _Rule] = {
     "hold_began": _Rule(frozenset({MOVING}), ("weight", "seconds")),
     "gate_seen": _Rule(frozenset({MOVING}), ("verdict", "reason", "wanted", "message", "criteria")),
     "snapshot_taken": _Rule(frozenset({MOVING}), ("part", "artifact")),
+    "restore_counted": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact", "written", "differences")),
+    "restore_began": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact")),
     "data_restored": _Rule(frozenset({ROLLING_BACK}), ("part", "artifact", "written")),
     "data_left": _Rule(frozenset({ROLLING_BACK}), ("message", "written")),
     "unproven_accepted": _Rule(frozenset({MOVING}), ("weight", "reason", "message")),
@@ -87,8 +92,10 @@ class State:
     asked, the hook that was called since, and since when it cannot tell, None where it can. ``rehearsal``
     is what a migration that is one has come to (see ``rehearsal.outcome``), and ``rehearsed`` that of the one just
     before. ``artifacts`` are the snapshots of this migration by their part, ``parts`` those that must be there before
-    traffic moves, and ``unverified`` is why it may move without. ``ended`` is how far the old version's end has come
-    since the migration finished: ``{"colour", "deprecated", "sunset", "removed"}``, the last None before it is removed.
+    traffic moves, and ``unverified`` is why it may move without. ``served`` is whether the candidate may have had
+    traffic in this migration, so that what is there now has what it wrote. ``ended`` is how far the old version's end
+    has come since the migration finished: ``{"colour", "deprecated", "sunset", "removed"}``, the last None before it
+    is removed.
     ``token`` is the highest one in the whole journal.
     """
 
@@ -109,6 +116,7 @@ class State:
     parts: tuple[str, ...] = ()
     artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unverified: str | None = None
+    served: bool = False
     ended: dict[str, Any] | None = None
     token: int = 0
 
@@ -150,7 +158,7 @@ def fold(document: Mapping[str, Any]) -> State:
             token=state.token,
         )
         for event in migration["events"]:
-            state = _advance(state, event)
+            state = replace(_advance(state, event), served=state.served or _serves(state, event))
             if event["token"] > state.token:
                 state = replace(state, token=event["token"])
         state = replace(state, rehearsal=rehearsal.outcome(migration["events"]))
@@ -172,8 +180,9 @@ def append(document: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, A
     lacks = unproven(state.parts, state, event["at"]) if _moves(state, event) else []
     if lacks:
         raise SnapshotError(
-            f"{document['service']} may not move: {'; '.join(lacks)}. cutover.yml takes what is missing; to move "
-            "without, give a reason with -e 'cutover_accept_unverified=\"why\"'",
+            f"{document['service']} may not move: {'; '.join(lacks)}. "
+            + (ANOTHER if state.served else "cutover.yml takes what is missing")
+            + "; to move without, give a reason with -e 'cutover_accept_unverified=\"why\"'",
             {"parts": list(state.parts), "artifacts": dict(state.artifacts)},
         )
     migrations = list(document["migrations"])
@@ -208,6 +217,21 @@ def unproven(parts: Sequence[str], state: State, now: float) -> list[str]:
             "held anew for the others. Begin a new migration: rollback.yml, then cutover.yml"
         )
     return told
+
+
+def can_go_back(state: State) -> bool:
+    """Whether a rollback of this migration still has something to go back from and to; one that has finished has, until
+    its old version is removed or the next migration begins.
+    """
+    gone = state.ended is not None and state.ended["removed"] is not None
+    return state.phase not in (NONE, ROLLED_BACK) and not gone
+
+
+def _serves(state: State, event: Mapping[str, Any]) -> bool:
+    """Whether the event tells of traffic for the candidate, found or about to be given."""
+    old = event.get("from") or state.from_colour
+    told = event["kind"] in ("began", "rollback_began", "weight_intended", "reality_accepted")
+    return told and old is not None and event["weight"] not in (None, side(old))
 
 
 def _moves(state: State, event: Mapping[str, Any]) -> bool:

@@ -1605,6 +1605,8 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
         # Each part is recorded.
         max((part["timeout"] for part in values["cutover_state"]), default=0),
         (math.ceil(queues["timeout"]) if queues else 0) + (freeze["wait"] if _writers(freeze) else 0),
+        # Before data is restored both versions are stopped, without being drained.
+        2 * batches * (1 + STOP) if values["cutover_state"] else 0,
         # All are read in one hold.
         sum(min(part["timeout"], freeze["limit"]) for part in values["cutover_state"]) if _writers(freeze) else 0,
         batches * values["cutover_health"]["timeout"],

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import Content
 
-__all__ = ["Content", "Engine", "Progress", "Taken", "Written"]
+__all__ = ["Content", "Engine", "Left", "Progress", "Taken", "Written"]
 
 #: Says what is being done, for a person who waits; called at least every 10 s by whatever takes longer.
 Progress = Callable[[str], None]
@@ -53,6 +53,16 @@ class Written:
     count: int
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a restore leaves to people, one sentence each: what is ``kept`` of what was there, and how that is removed;
+    and what is ``unproven`` of what was restored, because others wrote to it before it could be compared.
+    """
+
+    kept: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+
+
 class Engine(Protocol):
     """A provider. Constructed with the part's options and a ``Progress``; everything raises ``SnapshotError``.
 
@@ -75,11 +85,10 @@ class Engine(Protocol):
     def check_restore(self, taken: Taken) -> None:
         """Raise what would keep ``restore`` from succeeding, as far as it is known before anything is touched."""
 
-    def restore(self, folder: Path, taken: Taken) -> list[str]:
+    def restore(self, folder: Path, taken: Taken) -> Left:
         """Put ``folder`` in the place of what is there now; what fails on the way leaves what was there.
 
-        It is compared with ``taken.contents`` before: afterwards others may write to it. Returns what is kept of what
-        was there, and how that is removed, one sentence each.
+        It is compared with ``taken.contents`` before, where that can be: afterwards others may write to it.
         """
 
     def contents(self) -> Mapping[str, Content]:

@@ -30,7 +30,13 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline, run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Content,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import following
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
@@ -158,7 +164,7 @@ class Files:
         for path in self._paths:
             _check_mounts(path)
 
-    def restore(self, folder: Path, taken: Taken) -> list[str]:
+    def restore(self, folder: Path, taken: Taken) -> Left:
         self.check_restore(taken)
         with contextlib.ExitStack() as stack:
             swaps, found = [], {}
@@ -173,7 +179,7 @@ class Files:
             os.sync()
             _swap(swaps)
             self._progress("what was there before is removed")
-        return []
+        return Left()
 
     def contents(self) -> Mapping[str, Content]:
         for path in self._paths:

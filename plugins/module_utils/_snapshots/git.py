@@ -24,7 +24,13 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Content,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 
 OPTIONS: dict[str, Any] = {
     "repository": {"type": "path", "required": True},
@@ -117,7 +123,7 @@ class Git:
             raise SnapshotError(f"the snapshot is of {taken.source['repository']}; name that in git.repository")
         self._commit()
 
-    def restore(self, folder: Path, taken: Taken) -> list[str]:
+    def restore(self, folder: Path, taken: Taken) -> Left:
         self.check_restore(taken)
         commit = taken.source["commit"]
         self._git("fetch", "--quiet", str(folder / BUNDLE), _REF)
@@ -139,7 +145,7 @@ class Git:
         else:
             self._git("checkout", "--quiet", "--force", taken.source["branch"] or commit)
             self._git("reset", "--quiet", "--hard", commit)
-        return kept
+        return Left(kept)
 
     def contents(self) -> Mapping[str, Content]:
         one = self._content(self._repository, "HEAD")

@@ -32,7 +32,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.objects im
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import TOOLS, Encryption
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster, connect
 from ansible_collections.bluegreen.cutover.plugins.module_utils._objects import Kind
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Content,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
 
 OPTIONS: dict[str, Any] = {
@@ -154,7 +160,7 @@ class Kubernetes:
                 "kubernetes.encryption.identity_file; nothing was changed"
             )
 
-    def restore(self, folder: Path, taken: Taken) -> list[str]:
+    def restore(self, folder: Path, taken: Taken) -> Left:
         self.check_restore(taken)
         wanted = {**self._load(folder / OBJECTS), **self._load_secrets(folder)}
         with _told():
@@ -170,7 +176,7 @@ class Kubernetes:
                 "there, and restore it again",
                 {"differences": wrong},
             )
-        return []
+        return Left()
 
     def contents(self) -> Mapping[str, Content]:
         with _told():

@@ -23,7 +23,13 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Content,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import _postgresql_scratch as scratching
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_contents import (
     View,
@@ -215,7 +221,7 @@ class PostgreSQL:
     def check_restore(self, taken: Taken) -> None:
         self._tools_to_restore(taken)
 
-    def restore(self, folder: Path, taken: Taken) -> list[str]:
+    def restore(self, folder: Path, taken: Taken) -> Left:
         properties, tools = described(folder / PROPERTIES), self._tools_to_restore(taken)
         with Restored(self._server, tools, properties, self._jobs, self._progress) as restored:
             restored.fill(folder / DUMP)
@@ -229,9 +235,9 @@ class PostgreSQL:
             restored.analyze()
             kept = restored.take_the_place_of(self._database)
         if not kept:
-            return []
+            return Left()
         drop = f"DROP DATABASE {identifier(kept)}"
-        return [f"what {self._database} was until now is the database {kept}. When nobody needs it: {drop}"]
+        return Left([f"what {self._database} was until now is the database {kept}. When nobody needs it: {drop}"])
 
     def contents(self) -> Mapping[str, Content]:
         return read_contents(self._server, self._database, self._jobs, self._progress)

@@ -27,7 +27,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._http import PIECE_BYTES, Body, transfer
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Content,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
 
 OPTIONS: dict[str, Any] = {
@@ -137,7 +143,7 @@ class Qdrant:
         self._check_version(taken)
         return aliases[self._collection]
 
-    def restore(self, folder: Path, taken: Taken) -> list[str]:
+    def restore(self, folder: Path, taken: Taken) -> Left:
         used = self._used_to_restore(taken)
         base = taken.source["behind"].partition(f"-{RESTORED}-")[0]
         place = f"{base}-{RESTORED}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
@@ -152,7 +158,7 @@ class Qdrant:
                 if self._aliases().get(self._collection) != place:
                     self._remove(place)
             raise
-        return [f"what {self._where} was until now is the collection {used}. Delete it when nobody needs it"]
+        return Left([f"what {self._where} was until now is the collection {used}. Delete it when nobody needs it"])
 
     def contents(self) -> Mapping[str, Content]:
         return {POINTS: self._read(self._behind())[0]}

@@ -29,7 +29,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.keyspace import Counters, Tally
 from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import Address, Connection, RefusedError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Content,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redis_keys import LATER_MS, Keys
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redis_tools import (
     dump_rdb,
@@ -62,6 +68,8 @@ _OLDEST = (7, 0)
 """Before that, no command tells at which moment a key expires."""
 _LOOKS = 3
 """At what was restored, where the server has saved meanwhile and does not tell whether others have written."""
+_KINDS = {"lasting": "at least, added, changed or removed", "expiring": "at least, added, changed or expired"}
+"""Of keys, with what may have become of them."""
 _MOST_DATABASES = 1024
 _SILENCE = 60.0
 """Seconds that the server may be silent."""
@@ -170,7 +178,7 @@ class Redis:
                 "where they were taken from. Nothing was changed"
             )
 
-    def restore(self, folder: Path, taken: Taken) -> list[str]:
+    def restore(self, folder: Path, taken: Taken) -> Left:
         self._check_source(taken)
         with self._connected(_RESTORING) as (connection, info):
             _check_versions(info, taken, "the server")
@@ -191,21 +199,28 @@ class Redis:
                 self._keys(connection, database).commit()
             if functions is not None:
                 connection.call("FUNCTION", "RESTORE", functions, "FLUSH")
-            self._compare(connection, taken)
-        return []
+            return Left(unproven=self._compare(connection, taken))
 
-    def _compare(self, connection: Connection, taken: Taken) -> None:
-        """Raise where the restored keys are not those of the snapshot, and nobody else can have made them others."""
+    def _compare(self, connection: Connection, taken: Taken) -> list[str]:
+        """Raise where the restored keys are not those of the snapshot, and nobody else can have made them others.
+
+        Where somebody can, who wrote cannot be told from what was not restored: that is told.
+        """
         for _look in range(_LOOKS):
             before = Counters.of(_info(connection))
             functions = None if self._prefix is not None else _functions(connection)
-            wrong = differences(taken.contents, self._contents(self._read(connection), functions), later=True)
+            tallies = self._read(connection)
+            wrong = differences(taken.contents, self._contents(tallies, functions), later=True)
             if not wrong:
-                return
+                return []
             changes = Counters.of(_info(connection)).changes_since(before)
             if changes:
-                self._progress(f"others write to {_part(self._source)} already: {some(wrong)}")
-                return
+                count = sum(_differing(taken, tallies).values())
+                doubt = (
+                    f"{_part(self._source)} was restored while others write to that server: at least {count} keys are "
+                    f"not what they were ({some(wrong)}), and whether that is theirs cannot be told"
+                )
+                return [doubt]
             if changes == 0:
                 break
         raise SnapshotError(
@@ -225,15 +240,8 @@ class Redis:
             changes = now.changes_since(before)
             if changes == 0:
                 return []
-            parts = {str(database): tally.parts() for database, tally in self._read(connection).items()}
-        then: dict[str, dict[str, str]] = taken.mark["parts"]
-        kinds = {"lasting": "at least, added, changed or removed", "expiring": "at least, added, changed or expired"}
-        counts = dict.fromkeys(kinds, 0)
-        for database in {*then, *parts}:
-            before_it, now_it = then.get(database, {}), parts.get(database, {})
-            for kind in kinds:
-                counts[kind] += keyspace.differing(before_it.get(kind), now_it.get(kind))
-        written = [Written(f"{kind} keys", what, counts[kind]) for kind, what in kinds.items() if counts[kind]]
+            counts = _differing(taken, self._read(connection))
+        written = [Written(f"{kind} keys", what, counts[kind]) for kind, what in _KINDS.items() if counts[kind]]
         if written:
             whole = {"changes": changes, "bytes of replication": now.bytes_since(before)}
             written += [Written("the whole server", what, count) for what, count in whole.items() if count is not None]
@@ -393,6 +401,19 @@ def _check_count(found: int, taken: Taken) -> None:
 def _used(info: Mapping[str, str]) -> list[int]:
     """The databases that hold anything."""
     return sorted(int(name[2:]) for name in info if name.startswith("db") and name[2:].isdigit())
+
+
+def _differing(taken: Taken, tallies: Mapping[int, Tally]) -> dict[str, int]:
+    """How many keys of each kind are others than in the snapshot, at least."""
+    then: dict[str, dict[str, str]] = taken.mark["parts"]
+    now = {str(database): tally.parts() for database, tally in tallies.items()}
+    return {
+        kind: sum(
+            keyspace.differing(then.get(database, {}).get(kind), now.get(database, {}).get(kind))
+            for database in {*then, *now}
+        )
+        for kind in _KINDS
+    }
 
 
 def _memory(info: Mapping[str, str], keys: int) -> int:

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     SnapshotError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress, Taken, Written
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
+    Content,
+    Left,
+    Progress,
+    Taken,
+    Written,
+)
 
 
 class Shelf:
@@ -61,10 +68,10 @@ class Shelf:
         if self.refuses:
             raise SnapshotError(self.refuses)
 
-    def restore(self, folder: Path, _taken: Taken) -> list[str]:
+    def restore(self, folder: Path, _taken: Taken) -> Left:
         self.hook(folder)
         before, self.text = self.text, (folder / "sub" / "text").read_text()
-        return [f"{before} is left"]
+        return Left([f"{before} is left"])
 
     def contents(self) -> dict[str, Content]:
         if self.problem:
@@ -388,7 +395,7 @@ def test_what_is_restored_is_what_was_taken(place: Path, monkeypatch: pytest.Mon
     assert (result["changed"], engine.text) == (True, "first")
     assert result["written"] == [{"name": "text", "what": "letters", "count": 3}]
     assert result["differences"] == ["text has 1 as before, with another content"]
-    assert result["kept"] == ["second is left"]
+    assert (result["kept"], result["unproven"]) == (["second is left"], [])
     assert result["seconds"] >= 1.0
 
 
@@ -406,15 +413,16 @@ def test_who_writes_at_once_does_not_make_a_restore_fail(place: Path) -> None:
     """Engines compare before they swap: the next part of a rollback is not kept back by a service that goes on."""
 
     class Busy(Shelf):
-        def restore(self, folder: Path, taken: Taken) -> list[str]:
-            kept = super().restore(folder, taken)
+        def restore(self, folder: Path, taken: Taken) -> Left:
+            left = super().restore(folder, taken)
             self.text = "written right after"
-            return kept
+            return replace(left, unproven=["others write"])
 
     engine = Busy("first")
     path = taken(place, engine)
     engine.text = "second"
-    assert _artifacts.restore(path, engine, Log(), accept_data_loss=True)["changed"]
+    result = _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    assert (result["changed"], result["unproven"]) == (True, ["others write"])
 
 
 def test_data_that_cannot_be_read_or_counted_is_not_lost_silently(place: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_migration_from_begin_to_end(desk: Desk) -> None:
     assert lease is not None
     assert (lease["owner"], lease["reason"], lease["kind"]) == (ALICE, "release 7", "cutover")
 
-    assert desk.run().record(begun["token"], "started", {"colour": "green"}) == {"changed": True}
+    assert desk.run().record(begun["token"], "started", {"colour": "green"}) == {"changed": True, "path": None}
     desk.switch(begun["token"], 100)
     assert desk.run().close(begun["token"], "finished") == {"changed": True, "id": begun["id"], "rehearsal": None}
     assert desk.store.read_lease() is None
@@ -156,6 +156,25 @@ def test_a_migration_from_begin_to_end(desk: Desk) -> None:
     assert (again["changed"], again["decision"]["kind"], again["token"]) == (False, "nothing", None)
     assert (desk.folder / "shop" / "journal.json").read_bytes() == before
     assert desk.store.read_lease() is None
+
+
+def test_what_a_restore_costs_is_on_the_disk_before_anything_is_restored(desk: Desk) -> None:
+    """R-B13: whatever becomes of the run after that."""
+    desk.moved()
+    token = desk.run(1100).roll_back(None, ALICE, restore=True)["token"]
+    its = {"part": "db", "artifact": {"path": "/kept/db", "host": "data", "consistent_at": 900.0}}
+    lost = {"written": [{"name": "orders", "what": "rows inserted", "count": 4711}], "differences": []}
+    assert desk.run(1101).record(token, "restore_counted", {**its, **lost})["path"] is None
+    assert desk.run(1101, check_mode=True).record(None, "restore_began", its)["path"] is None
+    page = desk.folder / "shop" / "audit-19700101T001640Z.md"
+    assert not page.exists()
+    # Each record renews the lease, for as long as what comes next may last.
+    assert desk.run(1300).record(token, "restore_began", its)["path"] == str(page)
+    assert (desk.store.read_lease() or {})["expires"] == 1300 + desk.run().plan["lease"]["ttl"]
+    assert "- orders: 4711 rows inserted" in page.read_text()
+    assert "began at 1970-01-01 00:21:40 UTC, and its end is not recorded." in page.read_text()
+    desk.run(1301).record(token, "data_restored", {**its, **lost})
+    assert "its end is not recorded" not in page.read_text()
 
 
 def test_a_rehearsal_comes_before_the_migration_that_asks_for_it(desk: Desk) -> None:
@@ -569,6 +588,50 @@ def test_nothing_advances_when_its_snapshots_are_gone(desk: Desk) -> None:
     assert (desk.events[-1], desk.store.read_lease()) == ("held", None)
     begun = run.begin(desk.workloads, BOB, advance=True, snapshots={"db": {"artifacts": [there]}})
     assert begun["decision"]["kind"] == "resume"
+
+
+def test_no_other_snapshot_is_taken_once_the_candidate_has_had_traffic(desk: Desk) -> None:
+    """R-E1: it would be called the one of before, and have what the candidate has written."""
+    part = {"name": "db", "host": "router", "engine": "postgresql", "options": {"database": "shop"}}
+    changes = {"cutover_state": [part]}
+    begun = desk.run(**changes).begin(desk.workloads, ALICE)
+    kept = {"part": "db", "path": "/kept/shop.db.1", "host": "router", "verified": True, "expires": 9000}
+    desk.store.record(begun["token"], 1000, "snapshot_taken", part="db", artifact=kept)
+    # Until then another one may be taken.
+    again = desk.run(1100, **changes).begin(desk.workloads, ALICE, begun["token"])
+    assert (begun["served"], again["served"], desk.run().describe(None)["served"]) == (False, False, False)
+    desk.switch(again["token"], 100, 1100)
+    desk.switch(again["token"], 0, 1100)
+    damaged = {"path": "/kept/shop.db.1", "problems": ["data/dump was changed after it was written"], "expired": False}
+    before = desk.events
+    run = desk.run(1200, **changes)
+    for seen in ({"artifacts": []}, {"msg": "gone"}):
+        with pytest.raises(SnapshotError, match="of db, /kept/shop.db.1 on router.*go back with rollback.yml; or give"):
+            run.begin(desk.workloads, ALICE, again["token"], snapshots={"db": seen})
+    with pytest.raises(SnapshotError, match="is damaged: data/dump was changed after it was written. Nothing was"):
+        run.begin(desk.workloads, ALICE, again["token"], snapshots={"db": {"artifacts": [damaged]}})
+    assert desk.events == before
+    whole = {"db": {"artifacts": [{**damaged, "problems": []}]}}
+    assert run.begin(desk.workloads, ALICE, again["token"], snapshots=whole)["served"]
+    why = {**changes, "cutover_accept_unverified": "it is a copy"}
+    accepted = desk.run(1300, **why).begin(desk.workloads, ALICE, desk.store.read_fence())
+    assert (accepted["served"], accepted["decision"]["kind"]) == (True, "resume")
+    assert desk.store.read_journal()["migrations"][-1]["events"][-1]["unverified"] == "it is a copy"
+
+
+def test_what_rollback_can_go_back_from_needs_its_snapshots(desk: Desk) -> None:
+    """R-E5: also when all has moved, until the old version is removed."""
+    assert desk.run().describe(None)["needed"] == []
+    token = desk.moved()
+    moved = desk.run(1001).describe(None)
+    assert (moved["phase"], moved["needed"], moved["served"]) == ("finished", ["19700101T001640Z"], False)
+    conditions: list[Any] = []
+    told = {"colour": "blue", "owner": ALICE, "reason": "old", "conditions": conditions}
+    desk.store.record(token, 1002, "deprecated", sunset=2000, **told)
+    assert desk.run(1003).describe(None)["needed"] == ["19700101T001640Z"]
+    desk.store.record(token, 1004, "removal_began", **told)
+    desk.store.record(token, 1005, "removed", colour="blue")
+    assert desk.run(1006).describe(None)["needed"] == []
 
 
 def test_in_check_mode_a_hold_is_not_waited_for(desk: Desk) -> None:

@@ -97,3 +97,29 @@ def test_the_audit_has_what_was_lost_in_numbers() -> None:
     assert "from then until 1970-01-01 00:01:00 UTC is lost" in text
     assert "- nothing: it was the same" in text
     assert "- Left for you: what shop was is the database shop_before_1." in text
+    assert "not proven" not in text.lower()
+    doubt = "2 keys are not what they were"
+    text = guide.audit("shop", "m1", [{**event, "unproven": [doubt]}])
+    assert f"that is not proven:\n\n- {doubt}\n" in text
+    assert f"- Not proven: {doubt}." in text
+
+
+def test_the_audit_has_the_numbers_of_a_restore_whose_end_nobody_knows() -> None:
+    """R-B13: killed in the middle of it; another time it failed, and the next one found nothing to do."""
+    its = {"part": "db", "artifact": DB}
+    written = [{"name": "public.orders", "what": "rows inserted", "count": 4711}]
+    counted = {"kind": "restore_counted", "at": 50.0, **its, "written": written, "differences": []}
+    began = {"kind": "restore_began", "at": 60.0, **its}
+    assert guide.audit("shop", "m1", [counted]) == ""
+    events: list[Any] = [counted, began]
+    text = guide.audit("shop", "m1", events)
+    assert "began at 1970-01-01 00:01:00 UTC, and its end is not recorded.\n" in text
+    assert "- public.orders: 4711 rows inserted" in text
+    events.append({"kind": "data_left", "at": 61.0, "message": "the disk is full", "written": []})
+    assert "its end is not recorded: the disk is full\n" in guide.audit("shop", "m1", events)
+    restored = {"kind": "data_restored", "at": 90.0, **its, "written": []}
+    events += [{"kind": "rollback_began", "at": 70.0}, began, restored]
+    text = guide.audit("shop", "m1", events)
+    assert text.count("## db") == 2
+    assert "- public.orders: 4711 rows inserted" in text
+    assert "- nothing: it was the same" in text

@@ -170,6 +170,9 @@ def test_the_lease_outlives_the_longest_stretch_of_work() -> None:
     held = {"read_only": {"database": "shop"}, "limit": 600}
     parts = [{**part, "name": name} for name in ("a", "b")]
     assert plan(cutover_state=parts, cutover_freeze=held)["lease"]["ttl"] == 2 * 600 + MARGIN
+    # A way back with data stops both versions between two records.
+    quick = {"cutover_drain": {"timeout": 1}, "cutover_health": {"timeout": 1}}
+    assert plan(cutover_state=[{**PART, "timeout": 1}], **quick)["lease"]["ttl"] == 2 * (1 + STOP) + MARGIN
 
 
 @pytest.mark.parametrize(("forks", "batches"), [(None, 1), (80, 1), (40, 2), (7, 12)])

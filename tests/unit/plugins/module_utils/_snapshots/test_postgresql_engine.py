@@ -344,7 +344,7 @@ def test_snapshot_without_its_description_is_not_whole(
 def test_restore_swaps_in_one_transaction_after_it_was_compared(
     server: Fake, taken: Taken, said: list[str], tmp_path: Path
 ) -> None:
-    [left] = _engine(said).restore(tmp_path, taken)
+    [left] = _engine(said).restore(tmp_path, taken).kept
     assert [tool[0] for tool in server.tools] == ["/bin/pg_restore", "/bin/vacuumdb"]
     [name] = {database for database, _query in server.log if database.startswith("bluegreen_restore_")}
     last = max(index for index, (_database, query) in enumerate(server.log) if query == "BEGIN")
@@ -362,7 +362,7 @@ def test_restore_swaps_in_one_transaction_after_it_was_compared(
 
 def test_restore_of_a_database_that_is_gone(server: Fake, taken: Taken, said: list[str], tmp_path: Path) -> None:
     server.answers["SELECT FROM pg_database WHERE datname"] = []
-    assert _engine(said).restore(tmp_path, taken) == []
+    assert _engine(said).restore(tmp_path, taken).kept == []
     assert len(server.said("RENAME")) == 1
 
 
