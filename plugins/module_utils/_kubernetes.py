@@ -183,6 +183,7 @@ class Cluster:
         renewed = False
         for number in range(1000):
             self.requests += 1
+            headers = self._headers
             try:
                 answer = self._send(method, path, body, media, query or {}, TIMEOUT)
                 text = answer.read()
@@ -199,7 +200,7 @@ class Cluster:
                 pause = _retry_after(answer.headers)
                 if answer.status == 401 and not renewed:
                     # A token that is renewed beside us, as in a pod.
-                    again = renewed = self._renew()
+                    again = renewed = self._renew(headers)
             pause = max(pause, PAUSES[min(number, len(PAUSES) - 1)])
             if not again or self.clock.monotonic() + pause >= deadline:
                 raise problem
@@ -251,14 +252,20 @@ class Cluster:
     def watch(self, path: str, query: Mapping[str, str], seconds: float) -> tuple[Answer, Iterator[dict[str, Any]]]:
         """The events of a watch, which the server ends after so many seconds, and the answer, to end it earlier."""
         asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(max(1, int(seconds)))}
-        try:
-            answer = self._send("GET", path, None, JSON, asked, seconds + TIMEOUT)
-        except _network_errors() as error:
-            raise self._unanswered("GET", path, error) from error
-        if answer.status >= 400:
+        for renewed in (False, True):
+            headers = self._headers
+            try:
+                answer = self._send("GET", path, None, JSON, asked, seconds + TIMEOUT)
+            except _network_errors() as error:
+                raise self._unanswered("GET", path, error) from error
+            if answer.status < 400:
+                return answer, self._events(path, answer)
             with contextlib.closing(answer):
-                raise _refused("GET", path, answer.status, answer.read(), self.address)
-        return answer, self._events(path, answer)
+                problem = _refused("GET", path, answer.status, answer.read(), self.address)
+            # A long wait may outlast a token, as ``call`` may.
+            if answer.status != 401 or renewed or not self._renew(headers):
+                break
+        raise problem
 
     def _events(self, path: str, answer: Answer) -> Iterator[dict[str, Any]]:
         rest = b""
@@ -288,11 +295,10 @@ class Cluster:
             ahead = told - self.clock.time()
             self._ahead = ahead if abs(ahead) > _ALIKE else 0.0
 
-    def _renew(self) -> bool:
-        """Read the credentials again; whether they have changed."""
-        before = self._headers
+    def _renew(self, refused: Mapping[str, str]) -> bool:
+        """Read the credentials again; whether they are others than those that were ``refused``. Several threads may."""
         self.address, self._pool, self._headers = self._opener()
-        return self._headers != before
+        return self._headers != refused
 
     def _unanswered(self, method: str, path: str, error: Exception) -> ClusterError:
         unheard = isinstance(error, (UnheardError, *_urllib3("NewConnectionError", "ConnectTimeoutError")))

@@ -133,10 +133,8 @@ def change_weight(
     before = router.read()
     unexplained = unexpected(before, allowed, weight)
     if unexplained:
-        if store is not None and token is not None and not check_mode:
-            # To a run that was overtaken the other one's work looks like drift.
-            with writing(store, token, clock):
-                pass
+        if not check_mode:
+            _check_overtaken(store, token, clock)
         raise DriftError(
             f"{service.name} was changed by somebody else: {'; '.join(unexplained)}. See playbooks/status.yml; accept "
             "it with -e cutover_accept_reality=true, or go back with playbooks/rollback.yml",
@@ -153,6 +151,7 @@ def change_weight(
     }
     if not result["changed"]:
         if store is not None and token is not None and not check_mode:
+            _claim(router, weight, store, token, clock)
             _guarding.settle(store, token, weight, clock)
         return result
     gaining = gaining_colours(before.weight, weight)
@@ -175,6 +174,7 @@ def change_weight(
     _settle(router, weight)
     after = router.read()
     if (after.weight, after.persisted) != (weight, weight):
+        _check_overtaken(store, token, clock)
         raise RouterError(
             f"{service.name}: {percent(weight)} was set, yet {_applied(after)} is applied and "
             f"{percent(after.persisted)} is on disk. Look for whoever else changes this router, then run again",
@@ -243,6 +243,16 @@ def lacking(service: Service, reading: Reading, gaining: Collection[str], min_re
     )
 
 
+def _claim(router: Router, weight: int, store: FileStore, token: int, clock: Clock) -> None:
+    """Leave the token where the weight already is. Our lock does not hold there: what a run that was overtaken has sent
+    before, and comes late, would be taken, and nobody would go back any more.
+    """
+    if isinstance(router, Remote):
+        _fence(router, token)
+        with writing(store, token, clock):
+            router.apply(weight)
+
+
 def _fence(router: Router, token: int | None) -> None:
     if isinstance(router, Remote):
         router.fence(token)
@@ -277,6 +287,13 @@ def _wait_ready(
             )
         clock.sleep(_POLL)
         reading = router.read()
+
+
+def _check_overtaken(store: FileStore | None, token: int | None, clock: Clock) -> None:
+    """Raise ``FencedError`` for a run that was overtaken: to it the other one's work looks like somebody's change."""
+    if store is not None and token is not None:
+        with writing(store, token, clock):
+            pass
 
 
 @contextmanager

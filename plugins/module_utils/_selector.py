@@ -102,10 +102,12 @@ def switch(
             first = first or before
             selector.check_fence(service, token)
             needed = _wait_ready(following, target, before, to, min_ready, accept_rollout, ready_wait)
-            if before == to:
+            if before == to and token in (None, selector.token_of(service)):
                 break
             started = clock.monotonic()
-            operations = selector.fenced(service, selector.swap(service, target.selectors[to]), token)
+            # Where it is selected already, whoever has a lower token is to be refused from now on all the same.
+            changes = [] if before == to else selector.swap(service, target.selectors[to])
+            operations = selector.fenced(service, changes, token)
             try:
                 written = cluster.patch(target.path, operations, dry_run=check_mode)
             except ClusterError as error:
@@ -138,6 +140,17 @@ def switch(
         "switch_ms": round(switch_ms, 1),
         "settle_ms": round((clock.monotonic() - started) * 1000, 1),
     }
+
+
+def await_settled(cluster: Cluster, target: Target, to: str) -> None:
+    """Wait until the endpoints of ``target`` are only ready pods of ``to``, as ``switch`` does, and change nothing. Who
+    has been overtaken since waits for nothing: what is selected then is to be read.
+
+    Raises ``NotSettledError``, ``ClusterError`` and those of ``selector.colour_of``.
+    """
+    with target.following(cluster, SETTLE + cluster.patience) as following:
+        if selector.colour_of(_read(cluster, target), target.selectors) == to:
+            _wait_settled(following, target, to, 1, SETTLE)
 
 
 def _read(cluster: Cluster, target: Target) -> dict[str, Any]:

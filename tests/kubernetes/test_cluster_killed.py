@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import Cluster
 from ansible_collections.bluegreen.cutover.plugins.module_utils._migration import Migration
@@ -46,6 +47,8 @@ SCALERS = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers"
 ME = {"user": "alice", "host": "ops", "pid": 1}
 REQUESTS = 63
 """Of a whole run; the last test says when that is another number."""
+FIRST = 6
+"""The request from which on there is a migration to go back from."""
 RESTORE = 84
 """Of a whole way back that restores data."""
 
@@ -224,6 +227,32 @@ def test_it_is_taken_back_by_a_rollback(shop: Setter, number: int) -> None:
     assert left(shop)["blue"] == (2, 1)
     # One that had arrived keeps its pods.
     assert left(shop)["green"] in ((1, 1), (2, 1))
+
+
+class Halting(Mortal):
+    """Stands still before request ``number``, until somebody else has gone back."""
+
+    def request(self, method: str, url: str, **options: Any) -> Answer:
+        if "watch=" not in url and len(self.sent) + 1 == self.number:
+            self.number = 10_000
+            Run(Mortal(self.setter)).back()
+        return super().request(method, url, **options)
+
+
+@pytest.mark.parametrize("number", range(1, REQUESTS + 1))
+def test_one_that_stood_still_meanwhile_does_not_move_the_traffic_any_more(shop: Setter, number: int) -> None:
+    """Also where there was nothing to move for who went back, so that only its token can tell (R-D6)."""
+    run = Run(Halting(shop, number))
+    try:
+        run.there()
+    except CutoverError:
+        assert get(shop, SERVICE)["spec"]["selector"] == SELECTORS["blue"]
+        assert left(shop)["blue"] == (2, 1)
+    else:
+        # It had not begun, or had ended.
+        assert number < FIRST or number == REQUESTS
+    state = journal.fold(run.store.read_journal())
+    assert SELECTORS["green" if state.weight else "blue"] == get(shop, SERVICE)["spec"]["selector"]
 
 
 @pytest.mark.parametrize("number", range(1, RESTORE + 1))

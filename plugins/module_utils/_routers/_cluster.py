@@ -70,23 +70,25 @@ def swap(
     """Patch the object at ``path`` so that it says ``weight``, provided that it still says what was ``seen``.
 
     Whoever else writes it meanwhile is read again; ``DriftError`` where that has changed the weight, ``FencedError``
-    where a higher ``token`` has written. None as ``seen`` is whatever is there. Returns the object as it is then.
+    where a higher ``token`` has written. None as ``seen`` is whatever is there. Where it says ``weight`` already, only
+    the token is written, if it is not there yet. Returns the object as it is then.
     """
     deadline = cluster.clock.monotonic() + cluster.patience
     for number in range(1000):
         document = cluster.call("GET", path)
         selector.check_fence(document, token)
         now = weight_of(document)
-        if now == weight:
+        if now == weight and token in (None, selector.token_of(document)):
             return document
-        if seen is not None and now != seen:
+        if now != weight and seen is not None and now != seen:
             raise DriftError(
                 f"{document.get('kind')} {document['metadata']['name']} says {now} % for green, where {seen} % was "
                 "read a moment ago: somebody else is changing it. Nothing was changed; see playbooks/status.yml",
                 {"seen": seen, "now": now, "wanted": weight},
             )
         try:
-            written = cluster.patch(path, selector.fenced(document, operations(document), token))
+            changes = [] if now == weight else operations(document)
+            written = cluster.patch(path, selector.fenced(document, changes, token))
         except ClusterError as error:
             if not error.unknown or cluster.clock.monotonic() >= deadline:
                 raise

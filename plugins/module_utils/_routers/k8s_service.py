@@ -13,7 +13,12 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import sel
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import DriftError, RouterError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected
-from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import READY_WAIT, Target, switch
+from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import (
+    READY_WAIT,
+    Target,
+    await_settled,
+    switch,
+)
 
 LAG = 1.0
 """Seconds by which endpoints may be behind their pods before that is told: a pod that an autoscaler takes away is none
@@ -96,4 +101,4 @@ class K8sService(Connected):
 
     def settle(self, weight: int) -> None:
         """Wait until its endpoints are that colour's ready pods, and no others."""
-        switch(self.cluster, self.target, _COLOURS[weight], min_ready=1, accept_rollout=True)
+        await_settled(self.cluster, self.target, _COLOURS[weight])

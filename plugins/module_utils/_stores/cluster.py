@@ -80,6 +80,8 @@ class ClusterStore(FileStore):
         self._pulse = LeaseObject(cluster, namespace, guard_pod.name_of(service))
         self.guard_place = f"kubectl -n {namespace} describe job {guard_pod.name_of(service)}"
         self._key = ""
+        # What the last write said of which nobody knows whether it was done.
+        self._doubt: ClusterError | None = None
         self._config: dict[str, Any] | None = None
         self._lease: dict[str, Any] | None = None
         self._lease_known = False
@@ -228,6 +230,7 @@ class ClusterStore(FileStore):
             return self.cluster.patch(self._config_path, [version, {"op": "add", "path": "/data", "value": data}])
         except ClusterError as error:
             if error.unknown:
+                self._doubt = error
                 return None
             raise
 
@@ -266,6 +269,13 @@ class ClusterStore(FileStore):
                 taken = self._make(mine) if config is None else self._take_over(config, mine)
                 if taken is not None:
                     return taken
+                if clock.monotonic() >= deadline:
+                    # What can be read may be all that a cluster can do, with a full disk for one.
+                    raise StoreError(
+                        f"{self.folder} could not be locked for {LOCK_WAIT:.0f} s: "
+                        + (self._doubt.message if self._doubt else "others wrote it each time. Run again"),
+                        {"lock": lock},
+                    )
             elif clock.monotonic() >= deadline:
                 raise LockedError(
                     f"{self.folder} is held by {_told(lock)} since {LOCK_WAIT:.0f} s. See what that does, and "
@@ -285,9 +295,10 @@ class ClusterStore(FileStore):
         try:
             return self.cluster.call("POST", self._configs, document)
         except ClusterError as error:
-            if error.unknown or error.status == 409:
-                return None
-            raise
+            if not error.unknown and error.status != 409:
+                raise
+            self._doubt = error
+            return None
 
     def _take_over(self, config: dict[str, Any], mine: dict[str, Any]) -> dict[str, Any] | None:
         return self._swap(config, {**(config.get("data") or {}), _LOCK: json.dumps(mine)})

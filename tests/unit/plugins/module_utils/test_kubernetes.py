@@ -125,6 +125,16 @@ def test_credentials_that_were_renewed_are_read_again(empty: Any) -> None:
     assert renewed.requests == 2
 
 
+def test_a_wait_outlasts_its_credentials(shop: Any) -> None:
+    """Both of two that follow at once are refused, and one of them is the second to read the new ones."""
+    address, pool, good = shop.pool.connection()
+    given = [{"authorization": "Bearer old"}]
+    renewed = Cluster(lambda: (address, pool, given.pop() if given else good), patience=1)
+    sources = {"pods": (PODS, {"labelSelector": "version=blue"}), "services": (f"{SERVICE.rpartition('/')[0]}", {})}
+    with Following(renewed, sources, 5) as following:
+        assert following.wait(names, 1) == ["blue-0", "blue-1"]
+
+
 def test_an_answer_that_is_no_object_is_not_believed(empty: Any) -> None:
     for body in (b"<html>", b"[]"):
         empty.pool.fault = lambda _method, _path, body=body: Answer(200, body)

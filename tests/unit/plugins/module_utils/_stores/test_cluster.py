@@ -245,6 +245,21 @@ def test_a_cluster_that_cannot_write_is_told(empty: Any, store: ClusterStore) ->
         empty.pool.fault = lambda _method, _path: None
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_cluster_that_can_only_be_read_is_told_in_time(
+    empty: Any, store: ClusterStore, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose etcd is full answers every GET."""
+    if there:
+        with store.locked():
+            store.write_gate({"a": 1})
+    monkeypatch.setattr(cluster, "LOCK_WAIT", 0.02)
+    answer = Answer(500, b'{"message": "etcdserver: mvcc: database space exceeded"}')
+    empty.pool.fault = lambda method, _path: None if method == "GET" else answer
+    with pytest.raises(StoreError, match="could not be locked for 0 s: .*database space exceeded"), store.locked():
+        pass
+
+
 def test_a_lease_that_cannot_be_written_is_told(empty: Any, store: ClusterStore) -> None:
     for code in (500, 403):
         empty.pool.fault = lambda method, path, code=code: (
