@@ -204,6 +204,12 @@ class EnvironmentRefusedError(CutoverError):
     reason = "environment"
 
 
+class LayoutError(CutoverError):
+    """A source tree cannot be laid out anew as it is asked for; nothing was changed."""
+
+    reason = "layout"
+
+
 class SnapshotError(CutoverError):
     """A snapshot cannot be taken, proven, found whole or restored; what was there is as it was."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -21,9 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._git import run_git
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
@@ -46,13 +45,6 @@ BUNDLE = "repository.bundle"
 _REF = "refs/cutover/snapshot"
 """The bundle's own name for its commit."""
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
-_SETTINGS = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_OPTIONAL_LOCKS": "0",
-    # Who has no name here tags all the same.
-    "GIT_COMMITTER_NAME": "bluegreen.cutover",
-    "GIT_COMMITTER_EMAIL": "bluegreen.cutover@localhost",
-}
 
 
 class Git:
@@ -244,23 +236,12 @@ class Git:
         return text.strip() if strip else text
 
     def _run(self, arguments: list[str], at: Path, tap: Callable[[memoryview], Any]) -> None:
-        """Run git there, with no hook of the repository's."""
-        argv = ["git", "-C", str(at), "-c", "core.hooksPath=/dev/null", *arguments]
         began = time.monotonic()
-        try:
-            [ended] = pipeline(
-                [argv],
-                tap=tap,
-                tick=lambda: self._progress(f"git {arguments[0]} has run for {time.monotonic() - began:.0f} s"),
-                variables={**_SETTINGS, "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")},
-            )
-        except OSError as error:
-            raise SnapshotError(f"git cannot be run: {error}") from error
-        _ended_well(ended, at)
-
-
-def _ended_well(ended: Ended, at: Path) -> None:
-    told = failure([ended])
-    if told:
-        advice = ". Run this part as the user who owns it (become_user)" if "dubious ownership" in told else ""
-        raise SnapshotError(f"in {at} {told}{advice}")
+        told = run_git(
+            arguments,
+            at,
+            tap=tap,
+            tick=lambda: self._progress(f"git {arguments[0]} has run for {time.monotonic() - began:.0f} s"),
+        )
+        if told:
+            raise SnapshotError(told)
