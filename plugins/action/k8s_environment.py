@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.bluegreen.cutover.plugins.action.plan import plain
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.environments import (
     check_required,
@@ -50,5 +51,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             done = bringing.bring(given["environment"], given["manifests"], check_mode=bool(self._task.check_mode))
         except CutoverError as error:
             return {**result, "failed": True, **error.as_result()}
+        if not done["tried"]:
+            Display().warning(
+                f"{done['namespace']} is not there yet, so the server has tried nothing of this. Without check mode it "
+                "tries all of it in the new namespace, before any object is made"
+            )
         diff = {"before": done.pop("before"), "after": done.pop("after")}
         return {**result, **done, **({"diff": diff} if self._task.diff else {})}

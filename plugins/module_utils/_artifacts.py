@@ -37,6 +37,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     DataLossError,
     InputError,
     SnapshotError,
+    StoppedError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
@@ -621,10 +622,6 @@ def _abandoned(destination: Path, prefix: str, leftover: Path, *, check_mode: bo
         return False  # a run is at work there
 
 
-class _StoppedError(BaseException):
-    """Not an Exception: nothing on the way takes it for an error of its own and goes on."""
-
-
 @contextlib.contextmanager
 def bounded(seconds: float, afterwards: str) -> Iterator[None]:
     """End what is inside when the time ends, or when this process is told to end, so that nothing is left of it.
@@ -635,16 +632,17 @@ def bounded(seconds: float, afterwards: str) -> Iterator[None]:
     def stop(number: int, _frame: Any) -> None:
         for one in _ENDINGS:
             signal.signal(one, signal.SIG_IGN)
-        raise _StoppedError(number)
+        raise StoppedError(number)
 
     before = {one: signal.signal(one, stop) for one in _ENDINGS}
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
-    except _StoppedError as stopped:
-        [number] = stopped.args
-        what = f"did not end within {seconds:.0f} s" if number == signal.SIGALRM else "was told to end by a signal"
-        raise SnapshotError(f"this {what}. {afterwards}") from stopped
+    except StoppedError as stopped:
+        timed = stopped.signal == signal.SIGALRM
+        what = f"did not end within {seconds:.0f} s" if timed else "was told to end by a signal"
+        left = f" Something could not be taken back: {artifact.some(stopped.left)}." if stopped.left else ""
+        raise SnapshotError(f"this {what}.{left} {afterwards}", {"left": stopped.left}) from stopped
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for one, handler in before.items():

@@ -52,7 +52,8 @@ class Bringing:
     ) -> dict[str, Any]:
         """Make the namespace of the environment ``name`` what its source is, or ``manifests`` say, adapted.
 
-        Everything is judged, and tried by the server, before anything is written. Returns ``changed``, ``namespace``,
+        Everything is judged, and tried by the server, before any object is written. A namespace that is not there yet
+        is made for that; in check mode it is not, and nothing is ``tried``. Returns that, ``changed``, ``namespace``,
         ``objects`` with what became of each, and ``before`` and ``after`` of those that changed. Raises InputError,
         EnvironmentRefusedError or ClusterError.
         """
@@ -76,14 +77,17 @@ class Bringing:
                 + "\n".join(f"- {one}" for one in problems),
                 {"problems": problems},
             )
-        tried = dict(adapted) if namespace is None else self._try(adapted, live)
-        result = self._told(environment.namespace, adapted, live, tried, namespace is None)
+        new = namespace is None
+        if new and check_mode:
+            return {**self._told(environment.namespace, adapted, live, adapted, new), "tried": False}
+        if new:
+            self._make_namespace(environment.namespace, environment.labels)
+        tried = self._try(adapted, live, f"{environment.namespace} is new and empty" if new else "nothing was touched")
+        result = {**self._told(environment.namespace, adapted, live, tried, new), "tried": True}
         if check_mode or not result["changed"]:
             return result
-        if namespace is None:
-            self._make_namespace(environment.namespace, environment.labels)
         done = {key: self._apply(key, adapted[key]) for key in objects.in_order(adapted)}
-        return self._told(environment.namespace, adapted, live, done, namespace is None)
+        return {**result, **self._told(environment.namespace, adapted, live, done, new)}
 
     # --- reading
 
@@ -137,8 +141,10 @@ class Bringing:
 
     # --- writing
 
-    def _try(self, adapted: Mapping[Key, Document], live: Mapping[Key, Document]) -> dict[Key, Document]:
-        """What the server would make of all of it."""
+    def _try(
+        self, adapted: Mapping[Key, Document], live: Mapping[Key, Document], until_now: str
+    ) -> dict[Key, Document]:
+        """What the server would make of all of it; ``until_now`` says what was done before."""
         found: dict[Key, Document] = {}
         refused: list[str] = []
         for key in objects.in_order(adapted):
@@ -151,7 +157,7 @@ class Bringing:
         refused += environments.scaled_down(live, found)
         if refused:
             raise EnvironmentRefusedError(
-                f"the server has tried it, and it would not do; nothing was touched: {some(refused)}. A conflict is "
+                f"the server has tried it, and it would not do; {until_now}: {some(refused)}. A conflict is "
                 "with who has written that field: such as who has switched traffic since, or another application",
                 {"problems": refused},
             )

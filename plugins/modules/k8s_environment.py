@@ -31,7 +31,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The server tries all of it, except in a namespace that is not there yet.
+    details: >-
+      The server tries all of it, except in a namespace that is not there yet; then it warns, and RV(tried) is false.
   diff_mode:
     support: full
   idempotent:
@@ -112,6 +113,10 @@ objects:
   elements: dict
   returned: success
   sample: [{object: Deployment/api, done: created}, {object: Service/api, done: as it is}]
+tried:
+  description: Whether the server has tried all of it before any object was made, or would be.
+  type: bool
+  returned: success
 reason:
   description: A stable word for the kind of failure; V(environment) when it may not be brought like that.
   type: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,20 @@ def test_a_restore_that_fails_leaves_what_was_there(place: Place, fault: Callabl
     fault(place)
     with pytest.raises(SnapshotError, match=told):
         place.restore(path)
+    assert place.look() == before
+
+
+def test_a_disk_of_ours_that_is_full_leaves_nothing(place: Place) -> None:
+    before = place.look()
+    kept = place.folder / "kept"
+    kept.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=0700", "tmpfs", str(kept)], check=True)
+    try:
+        with pytest.raises(SnapshotError, match="free some space there and run again"):
+            place.take()
+        assert place.artifacts() == []
+    finally:
+        subprocess.run(["umount", str(kept)], check=True)
     assert place.look() == before
 
 

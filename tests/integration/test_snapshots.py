@@ -510,6 +510,37 @@ def test_a_remote_that_refuses_leaves_no_tag(home: Path, repository: Repository)
     assert names(home) == []
 
 
+def test_a_remote_that_is_gone_leaves_no_tag(home: Path, repository: Repository) -> None:
+    repository.with_origin()
+    shutil.rmtree(repository.origin)
+    with pytest.raises(SnapshotError, match=r"origin\.git' does not appear to be a git repository"):
+        take(home, repository.engine)
+    assert repository.git("tag", "--list") == ""
+    assert names(home) == []
+
+
+def test_who_is_told_to_end_while_tags_are_pushed_leaves_none(home: Path, repository: Repository) -> None:
+    repository.with_origin()
+    hook = repository.origin / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nsleep 30\n")
+    hook.chmod(0o755)
+    with pytest.raises(SnapshotError, match="did not end within 1 s. Run again"), _artifacts.bounded(1, "Run again"):
+        take(home, repository.engine)
+    assert repository.git("tag", "--list") == ""
+    assert names(home) == []
+
+
+def test_a_disk_without_room_for_the_history_leaves_no_tag(small: Path, repository: Repository) -> None:
+    (repository.path / "big").write_bytes(os.urandom(5 << 20))
+    repository.git("add", "big")
+    repository.commit("two")
+    before = repository.git("for-each-ref")
+    with pytest.raises(SnapshotError, match=r"free some space there and run again"):
+        _artifacts.take(Wanted("code", small / "kept", 3600.0), repository.engine, Log())
+    assert [one.name for one in (small / "kept").iterdir()] == [".code.lock"]
+    assert repository.git("for-each-ref") == before
+
+
 def test_the_next_migration_has_tags_of_its_own(home: Path, repository: Repository) -> None:
     """R-E1, again: no tag is moved, wherever it is, and a resumed run makes no others."""
     repository.with_origin()

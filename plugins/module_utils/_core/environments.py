@@ -53,6 +53,8 @@ _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_SHARED = frozenset({"cpu", "memory", "ephemeral-storage"})
+"""What a container without a limit may take of its node, as far as nobody else needs it."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # Whatever has a name beside one of these means another object of the namespace.
 _REFERENCES = frozenset(
@@ -353,7 +355,22 @@ def lowered(where: str, before: Objects, after: Objects) -> list[str]:
             least, its = has.get(what, (None, "none"))
             if least is None or least < amount:
                 told.append(f"{' '.join(called)}: {what} would be {its}, and is {words} in {where}")
+        told += [
+            f"{' '.join(called)}: {what} would be {text}, and there is none in {where}"
+            for what, text in _capped(old, now[called])
+        ]
     return told
+
+
+def _capped(old: Document, new: Document) -> Iterator[tuple[str, str]]:
+    """Limits of what containers could take without one before. Of what they have a number of, a limit asks for it."""
+    before = {one["name"]: one for one in containers_of(old)}
+    for container in containers_of(new):
+        its = before.get(container["name"])
+        had = None if its is None else {(which, name) for which, name, _text in _resources(its)}
+        for which, name, text in _resources(container):
+            if had is not None and which == "limits" and name in _SHARED and (which, name) not in had:
+                yield f"{name} in {which} of container {container['name']}", text
 
 
 def _called(document: Document) -> tuple[str, str]:

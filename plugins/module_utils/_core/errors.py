@@ -29,6 +29,19 @@ class CutoverError(Exception):
         return {"msg": self.message, "reason": self.reason, "evidence": self.evidence}
 
 
+class StoppedError(BaseException):
+    """The time of a module is over, or its process was told to end: by ``signal``, a number.
+
+    Not an Exception: nothing on the way takes it for an error of its own and goes on. Who cannot take back what he has
+    done says so in ``left``, one sentence each.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+        self.left: list[str] = []
+
+
 class InputError(CutoverError):
     """The inventory asks for something that cannot be meant; nothing was touched."""
 

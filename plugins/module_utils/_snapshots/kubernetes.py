@@ -27,6 +27,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     ClusterError,
     InputError,
     SnapshotError,
+    StoppedError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.objects import NAMESPACES, SECRETS, Document, Key
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import TOOLS, Encryption
@@ -394,11 +395,14 @@ class Kubernetes:
 
     def _do(self, steps: list[_Step]) -> None:
         undo: list[tuple[str, Callable[[], Any]]] = []
+        written = ""
         try:
             for step in steps:
                 self._alive(f"{step.told} is restored")
+                written = step.told
                 done = step.send(self._cluster)
                 undo.append((step.told, step.back(self._cluster, done)))
+                written = ""
         except BaseException as error:
             left = []
             for told, back in reversed(undo):
@@ -406,6 +410,8 @@ class Kubernetes:
                     back()
                 except ClusterError as problem:
                     left.append(f"{told}: {problem.message}")
+            if isinstance(error, StoppedError):
+                error.left += [*left, *([f"{written} was just written, or was not"] if written else [])]
             if not isinstance(error, ClusterError):
                 raise
             after = f"It could not be taken back: {some(left)}" if left else "What was changed was changed back"

@@ -25,6 +25,7 @@ class Asked:
 
     calls: ClassVar[list[Any]] = []
     problem: ClassVar[Exception | None] = None
+    tried: ClassVar[bool] = True
 
     def __init__(self, *given: Any) -> None:
         self.given = given
@@ -33,7 +34,8 @@ class Asked:
         self.calls.append((self.given, given, options))
         if self.problem:
             raise self.problem
-        return {"changed": True, "objects": [], "before": {}, "after": {"Service/api": {}}}
+        told = {"namespace": "new", "tried": self.tried, "objects": []}
+        return {"changed": True, **told, "before": {}, "after": {"Service/api": {}}}
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +57,17 @@ def run(diff: bool = False, **arguments: Any) -> dict[str, Any]:
     )
     result: dict[str, Any] = action.run(task_vars={})
     return result
+
+
+def test_that_nothing_was_tried_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(k8s_environment.Display, "warning", lambda _self, told: warned.append(told))
+    assert run()["tried"] is True
+    assert warned == []
+    monkeypatch.setattr(Asked, "tried", False)
+    assert run()["tried"] is False
+    [told] = warned
+    assert told.startswith("new is not there yet, so the server has tried nothing of this")
 
 
 def test_it_hands_over_what_is_asked_for() -> None:

@@ -32,7 +32,9 @@ def test_a_namespace_that_is_missing_is_made_and_not_in_check_mode(bringing: Bri
     would = bringing.bring("prod", check_mode=True)
     assert {one["done"] for one in would["objects"]} == {"created"}
     assert [method for method, _path in shop.pool.sent if method != "GET"] == []
+    assert (would["tried"], bringing.bring("prod", check_mode=True)["tried"]) == (False, False)
     done = bringing.bring("prod")
+    assert done["tried"]
     assert done["objects"] == would["objects"]
     assert shop.get(NEW)["metadata"]["labels"]["team"] == "a"
     assert {one["metadata"]["name"] for one in shop.get("/apis/apps/v1/namespaces/shop-new/deployments")["items"]} == {
@@ -42,6 +44,19 @@ def test_a_namespace_that_is_missing_is_made_and_not_in_check_mode(bringing: Bri
     assert shop.get("/apis/apps/v1/namespaces/shop/deployments")["items"] == before["items"]
     again = bringing.bring("prod")
     assert (again["changed"], again["after"]) == (False, {})
+
+
+def test_what_the_server_would_not_make_in_a_new_namespace_is_found_before_any_is_made(
+    bringing: Bringing, shop: Any
+) -> None:
+    refused = Answer(422, json.dumps({"message": "made by a test"}).encode())
+    shop.pool.fault = lambda method, path: refused if method == "PATCH" and "/services/" in path else None
+    with pytest.raises(EnvironmentRefusedError, match="it would not do; shop-new is new and empty: .*made by a test"):
+        bringing.bring("prod")
+    shop.pool.fault = lambda _method, _path: None
+    assert shop.get(NEW)["metadata"]["name"] == "shop-new"
+    assert shop.get("/apis/apps/v1/namespaces/shop-new/deployments")["items"] == []
+    assert bringing.bring("prod")["changed"]
 
 
 @pytest.mark.parametrize("faulty", ["POST", "PATCH"])

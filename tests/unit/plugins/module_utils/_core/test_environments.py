@@ -191,6 +191,17 @@ def test_hosts_and_settings_are_changed_and_places_of_a_cluster_are_not_taken() 
         ([workload("api")], [workload("api", memory="0.125Gi")], None),
         ([workload("api")], [workload("api", memory="127Mi")], "memory in requests of container app would be 127Mi"),
         ([workload("api")], [workload("api", resources={})], "memory in requests of container app would be none"),
+        # A limit where there was none takes away what it could have had; of a device it asks for it.
+        (
+            [workload("api")],
+            [workload("api", resources={"requests": {"memory": "128Mi"}, "limits": {"memory": "128Mi"}})],
+            "Deployment api: memory in limits of container app would be 128Mi, and there is none in old",
+        ),
+        (
+            [workload("api")],
+            [workload("api", resources={"requests": {"memory": "128Mi"}, "limits": {"example.com/gpu": "1"}})],
+            None,
+        ),
         ([workload("api"), scaler()], [workload("api"), scaler(least=2)], "minReplicas would be 2, and is 3"),
         ([workload("api"), scaler()], [workload("api"), scaler(most=9)], "maxReplicas would be 9, and is 10"),
         ([workload("api"), scaler()], [workload("api"), scaler(cpu=71)], "target of cpu would be 71 %, and is 70 %"),

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _artifacts
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import kubernetes
 from cluster.inprocess import Answer
@@ -64,6 +67,82 @@ def test_what_was_deleted_on_the_way_is_made_again(engine: kubernetes.Kubernetes
     with pytest.raises(SnapshotError, match="nothing was changed: ConfigMap extra-2"):
         engine.restore(tmp_path, taken)
     assert engine.contents() == before
+
+
+def test_what_a_restore_that_is_stopped_cannot_take_back_is_told(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path
+) -> None:
+    """R-B13: its time ends in the middle, and the way out fails, too."""
+    taken = engine.take(tmp_path)
+    for name in ("extra-1", "extra-2"):
+        shop.setter.make(CONFIGS, {"metadata": {"name": name}})
+    failing = Answer(403, json.dumps({"message": "made by a test"}).encode())
+    asked: list[str] = []
+
+    def fault(method: str, path: str) -> Any:
+        asked.append(f"{method} {path}")
+        # The first one of each is the rehearsal.
+        if asked[-1] == f"DELETE {CONFIGS}/extra-1" and asked.count(asked[-1]) == 2:
+            signal.raise_signal(signal.SIGALRM)
+        return failing if method == "POST" else None
+
+    shop.pool.fault = fault
+    with pytest.raises(SnapshotError) as caught, _artifacts.bounded(9, "Run again"):
+        engine.restore(tmp_path, taken)
+    left = ["ConfigMap extra-2: ", "ConfigMap extra-1 was just written, or was not"]
+    assert [told.startswith(one) for told, one in zip(caught.value.evidence["left"], left, strict=True)] == [True, True]
+    assert "did not end within 9 s. Something could not be taken back: ConfigMap extra-2: " in caught.value.message
+
+
+def test_a_server_that_is_gone_is_told_and_what_it_was_left_with(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path
+) -> None:
+    taken = engine.take(tmp_path)
+    for name in ("extra-1", "extra-2"):
+        shop.setter.make(CONFIGS, {"metadata": {"name": name}})
+    shop.cluster.patience = 0.001
+    # Two are tried, and one is removed.
+    left = iter(range(3))
+    gone = urllib3.exceptions.ProtocolError("cut")
+    shop.pool.fault = lambda method, _path: gone if method != "GET" and next(left, None) is None else None
+    with pytest.raises(SnapshotError, match="cut.*It could not be taken back: ConfigMap extra-2: "):
+        engine.restore(tmp_path, taken)
+    shop.pool.fault = lambda _method, _path: gone
+    for attempt in (engine.check, lambda: engine.take(tmp_path), engine.contents):
+        with pytest.raises(SnapshotError, match="https://cluster.*cut"):
+            attempt()
+    shop.pool.fault = lambda _method, _path: None
+    engine.restore(tmp_path, taken)
+    assert engine.contents() == taken.contents
+
+
+class KilledError(BaseException):
+    """Nothing catches it, and what runs on the way out reaches nobody."""
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_restore_that_is_killed_is_ended_by_the_next(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path, done: int
+) -> None:
+    taken = engine.take(tmp_path)
+    shop.patch(f"{CONFIGS}/settings", {"data": {"a": "other"}})
+    shop.setter.ask("DELETE", f"{CONFIGS}/words")
+    shop.setter.make(CONFIGS, {"metadata": {"name": "extra"}})
+    before = engine.contents()
+    # All of it is tried first.
+    left = iter(range(3 + done))
+
+    def fault(method: str, _path: str) -> Any:
+        if method != "GET" and next(left, None) is None:
+            raise KilledError
+
+    shop.pool.fault = fault
+    with pytest.raises(KilledError):
+        engine.restore(tmp_path, taken)
+    shop.pool.fault = lambda _method, _path: None
+    assert (engine.contents() == before) == (done == 0)
+    engine.restore(tmp_path, taken)
+    assert engine.contents() == taken.contents
 
 
 def test_scratch_namespaces_that_nobody_has_any_more_are_removed(
