@@ -36,6 +36,9 @@ RATIO = (
 
 BETTER = "k8s_httproute, k8s_ingress, k8s_configmap"
 
+_SPREAD = {"sessionAffinity": "None", "internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "Cluster"}
+"""What a Service must say, where it says so, for each pod to get as much as any other; no ``trafficDistribution``."""
+
 _BOTH = "both"
 _ALONE = {0: "blue", 100: "green"}
 
@@ -77,6 +80,7 @@ class K8sReplicas(Connected):
         self.timeout = timeout
         self._scaled = path_of("apps/v1", namespace, "deployments", self.deployments[self.other])
         self._now: Seen = {}
+        self._spec: Document = {}
         self._selected = ""
         self._seen: int | None = None
         self._on_the_way: dict[int, int] = {}
@@ -85,6 +89,7 @@ class K8sReplicas(Connected):
     def read(self) -> Reading:
         """The Service's selector and the Deployments' replicas, and whether the EndpointSlices agree."""
         service = self.cluster.call("GET", self.target.path)
+        self._spec = service["spec"]
         self._selected, unclear = "", ""
         try:
             self._selected = selector.colour_of(service, self.target.selectors)
@@ -100,7 +105,7 @@ class K8sReplicas(Connected):
             ready={colour: one.count for colour, one in sides.items()},
             in_flight=dict.fromkeys(sides),
             detail={
-                "selector": service["spec"].get("selector"),
+                "selector": self._spec.get("selector"),
                 "pods": self._pods,
                 "endpoints": {
                     family: sorted(names.values()) for family, names in selector.endpoints(self._now["slices"]).items()
@@ -291,6 +296,11 @@ class K8sReplicas(Connected):
         named = ", ".join(one["metadata"]["name"] for one in found if one is not None)
         if named:
             yield f"the autoscalers {named} would change the numbers; remove them for the time of the migration"
+        uneven = [name for name, even in _SPREAD.items() if self._spec.get(name, even) != even]
+        uneven += [name for name in ("trafficDistribution",) if self._spec.get(name)]
+        if uneven:
+            told = ", ".join(f"{name}: {self._spec[name]}" for name in uneven)
+            yield f"the Service {self.target.name} has {told}, with which not every pod gets as much as any other"
         yield from self._strangers()
 
     def _strangers(self) -> Iterator[str]:
