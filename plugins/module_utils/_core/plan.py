@@ -303,16 +303,6 @@ PROVIDERS: dict[str, dict[str, Spec]] = {
         "name": _object("The Service whose selector is moved.", default="{service}"),
         "selectors": _LABELS,
     },
-    "k8s_replicas": {
-        "name": _object("The Service whose selector is moved.", default="{service}"),
-        "selectors": _LABELS,
-        "both": Spec(
-            "map",
-            "The whole selector that it has while both colours get traffic: labels that are in both.",
-            "a mapping of labels",
-            required=True,
-        ),
-    },
     "k8s_httproute": {
         "name": _object("The HTTPRoute whose rules have both Services as backends.", default="{service}"),
         "services": _SERVICES,
@@ -331,6 +321,16 @@ PROVIDERS: dict[str, dict[str, Spec]] = {
             Spec("url", "An instance.", "an address like http://web-v1.shop:8001"),
         ),
         **_ADMIN_API,
+    },
+    "k8s_replicas": {
+        "name": _object("The Service whose selector is moved.", default="{service}"),
+        "selectors": _LABELS,
+        "both": Spec(
+            "map",
+            "The whole selector that it has while both colours get traffic: labels that are in both.",
+            "a mapping of labels",
+            required=True,
+        ),
     },
 }
 
