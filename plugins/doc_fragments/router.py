@@ -30,6 +30,10 @@ options:
         nothing; C(provider: k8s_httproute) C(name) of an HTTPRoute and C(services), that of each colour;
         C(provider: k8s_ingress) C(stable) and C(canary), two Ingresses of ingress-nginx, and C(services);
         C(provider: k8s_configmap) C(name), C(key) and C(services), and what C(admin_api) needs, but C(file)."
+      - "C(provider: k8s_replicas) needs C(name), C(selectors) and C(both), the selector that takes both colours, and
+        what the plan adds: C(deployments), that of each colour, C(keeps), the colour whose Deployment is left as it is,
+        and C(timeout), seconds for pods to become ready. Its weights are ratios of pods, only as exact as connections
+        spread; one that the numbers of pods cannot make is refused."
       - "C(sticky), what keeps a client on its side, is read only by the role that writes the router's configuration."
     type: dict
     required: true

@@ -37,7 +37,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     StateError,
     StoreError,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Router, Scaling
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import make_router, make_service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import Clock, DamagedError, FileStore
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening import open_store
@@ -118,6 +118,7 @@ class Migration:
                 )
             if decision.kind == decide.NOTHING:
                 return self._result(decision, state, reality, None)
+            decision = self._ratios(decision)
             lacks = None if rehearse else rehearsal.missing(self.plan, state.rehearsal, self.clock.time())
             if decision.kind == decide.BEGIN and lacks:
                 raise RehearsalError(lacks, {"rehearsal": state.rehearsal})
@@ -214,6 +215,16 @@ class Migration:
                 if armed is not None and not self.check_mode:
                     self.store.write_guard(guard.stand_back(armed, taken["token"], _guarding.moment_of(self.store)))
             return self._result(decision, state, reality, taken["token"])
+
+    def _ratios(self, decision: Decision) -> Decision:
+        """``decision``, and by which numbers of pods its shares are made; ``RouterError`` where one cannot be."""
+        if not isinstance(self.router, Scaling):
+            return decision
+        back = self.plan["back_steps"]["shares"] if self.plan["back"] == "progressive" else ()
+        goal = journal.side(decision.to_colour)
+        weights = {step["weight"] for step in decision.steps} | {one if goal else 100 - one for one in back}
+        told = self.router.check(sorted(weights, reverse=not goal))
+        return dataclasses.replace(decision, sentence=f"{decision.sentence} {told}".rstrip())
 
     def _check_snapshots(
         self, parts: Sequence[str], state: journal.State, snapshots: Mapping[str, Mapping[str, Any]]

@@ -25,6 +25,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import 
     Reading,
     Remote,
     Router,
+    Scaling,
     Service,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
@@ -42,7 +43,7 @@ PROVIDERS: dict[str, type] = {
     "admin_api": AdminApi,
 }
 
-CLUSTERS = ("k8s_configmap", "k8s_httproute", "k8s_ingress", "k8s_service")
+CLUSTERS = ("k8s_configmap", "k8s_httproute", "k8s_ingress", "k8s_replicas", "k8s_service")
 """Their adapters are in ``_routers/clusters.py``."""
 
 READY_WAIT = 10.0
@@ -155,20 +156,44 @@ def change_weight(
             _guarding.settle(store, token, weight, clock)
         return result
     gaining = gaining_colours(before.weight, weight)
+    way = router.way(weight, min_ready) if isinstance(router, Scaling) else [weight]
     if check_mode:
         result["after"] = {**result["before"], "weight": weight, "persisted": weight}
-        result["note"] = lacking(service, before, gaining, min_ready)
+        result["note"] = lacking(service, before, gaining, _needed(router, weight, min_ready))
         return result
-    _wait_ready(router, service, before, gaining, min_ready, clock, ready_wait)
+    reading = before
+    for one in way:
+        commands = _prepare(router, one, min_ready, store, token, clock)
+        gaining = gaining_colours(reading.weight, one)
+        _wait_ready(router, service, reading, gaining, _needed(router, one, min_ready), clock, ready_wait)
+        reading, switch_ms = _change(router, service, one, reading.weight, commands, store, token, clock)
+        result["commands"] += commands
+        result["switch_ms"] = round(result["switch_ms"] + switch_ms, 1)
+    result["after"] = dataclasses.asdict(reading)
+    return result
 
+
+def _change(
+    router: Router,
+    service: Service,
+    weight: int,
+    before: int | None,
+    commands: list[str],
+    store: FileStore | None,
+    token: int | None,
+    clock: Clock,
+) -> tuple[Reading, float]:
+    """Set ``weight``, persist and prove it: what is read then, and how many milliseconds it took to set. ``commands``
+    gets what did it.
+    """
     fenced: AbstractContextManager[None] = nullcontext()
     if store is not None and token is not None:
-        store.record(token, clock.time(), "weight_intended", before=before.weight, weight=weight)
+        store.record(token, clock.time(), "weight_intended", before=before, weight=weight)
         fenced = writing(store, token, clock)
     _fence(router, token)
     with fenced:
         started = clock.monotonic()
-        commands = router.apply(weight) if before.weight != weight else []
+        commands += router.apply(weight) if before != weight else []
         switch_ms = round((clock.monotonic() - started) * 1000, 1)
         commands += router.persist(weight)
     _settle(router, weight)
@@ -183,8 +208,7 @@ def change_weight(
     if store is not None and token is not None:
         store.record(token, clock.time(), "weight_set", weight=weight, commands=commands, ms=switch_ms)
         _guarding.settle(store, token, weight, clock)
-    result.update(after=dataclasses.asdict(after), commands=commands, switch_ms=switch_ms)
-    return result
+    return after, switch_ms
 
 
 def weight_diff(result: Mapping[str, Any]) -> dict[str, str]:
@@ -251,6 +275,24 @@ def _claim(router: Router, weight: int, store: FileStore, token: int, clock: Clo
         _fence(router, token)
         with writing(store, token, clock):
             router.apply(weight)
+
+
+def _needed(router: Router, weight: int, min_ready: int) -> int:
+    """How many instances of a colour must be ready: where numbers of pods make a share, those are waited for."""
+    return min(1, min_ready) if isinstance(router, Scaling) and 0 < weight < 100 else min_ready
+
+
+def _prepare(
+    router: Router, weight: int, min_ready: int, store: FileStore | None, token: int | None, clock: Clock
+) -> list[str]:
+    """Have the pods that ``weight`` needs, where that moves no traffic; what did it."""
+    if not isinstance(router, Scaling):
+        return []
+    _fence(router, token)
+    with nullcontext() if store is None or token is None else writing(store, token, clock):
+        commands = router.prepare(weight, min_ready)
+    router.prepared()
+    return commands
 
 
 def _fence(router: Router, token: int | None) -> None:

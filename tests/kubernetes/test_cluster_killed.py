@@ -73,7 +73,7 @@ class Mortal(Pool):
     def request(self, method: str, url: str, **options: Any) -> Answer:
         if "watch=" in url:
             return super().request(method, url, **options)
-        number = len(self.sent) + 1
+        number = self.count(method)
         if number > self.number or (number == self.number and self.when == "before"):
             raise KilledError
         answer = super().request(method, url, **options)
@@ -83,9 +83,14 @@ class Mortal(Pool):
             raise KilledError
         return answer
 
+    def count(self, method: str) -> int:
+        """Which request this is."""
+        del method
+        return len(self.sent) + 1
+
     def follow(self, url: str) -> None:
         if "/services/" in url:
-            self.setter.serve(get(self.setter, SERVICE)["spec"]["selector"]["version"])
+            self.serve()
         for colour in SELECTORS:
             if f"/deployments/{colour}" in url:
                 found = get(self.setter, f"{DEPLOYMENTS}/{colour}")
@@ -107,6 +112,9 @@ class Mortal(Pool):
                 pod = {"metadata": {"name": name, "labels": SELECTORS[colour]}, "spec": spec["template"]["spec"]}
                 ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
                 self.setter.make(PODS, pod, ready)
+        self.serve()
+
+    def serve(self) -> None:
         self.setter.serve(get(self.setter, SERVICE)["spec"]["selector"]["version"])
 
 
@@ -127,13 +135,17 @@ class Run:
         token = begun["token"]
         if token is None:
             return
-        self.deployments(token).make_ready("green", 5, keep=True)
+        self.make_ready(token, begun["weight"])
         self.migration.record(token, "started", {"colour": "green"})
         decision = begun["decision"]
         for step in decision["steps"]:
             self.send(token, step["weight"], step["allowed"], decision["min_ready"])
         self.deployments(token).release("green", scale=False)
         self.migration.close(token, "finished")
+
+    def make_ready(self, token: int, weight: int) -> None:
+        del weight
+        self.deployments(token).make_ready("green", 5, keep=True)
 
     def back(self) -> None:
         begun = self.migration.roll_back(None, ME, takeover=self.takeover)

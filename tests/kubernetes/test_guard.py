@@ -58,12 +58,14 @@ class Site:
         self.token = 0
         self.plan = self.make_plan()
 
-    def make_plan(self, url: str | None = None, **settings: Any) -> dict[str, Any]:
+    def make_plan(
+        self, url: str | None = None, router: dict[str, Any] | None = None, **settings: Any
+    ) -> dict[str, Any]:
         variables = {
             "cutover_service": "shop",
             "cutover_front": "http://web",
             "cutover_cluster": {"namespace": self.namespace, "kubeconfig": self.kubeconfig},
-            "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": SELECTORS},
+            "cutover_router": {"name": "web", "selectors": SELECTORS, **(router or {"provider": "k8s_service"})},
             "cutover_colours": {colour: {"deployment": colour} for colour in SELECTORS},
             "cutover_guard": settings,
             "cutover_prometheus": {"url": url, "scrape_interval": 1} if url else None,
@@ -71,9 +73,13 @@ class Site:
         return make_plan(variables, routers=["router"], applications=[], hosts={})
 
     @property
+    def selected(self) -> dict[str, str]:
+        return dict(self.admin.call("GET", f"/api/v1/namespaces/{self.namespace}/services/web")["spec"]["selector"])
+
+    @property
     def serves(self) -> str:
         """Exactly one colour is selected."""
-        found = self.admin.call("GET", f"/api/v1/namespaces/{self.namespace}/services/web")["spec"]["selector"]
+        found = self.selected
         [colour] = [colour for colour, labels in SELECTORS.items() if labels == found]
         return colour
 
@@ -115,7 +121,7 @@ class Site:
         return journal.fold(self.store.read_journal())
 
     def is_back(self) -> bool:
-        return self.serves == "blue"
+        return self.selected == SELECTORS["blue"]
 
     def is_told(self) -> bool:
         # The lease is the last that the guard gives back.
@@ -190,6 +196,23 @@ def test_what_a_dead_run_left_is_undone_in_time_and_the_next_run_knows(site: Sit
     assert (site.serves, site.store.read_guard()) == ("green", None)
     # One process did all of it.
     assert len(site.node.pod.processes) == 1
+
+
+def test_a_ratio_of_pods_is_undone_by_the_selector_alone(site: Site, until: Until) -> None:
+    """R-D6: with no right to scale anything."""
+    site.plan = site.make_plan(router={"provider": "k8s_replicas", "both": {"app": "shop"}})
+    site.begin()
+    site.arm(60)
+    site.change(50)
+    assert site.selected == {"app": "shop"}
+    site.arm()
+    armed = site.store.read_guard()
+    assert armed is not None
+    assert -0.2 < site.wait_back(until, armed["deadline_at"]) < LATE
+    found = site.admin.call("GET", f"/apis/apps/v1/namespaces/{site.namespace}/deployments")["items"]
+    assert [one["spec"]["replicas"] for one in found] == [1, 1]
+    with pytest.raises(FencedError):
+        site.change(100)
 
 
 def test_a_process_that_has_just_ended_is_followed_by_another(site: Site, until: Until) -> None:

@@ -234,6 +234,38 @@ def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     assert [annotations(one) for one in left] == [set()] * 4
 
 
+def test_numbers_of_pods_share_the_traffic_there_and_back(nextstep: NextStep) -> None:
+    """R-D2, R-D3, R-B13: nextstep by k8s_replicas, told and refused in time; from the middle it goes back at once."""
+    steps = [{"share": 25}, {"share": 50}, {"share": 100}]
+    router = {"provider": "k8s_replicas", "name": APP, "selectors": LABELS, "both": {"app": APP}}
+    nextstep.extra |= {"cutover_router": router, "cutover_steps": [{"share": 10}, *steps]}
+    before = [nextstep.deployment(one)["spec"] for one in LABELS]
+    rc, told = nextstep.run("cutover")
+    assert (rc, nextstep.selected()) == (2, "blue"), told
+    assert [nextstep.deployment(one)["spec"] for one in LABELS] == before
+    assert "no number of pods of green makes 10 % beside the 3 of blue; 25, 40, 50, 57, " in told
+    assert f"the autoscalers {APP}-blue, {APP}-green would change the numbers" in told
+    for colour in LABELS:
+        nextstep.admin.gone(nextstep.path("autoscaling/v2", "horizontalpodautoscalers", f"{APP}-{colour}"))
+
+    held = {**steps[1], "hold": "1h"}
+    nextstep.extra |= {"cutover_steps": [steps[0], held, steps[2]], "cutover_gate": None, "cutover_run_limit": 0}
+    rc, told = nextstep.run("cutover")
+    assert rc == 0, told
+    assert "only as exact as connections spread" in told
+    assert "Beside 3 pods of blue, 25 % is 1 of green, 50 % is 3 of green." in told
+    assert nextstep.serving() == ["blue"] * 3 + ["green"] * 3
+    rc, told = nextstep.run("rollback")
+    assert (rc, nextstep.selected(), nextstep.serving()) == (0, "blue", ["blue"] * 3), told
+    assert [event["weight"] for event in nextstep.events() if event["kind"] == "weight_set"] == [25, 50, 0]
+
+    nextstep.extra |= {"cutover_steps": steps}
+    rc, told = nextstep.run("cutover")
+    assert (rc, nextstep.serving()) == (0, ["green"] * 3), told
+    assert nextstep.deployment("blue")["spec"]["replicas"] == 3
+    assert [annotations(nextstep.deployment(one)) for one in LABELS] == [set()] * 2
+
+
 def test_a_rollout_that_is_stuck_fails_with_its_pods_and_leaves_nothing(nextstep: NextStep) -> None:
     """R-B13, R-D6: no traffic has moved, green is as it was, and blue never had fewer pods."""
     stuck = {"spec": {"template": {"metadata": {"annotations": {"tests/ready": "false"}}}}}

@@ -189,11 +189,15 @@ def differences(plan: Mapping[str, Any], state: State, reality: Reality) -> list
     return found
 
 
+_OTHERS = ("kubeconfig", "context", "deployments", "keeps", "timeout")
+"""Of a router's options in a cluster, those that the plan has from other variables, or that may change on the way."""
+
+
 def subject(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What a migration moves, by the variables that say so: the same from its beginning to its end."""
     if plan["cluster"]:
         # How a control node reaches the cluster is its own affair.
-        router = {name: value for name, value in plan["router"].items() if name not in ("kubeconfig", "context")}
+        router = {name: value for name, value in plan["router"].items() if name not in _OTHERS}
         deployments = {colour: its["deployment"] for colour, its in plan["colours"].items()}
         return {"cutover_router": router, "cutover_colours": deployments}
     addresses = [instance["host"] for instance in plan["colours"]["blue"]["instances"]]

@@ -73,6 +73,8 @@ def rights(service: str, router: Mapping[str, Any]) -> list[Document]:
     """The rules of the guard's Role: it may change what moves the traffic, and its record, and read who is ready."""
     moved = {
         "k8s_service": ("", "services", "name"),
+        # It goes back by the selector alone: the numbers of pods are the run's.
+        "k8s_replicas": ("", "services", "name"),
         "k8s_httproute": ("gateway.networking.k8s.io", "httproutes", "name"),
         "k8s_ingress": ("networking.k8s.io", "ingresses", "canary"),
         "k8s_configmap": ("", "configmaps", "name"),
@@ -81,7 +83,7 @@ def rights(service: str, router: Mapping[str, Any]) -> list[Document]:
     rules = [_rule(group, resource, ["get", "patch"], router[option])]
     if router["provider"] == "k8s_ingress":
         rules.append(_rule(group, resource, ["get"], router["stable"]))
-    if router["provider"] == "k8s_service":
+    if router["provider"] in ("k8s_service", "k8s_replicas"):
         rules += [_rule("", "pods", _FOLLOWED), _rule("apps", "deployments", _FOLLOWED)]
     return [
         *rules,

@@ -342,6 +342,16 @@ PROVIDERS: dict[str, dict[str, Spec]] = {
         ),
         **_ADMIN_API,
     },
+    "k8s_replicas": {
+        "name": _object("The Service whose selector is moved.", default="{service}"),
+        "selectors": _LABELS,
+        "both": Spec(
+            "map",
+            "The whole selector that it has while both colours get traffic: labels that are in both.",
+            "a mapping of labels",
+            required=True,
+        ),
+    },
 }
 
 CLUSTERS = frozenset(name for name in PROVIDERS if name.startswith("k8s_"))
@@ -1103,7 +1113,7 @@ def _check_cluster(values: Mapping[str, Any], problems: _Problems) -> None:
         problems.append(f"cutover_router.provider {provider} {where}")
     if not cluster or not provider:
         return
-    _check_one_colour(values, router, problems)
+    _check_selectors(values, router, problems)
     _check_urls(values, router, problems)
     _check_pod(values, router, problems)
 
@@ -1126,21 +1136,26 @@ def _check_pod(values: Mapping[str, Any], router: Mapping[str, Any], problems: _
             )
 
 
-def _check_one_colour(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
-    """A Service takes one colour or the other."""
-    if router["provider"] != "k8s_service":
+def _check_selectors(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
+    """A Service takes one colour or the other, or, where numbers of pods make the shares, both."""
+    if router["provider"] not in ("k8s_service", "k8s_replicas"):
         return
     shares = [step["share"] for step in values.get("cutover_steps") or [] if step]
-    if shares != [100]:
+    if router["provider"] == "k8s_service" and shares != [100]:
         problems.append(
             "cutover_steps needs to be one step with share 100: a Service takes one colour or the other; "
             "k8s_httproute, k8s_ingress and k8s_configmap have weights"
         )
-    if None not in router["selectors"].values():
-        try:
-            selector.check(_fill(router["name"], str(values.get("cutover_service"))), router["selectors"])
-        except CutoverError as error:
-            problems.append(f"cutover_router.selectors: {error.message}")
+    if None in (router["selectors"] or {"": None}).values():
+        return
+    name, option = _fill(router["name"], str(values.get("cutover_service"))), "selectors"
+    try:
+        selector.check(name, router["selectors"])
+        option = "both"
+        if router.get("both") is not None:
+            selector.check_both(name, router["selectors"], router["both"])
+    except CutoverError as error:
+        problems.append(f"cutover_router.{option}: {error.message}")
 
 
 def _check_urls(values: Mapping[str, Any], router: Mapping[str, Any], problems: _Problems) -> None:
@@ -1448,6 +1463,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
             {
                 **({"endpoints": colours[entry]["urls"]} if entry else {}),
                 **(cluster or {}),
+                **(_scaled(values) if _is_scaled(values) else {}),
                 **values["cutover_router"],
             },
             service,
@@ -1499,6 +1515,27 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
     }
 
 
+def _is_scaled(values: Mapping[str, Any]) -> bool:
+    """Do numbers of pods make the shares? Then a step waits for pods."""
+    return bool(values["cutover_router"]["provider"] == "k8s_replicas")
+
+
+def _scaled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the router has from other variables: which Deployment it scales, and for how long it waits for pods."""
+    return {
+        "deployments": {colour: its["deployment"] for colour, its in values["cutover_colours"].items()},
+        "keeps": "blue" if values["cutover_to"] == "green" else "green",
+        "timeout": values["cutover_health"]["timeout"],
+    }
+
+
+def _step(values: Mapping[str, Any]) -> int:
+    """Seconds of a step at most, but for its hold."""
+    scaling = values["cutover_health"]["timeout"] if _is_scaled(values) else 0
+    longest: int = max(step["settle"] for step in values["cutover_steps"])
+    return longest + _budget(values["cutover_verify"]) + scaling
+
+
 def _in_cluster(colour: Mapping[str, Any]) -> dict[str, Any]:
     """A colour whose instances are pods: they come and go, and only the cluster knows them."""
     return {"deployment": colour["deployment"], "instances": [], "urls": [colour["url"]] if colour["url"] else []}
@@ -1538,10 +1575,9 @@ def _life(colour: Mapping[str, Any], health: Mapping[str, Any], drain: Mapping[s
 def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
     """Its time covers all from one renewal to the next, which is a step."""
     given = values["cutover_guard"]
-    longest = max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"])
     return {
         **_given(given),
-        "time": given["time"] or longest + GUARD_MARGIN,
+        "time": given["time"] or _step(values) + GUARD_MARGIN,
         "triggers": [_given(trigger) for trigger in given["triggers"]],
         "prometheus": _given(values["cutover_prometheus"] or {}),
     }
@@ -1616,7 +1652,7 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
         + (comparison.TIME if values["cutover_performance"] else 0)
         # What waits for metrics does so for five scrapes and 5 s.
         + (5 * values["cutover_prometheus"]["scrape_interval"] + 5 if values["cutover_metrics"] else 0),
-        max(step["settle"] for step in values["cutover_steps"]) + _budget(values["cutover_verify"]),
+        _step(values),
         # Nothing is recorded between the last step's weight and the end of the draining.
         values["cutover_steps"][-1]["settle"]
         + _budget(values["cutover_verify"])

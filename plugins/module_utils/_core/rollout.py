@@ -19,7 +19,10 @@ Document = Mapping[str, Any]
 Operations = list[dict[str, Any]]
 
 REPLICAS = "bluegreen.cutover/replicas"
-"""The annotation of a Deployment with how many replicas it had before we scaled it up."""
+"""The annotation of a Deployment with how many replicas it had before we scaled it."""
+
+SHARED = "bluegreen.cutover/share-replicas"
+"""The annotation of a Deployment with how many replicas a share of the traffic has made of that."""
 
 STOPPED = "bluegreen.cutover/stopped-replicas"
 """The annotation of a Deployment with how many replicas it had before we stopped it."""
@@ -202,17 +205,29 @@ def scale(deployment: Document, replicas: int, token: int | None) -> Operations:
     return _annotated(deployment, {STOPPED: None, **told}, changed, token)
 
 
+def resize(deployment: Document, replicas: int, token: int | None) -> Operations:
+    """Give a Deployment ``replicas``, more or fewer, for a share of the traffic; nothing where it has so many."""
+    now, before = wanted(deployment), _annotation(deployment, REPLICAS)
+    if now == replicas:
+        return []
+    told = {} if before is not None else {REPLICAS: str(now)}
+    changed = {"op": "add", "path": "/spec/replicas", "value": replicas}
+    return _annotated(deployment, {STOPPED: None, SHARED: str(replicas), **told}, [changed], token)
+
+
 def unscale(deployment: Document, token: int | None, *, back: bool) -> Operations:
-    """Forget that we scaled a Deployment up, or stopped it; with ``back`` it has as many replicas as before it was
-    scaled up. Never scales up, and nothing where we did neither.
+    """Forget that we scaled a Deployment, or stopped it; with ``back`` it has as many replicas as before it was
+    scaled. Scales up only what a share has left smaller, and nothing where we did none of it.
     """
-    before = _annotation(deployment, REPLICAS)
+    before, now = _annotation(deployment, REPLICAS), wanted(deployment)
     if before is None and stopped(deployment) is None:
         return []
     changed: Operations = []
     if back and before is not None:
-        changed.append({"op": "add", "path": "/spec/replicas", "value": min(int(before), wanted(deployment))})
-    return _annotated(deployment, {REPLICAS: None, STOPPED: None}, changed, token)
+        # One that somebody has stopped since could write again.
+        most = int(before) if _annotation(deployment, SHARED) == str(now) else now
+        changed.append({"op": "add", "path": "/spec/replicas", "value": min(int(before), most)})
+    return _annotated(deployment, {REPLICAS: None, SHARED: None, STOPPED: None}, changed, token)
 
 
 def stop(deployment: Document, token: int | None) -> Operations:

@@ -68,6 +68,23 @@ def check(name: str, selectors: Mapping[str, Labels]) -> None:
         )
 
 
+def check_both(name: str, selectors: Mapping[str, Labels], both: Labels) -> None:
+    """Raise unless ``both`` has labels, and every pod of either colour has them."""
+    if not both:
+        raise EmptySelectorError(
+            f"the selector of both colours for the Service {name} has no labels: with it the Service would have no "
+            "endpoints at all. Give the labels that the pods of both colours have"
+        )
+    for colour, labels in selectors.items():
+        lacking = {label: value for label, value in both.items() if labels.get(label) != value}
+        if lacking:
+            raise AmbiguousSelectorError(
+                f"the selector of both colours for the Service {name} asks for {told(lacking)}, which is not in that "
+                f"of {colour}, {told(labels)}: it would not take all pods of {colour}. Give labels that are in both",
+                {"both": dict(both), colour: dict(labels)},
+            )
+
+
 def union(selectors: Mapping[str, Labels]) -> dict[str, list[str]]:
     """By label, the values that the pods of any colour may have: what all of them have in common."""
     first, *others = selectors.values()
@@ -98,10 +115,10 @@ def colour_of(service: Mapping[str, Any], selectors: Mapping[str, Labels]) -> st
 
 def side(labels: Labels, pods: Objects, deployments: Objects) -> Side:
     """What there is of a colour."""
-    mine = [one for one in deployments if _matches(labels, one["spec"]["template"].get("metadata") or {})]
+    mine = [one for one in deployments if matches(labels, one["spec"]["template"].get("metadata") or {})]
     unseen = [one["metadata"]["name"] for one in mine if is_unseen(one)]
     return Side(
-        ready=frozenset(pod["metadata"]["uid"] for pod in pods if _matches(labels, pod["metadata"]) and is_ready(pod)),
+        ready=frozenset(pod["metadata"]["uid"] for pod in pods if matches(labels, pod["metadata"]) and is_ready(pod)),
         wanted=sum(one["spec"].get("replicas", 1) for one in mine),
         unseen=tuple(unseen),
         unfinished=tuple(text for one in mine if not is_unseen(one) for text in unfinished(one)),
@@ -208,7 +225,8 @@ def told(labels: Labels) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(labels.items())) or "nothing"
 
 
-def _matches(labels: Labels, metadata: Mapping[str, Any]) -> bool:
+def matches(labels: Labels, metadata: Mapping[str, Any]) -> bool:
+    """Has an object with ``metadata`` all of ``labels``?"""
     have = metadata.get("labels") or {}
     return all(have.get(name) == value for name, value in labels.items())
 

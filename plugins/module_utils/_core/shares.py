@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Green's share as objects of Kubernetes hold it: what an HTTPRoute, a canary Ingress and a ConfigMap say, and the
-patch that makes them say something else.
+patch that makes them say something else; and what numbers of pods make of it.
 
 Objects are the API's JSON. Every patch begins with a test of what it was made from. Nothing here asks the API.
 """
@@ -121,6 +121,35 @@ def to_config(config: Mapping[str, Any], key: str, weight: int) -> Operations:
         {"op": "test", "path": path, "value": config["data"][key]},
         {"op": "replace", "path": path, "value": str(weight)},
     ]
+
+
+def of_pods(blue: int, green: int) -> int:
+    """Green's percentage of so many pods, rounded; neither 0 nor 100 where both colours have some."""
+    total = blue + green
+    if not blue or not green:
+        return 100 if green else 0
+    return min(99, max(1, (200 * green + total) // (2 * total)))
+
+
+def pods_for(weight: int, kept: int, keeps: str) -> int | None:
+    """How many pods of the other colour make green's percentage ``weight``, 1…99, of ``kept`` pods of the colour
+    ``keeps``; None where no number does, to the whole percent.
+    """
+    share = weight if keeps == "blue" else 100 - weight
+    exact = share * kept / (100 - share)
+    near = sorted({int(exact), int(exact) + 1}, key=lambda number: abs(number - exact))
+    return next((one for one in near if one and kept and _beside(one, kept, keeps) == weight), None)
+
+
+def had_by_pods(kept: int, keeps: str) -> list[int]:
+    """The first percentages that the other colour can have beside ``kept`` pods of the colour ``keeps``."""
+    weights = [_beside(number, kept, keeps) for number in range(1, 2 * kept + 3)]
+    found = sorted({weight if keeps == "blue" else 100 - weight for weight in weights})
+    return found[: max(8, kept)]
+
+
+def _beside(number: int, kept: int, keeps: str) -> int:
+    return of_pods(kept, number) if keeps == "blue" else of_pods(number, kept)
 
 
 def _rules(route: Mapping[str, Any], services: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,6 +55,25 @@ class Remote(Protocol):
 
     def settle(self, weight: int) -> None:
         """Wait, without the lock, until what ``apply`` has taken is what serves."""
+
+
+@runtime_checkable
+class Scaling(Protocol):
+    """What a router has, too, whose weights are numbers of pods. What it knows is from the last ``read``."""
+
+    def check(self, weights: Sequence[int]) -> str:
+        """What is to be known of ``weights`` before the first is set, in words; ``RouterError`` where one cannot be."""
+
+    def way(self, weight: int, min_ready: int) -> list[int]:
+        """The weights to go through, ``weight`` the last: each is one write, and none gives a colour more than the
+        greater of the shares before and after. Raises ``RouterError`` where there is no way.
+        """
+
+    def prepare(self, weight: int, min_ready: int) -> list[str]:
+        """Begin to have the pods that ``weight`` needs, moving no traffic; return the commands that did it."""
+
+    def prepared(self) -> None:
+        """Wait, without the lock, until they are there; raises ``NotReadyError``."""
 
 
 class Router(Protocol):

@@ -113,10 +113,10 @@ class Setter:
         self.make("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", slices)
         self.serve("blue")
 
-    def serve(self, colour: str) -> None:
-        """Make the endpoints those of ``colour``, as a controller would."""
+    def serve(self, colour: str | None) -> list[str]:
+        """Make the endpoints those of ``colour``, or of both, as a controller would; the colour of each."""
         pods = self.ask("GET", "/api/v1/namespaces/shop/pods")["items"]
-        chosen = [pod for pod in pods if pod["metadata"]["labels"]["version"] == colour]
+        chosen = [pod for pod in pods if colour in (None, pod["metadata"]["labels"]["version"])]
         endpoints = [
             {
                 "addresses": [f"10.0.0.{number + 1}"],
@@ -127,3 +127,4 @@ class Setter:
         ]
         path = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-1"
         self.ask("PATCH", path, {"endpoints": endpoints}, MERGE)
+        return [pod["metadata"]["labels"]["version"] for pod in chosen]

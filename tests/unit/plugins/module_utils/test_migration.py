@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,43 @@ class Desk:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # nobody waits for a disk here
     return Desk(tmp_path)
+
+
+class Pods(Dial):
+    """A router whose weights are numbers of pods."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[int]] = []
+
+    def check(self, weights: Sequence[int]) -> str:
+        self.asked.append(list(weights))
+        if 10 in weights:
+            raise RouterError("no number of pods makes 10 %")
+        return "A share is a ratio of pods."
+
+    def way(self, weight: int, min_ready: int) -> list[int]:
+        raise NotImplementedError
+
+    def prepare(self, weight: int, min_ready: int) -> list[str]:
+        raise NotImplementedError
+
+    def prepared(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_all_shares_that_pods_have_to_make_are_looked_at_before_anything_begins(desk: Desk, check_mode: bool) -> None:
+    """R-D2, R-D7: those of a progressive way back, too; that they are ratios is told."""
+    desk.router = pods = Pods()
+    steps = [{"share": 50}, {"share": 100}]
+    with pytest.raises(RouterError, match="makes 10 %"):
+        desk.run(check_mode=check_mode, cutover_steps=[{"share": 10}, *steps]).begin(desk.workloads, ALICE)
+    assert (desk.events, desk.store.read_lease()) == ([], None)
+    back = {"cutover_back": "progressive", "cutover_back_steps": {"shares": [33]}}
+    begun = desk.run(check_mode=check_mode, cutover_steps=steps, **back).begin(desk.workloads, ALICE)
+    assert begun["decision"]["sentence"].endswith("which gets 50 %, 100 %. A share is a ratio of pods.")
+    assert pods.asked == [[10, 50, 100], [33, 50, 100]]
 
 
 def test_a_migration_from_begin_to_end(desk: Desk) -> None:

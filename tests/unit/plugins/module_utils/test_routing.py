@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -120,6 +120,63 @@ def test_runtime_first_then_disk_between_intention_and_record() -> None:
     assert result["commands"] == ["set 50", "write 50"]
     assert (result["before"]["weight"], result["after"]["weight"], result["after"]["persisted"]) == (0, 50, 50)
     assert result["drift"] == []
+
+
+class PodsRouter(FakeRouter):
+    """One whose weights are numbers of pods: it passes 50 %, and its pods come when they are waited for."""
+
+    def check(self, weights: Sequence[int]) -> str:
+        return str(weights)
+
+    def way(self, weight: int, min_ready: int) -> list[int]:
+        self.log.append(f"way to {weight} with {min_ready}")
+        if weight == 99:
+            raise RouterError("no number of pods makes 99 %")
+        return [50, weight]
+
+    def prepare(self, weight: int, min_ready: int) -> list[str]:
+        self.log.append(f"prepare {weight} with {min_ready}")
+        return [f"scale for {weight}"]
+
+    def prepared(self) -> None:
+        self.log.append("wait")
+        self.ready["green"] += 1
+
+
+def test_a_way_by_numbers_of_pods_is_recorded_weight_by_weight() -> None:
+    """R-D2: what a run that dies leaves is a weight of its journal. Pods are waited for without the lock, and as many
+    as were asked for are needed for all of the traffic alone.
+    """
+    log: list[str] = []
+    router = PodsRouter(log=log)
+    router.ready["green"] = 0
+    result = change(router, 100, allowed=[0], min_ready=2, store=FakeStore(log), token=7)
+    change_of = [
+        "weight_intended ['before', 'weight'] by 7 at 1000",
+        "lock",
+        "fence 7",
+        "apply {}",
+        "persist {}",
+        "unlock",
+        "weight_set ['commands', 'ms', 'weight'] by 7 at 1000",
+    ]
+    each = ["lock", "fence 7", "prepare {} with 2", "unlock", "wait", *change_of]
+    assert log == ["way to 100 with 2", *(line.format(one) for one in (50, 100) for line in each)]
+    assert result["commands"] == [f"{what} {one}" for one in (50, 100) for what in ("scale for", "set", "write")]
+    assert (result["before"]["weight"], result["after"]["weight"]) == (0, 100)
+
+
+def test_what_no_number_of_pods_makes_is_refused_in_check_mode_too() -> None:
+    for check_mode in (True, False):
+        router = PodsRouter()
+        with pytest.raises(RouterError, match="no number of pods makes 99 %"):
+            change(router, 99, check_mode=check_mode)
+        assert router.log == ["way to 99 with 1"]
+    router = PodsRouter()
+    router.ready["green"] = 1
+    # Half of the traffic needs its pods, which would come; all of it needs two now.
+    assert change(router, 50, min_ready=2, check_mode=True)["note"] == ""
+    assert "green has 1 of 2 instances ready" in change(router, 100, min_ready=2, check_mode=True)["note"]
 
 
 def test_without_a_token_nothing_is_recorded() -> None:

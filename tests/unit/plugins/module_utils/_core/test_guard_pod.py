@@ -11,12 +11,14 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import gua
 
 ROUTERS: dict[str, dict[str, Any]] = {
     "k8s_service": {"name": "web"},
+    "k8s_replicas": {"name": "web"},
     "k8s_httproute": {"name": "web"},
     "k8s_ingress": {"stable": "web", "canary": "web-canary"},
     "k8s_configmap": {"name": "flags"},
 }
 PATCHED = {
     "k8s_service": ("services", "web"),
+    "k8s_replicas": ("services", "web"),
     "k8s_httproute": ("httproutes", "web"),
     "k8s_ingress": ("ingresses", "web-canary"),
     "k8s_configmap": ("configmaps", "flags"),

@@ -80,6 +80,26 @@ def test_every_router_with_weights_has_its_options(router: dict[str, Any], fille
     assert made["entry"] == ("blue" if router["provider"] == "k8s_configmap" else None)
 
 
+REPLICAS = {"provider": "k8s_replicas", "name": "web", "selectors": SELECTORS, "both": {"app": "web"}}
+
+
+@pytest.mark.parametrize(("to", "keeps"), [("green", "blue"), ("blue", "green")])
+def test_numbers_of_pods_are_those_of_the_deployment_that_does_not_keep_its_own(to: str, keeps: str) -> None:
+    """R-D2: a step waits for pods, and so do lease and guard; how long is not what a migration moves."""
+    steps = [{"share": 25}, {"share": 100}]
+    made = plan(cutover_router=REPLICAS, cutover_steps=steps, cutover_to=to, cutover_health={"timeout": 300})
+    assert made["router"] == {
+        **REPLICAS,
+        **SHOP["cutover_cluster"],
+        "deployments": {"blue": "web-v1", "green": "web-v2"},
+        "keeps": keeps,
+        "timeout": 300,
+    }
+    assert made["guard"]["time"] == 330
+    assert made["lease"]["ttl"] == 360
+    assert decide.subject(made)["cutover_router"] == {**REPLICAS, "namespace": "shop"}
+
+
 def test_how_the_cluster_is_reached_is_not_what_a_migration_moves() -> None:
     here, there = plan(), plan(cutover_cluster={"context": "admin@shop", "namespace": "shop"})
     assert decide.subject(here) == decide.subject(there)
@@ -162,6 +182,18 @@ ON_HOSTS = {"blue": {"unit": "b.service", "port": 1}, "green": {"unit": "g.servi
         (
             {"cutover_router": {"provider": "k8s_service", "selectors": {"blue": {"a": "1"}, "green": {}}}},
             "cutover_router.selectors: the selector of green for the Service shop has no labels",
+        ),
+        (
+            {"cutover_router": {**REPLICAS, "both": {"app": "web", "version": "v1"}}},
+            "cutover_router.both: the selector of both colours for the Service web asks for version=v1, which",
+        ),
+        (
+            {"cutover_router": {**REPLICAS, "selectors": {"blue": {"app": "web"}, "green": {"app": "web"}}}},
+            "cutover_router.selectors: a pod can match both selectors for the Service web",
+        ),
+        (
+            {"cutover_router": {name: value for name, value in REPLICAS.items() if name != "both"}},
+            "cutover_router.both is missing; a mapping of labels is needed",
         ),
         (
             {"cutover_router": {"provider": "k8s_configmap", "services": SERVICES}},

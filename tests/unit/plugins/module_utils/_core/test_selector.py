@@ -67,6 +67,20 @@ def test_selectors_that_do_not_tell_the_colours_apart_are_refused(
         selector.check("web", {"blue": blue, "green": green})
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({}, "has no labels"),
+        ({"app": "web", "tier": "x"}, r"asks for tier=x, .* of blue"),
+        (BLUE, "version=v1.* of green"),
+    ],
+)
+def test_a_selector_of_both_colours_has_to_take_all_pods_of_both(labels: dict[str, str], told: str) -> None:
+    selector.check_both("web", BOTH, {"app": "web"})
+    with pytest.raises((AmbiguousSelectorError, EmptySelectorError), match=told):
+        selector.check_both("web", BOTH, labels)
+
+
 def test_selectors_that_differ_in_a_label_are_fine() -> None:
     selector.check("web", BOTH)
     assert selector.union(BOTH) == {"app": ["web"], "version": ["v1", "v2"]}

@@ -167,3 +167,33 @@ def test_a_config_map_has_the_weight_in_its_key() -> None:
         shares.of_config(config, "OTHER")
     with pytest.raises(RouterError, match="its key SHARE is '٢'"):
         shares.of_config({**config, "data": {"SHARE": "٢"}}, "SHARE")
+
+
+@pytest.mark.parametrize(
+    ("blue", "green", "weight"),
+    [(3, 0, 0), (0, 3, 100), (0, 0, 0), (3, 1, 25), (3, 5, 63), (5, 3, 38), (400, 1, 1), (1, 400, 99), (2, 1, 33)],
+)
+def test_numbers_of_pods_make_a_share(blue: int, green: int, weight: int) -> None:
+    """R-D2: to the whole percent; none and all are only where a colour has no pods."""
+    assert shares.of_pods(blue, green) == weight
+
+
+@pytest.mark.parametrize("keeps", ["blue", "green"])
+@pytest.mark.parametrize(
+    ("share", "kept", "number"),
+    [(25, 3, 1), (40, 3, 2), (50, 3, 3), (57, 3, 4), (75, 3, 9), (33, 2, 1), (33, 200, 99), (1, 300, 3),
+     (10, 3, None), (5, 3, None), (45, 3, None), (99, 1, 99), (50, 0, None)],
+)  # fmt: skip
+def test_a_share_is_so_many_pods_or_none(keeps: str, share: int, kept: int, number: int | None) -> None:
+    weight = share if keeps == "blue" else 100 - share
+    assert shares.pods_for(weight, kept, keeps) == number
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 7, 30, 99, 250])
+def test_what_can_be_had_can_be_made(kept: int) -> None:
+    for keeps in ("blue", "green"):
+        found = shares.had_by_pods(kept, keeps)
+        assert found == sorted(set(found))
+        weights = [share if keeps == "blue" else 100 - share for share in found]
+        assert None not in [shares.pods_for(weight, kept, keeps) for weight in weights]
+    assert shares.had_by_pods(3, "blue")[:5] == [25, 40, 50, 57, 63]

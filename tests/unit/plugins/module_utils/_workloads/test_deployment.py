@@ -138,6 +138,29 @@ def test_bounds_that_somebody_has_applied_meanwhile_are_held_again_and_given_bac
     assert "bluegreen.cutover/held-replicas" not in annotations(shop, f"{SCALERS}/blue-scaler")
 
 
+@pytest.mark.parametrize(
+    ("share", "since", "back"),
+    [
+        # More and fewer than before, and what somebody has made of it since: never more than there are now.
+        (4, 4, 2),
+        (1, 1, 2),
+        (4, 1, 1),
+        (1, 0, 0),
+    ],
+)
+def test_what_a_share_has_made_of_it_is_given_back(shop: Any, share: int, since: int, back: int) -> None:
+    """R-D2, R-B6: two pods before."""
+    path = f"{DEPLOYMENTS}/green"
+    now = shop.get(path)
+    assert rollout.resize(now, 2, 7) == []
+    assert shop.cluster.patch(path, rollout.resize(now, share, 7)) is not None
+    assert replicas(shop, "green") == share
+    shop.patch(path, {"spec": {"replicas": since}})
+    made(shop).release("green", scale=True)
+    assert replicas(shop, "green") == back
+    assert set(annotations(shop, path)) <= {TOKEN}
+
+
 def test_a_colour_that_was_not_scaled_up_is_not_scaled_down(shop: Any) -> None:
     """Argo Rollouts 1292: an abort with nothing in progress scaled the stable side to 0."""
     made(shop).release("blue", scale=True)
