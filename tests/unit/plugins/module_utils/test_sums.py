@@ -25,15 +25,22 @@ def file(tmp_path: Path) -> Iterator[int]:
 def test_a_file_is_summed_up_and_brought_to_the_disk_while_it_is_written(
     file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced = threading.Event()
+    given_up, done = threading.Event(), []
+
+    def give_up(_descriptor: int, start: int, size: int, how: int) -> None:
+        done.append(("given up", start, size, how))
+        given_up.set()
+
     monkeypatch.setattr(_sums, "_PAUSE", 0.001)
     monkeypatch.setattr(_sums, "_AT_ONCE", 1000)
-    monkeypatch.setattr(os, "fdatasync", lambda _descriptor: synced.set())
+    monkeypatch.setattr(os, "fdatasync", lambda _descriptor: done.append("synced"))
+    monkeypatch.setattr(os, "posix_fadvise", give_up)
     with following(file) as one:
         os.write(file, b"a" * 1500)
-        assert synced.wait(5)
-        # Before the end of the context, and not all of it.
+        assert given_up.wait(5)
+        # Before the end of the context, and not all of it: only what has been read, and is on the disk.
         assert one.size == 1500
+        assert done == ["synced", ("given up", 0, 1500, os.POSIX_FADV_DONTNEED)]
         os.write(file, b"b" * 300_000)
     whole = b"a" * 1500 + b"b" * 300_000
     assert one.entry() == {"size": 301_500, "sha256": hashlib.sha256(whole).hexdigest()}
