@@ -123,10 +123,12 @@ def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pi
     rc, told = pipeline.promote("prod", promote_confirm=WORDS.lower())
     assert (rc, "with other capitals. Nothing was changed" in told, prod.selected()) == (2, True, "blue"), told
     # A run that ends in a hold has validated nothing; promote.yml again goes on.
-    held = {"promote_confirm": WORDS, "cutover_run_limit": 0, "cutover_steps": [{"share": 100, "hold": "5s"}]}
+    held = {"promote_confirm": WORDS, "cutover_run_limit": 0, "cutover_steps": [{"share": 100, "hold": "1h"}]}
     rc, told = pipeline.promote("prod", **held)
     assert (rc, f"{RELEASE} is not validated in prod yet: green is held at 100 %" in told) == (0, True), told
     assert pipeline.record()[-1]["events"][-1]["kind"] == "moved"
+    # A resumed run takes the plan as it is now.
+    held["cutover_steps"] = [{"share": 100, "hold": 1}]
     rc, told = pipeline.promote("prod", **held)
     assert rc == 0, told
     assert (prod.selected(), prod.serving()) == ("green", ["green"] * 3)
