@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import finalize, journal
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FinalizeError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FinalizeError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.success import Finding
 from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask_all
@@ -39,13 +41,46 @@ class Finalization(Migration):
         """
         return self._begin(finalize.REMOVE, measured, owner, takeover)
 
+    @contextlib.contextmanager
+    def unserved(self, token: int | None) -> Iterator[None]:
+        """What is removed inside gets no traffic, and no way back to it begins meanwhile.
+
+        Raises ``FencedError`` where one has begun, ``FinalizeError`` where the new version has not all of the traffic.
+        """
+        with self._locked():
+            if not self.check_mode:
+                if token is None:
+                    raise InputError("what is removed needs the token of the run; it is finalize_begun.token")
+                self.store.fence(token, self.clock.time())
+            reality, goal = self._read(None), journal.side(self.plan["to"])
+            if (reality.weight, reality.persisted) != (goal, goal):
+                raise FinalizeError(
+                    f"{self.plan['from']} of {self.plan['service']} may not be removed: green gets {reality.weight} %"
+                    f"{f' ({reality.unclear})' if reality.unclear else ''}, and {reality.persisted} % after a reboot, "
+                    f"where {goal} % is needed. See who changes this router with status.yml, then run again",
+                    {"reality": dataclasses.asdict(reality)},
+                )
+            yield
+
+    def record_gone(self, token: int | None) -> None:
+        """Record that the old version is gone, unless that was done; from then on nobody goes back to it."""
+        state = journal.fold(self.store.read_journal())
+        if state.ended is None or state.ended["removed"] is None:
+            self._write(token, "removed", colour=self.plan["from"])
+
     def end(self, token: int | None) -> dict[str, Any]:
-        """Record that the old version is gone, and release the lease."""
-        return self._release(token, "removed", colour=self.plan["from"])
+        """Record that the old version is gone, where it is not yet, and release the lease."""
+        with self._locked():
+            self.record_gone(token)
+            self._release(token)
+        return {"changed": True}
 
     def stop(self, token: int | None, message: str) -> dict[str, Any]:
         """Record why the removal ends here, and release the lease; finalize.yml goes on with it."""
-        return self._release(token, "removal_stopped", message=" ".join(message.split()))
+        with self._locked():
+            self._write(token, "removal_stopped", message=" ".join(message.split()))
+            self._release(token)
+        return {"changed": True}
 
     def _begin(
         self, wanted: str, measured: Sequence[Finding], owner: Mapping[str, Any], takeover: int | None
@@ -79,12 +114,10 @@ class Finalization(Migration):
                         self.store.write_lease(None)
             return {**judged, "changed": True, "token": None if self.check_mode else taken["token"]}
 
-    def _release(self, token: int | None, kind: str, **data: Any) -> dict[str, Any]:
-        with self._locked():
-            self._write(token, kind, **data)
-            if not self.check_mode:
-                self.store.write_lease(None)
-        return {"changed": True}
+    def _release(self, token: int | None) -> None:
+        if not self.check_mode and token is not None:
+            self.store.fence(token, self.clock.time())
+            self.store.write_lease(None)
 
     def _judged(self, stage: str, state: journal.State, measured: Sequence[Finding]) -> dict[str, Any]:
         now = self.clock.time()

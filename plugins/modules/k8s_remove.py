@@ -11,14 +11,15 @@ module: k8s_remove
 short_description: Remove the Deployment of an old version, and what scales it
 version_added: 0.1.0
 description:
-  - Deletes the HorizontalPodAutoscalers of a Deployment, then the Deployment, each only as it was read.
-  - It does nothing unless the Deployment that serves has all of its pods available. Whether the old one may go is for
-    M(bluegreen.cutover.finalize) to say.
+  - Deletes the HorizontalPodAutoscalers of the old version's Deployment, then the Deployment, each only as it was read,
+    and records that it is gone.
+  - It does nothing unless the new version has all of its pods available and all of the traffic, and a way back that has
+    begun since ends it. That is read anew before each deletion, and nobody can begin one meanwhile. Whether the old
+    version may go is for M(bluegreen.cutover.finalize) to say.
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
   - bluegreen.cutover.attributes
-  - bluegreen.cutover.cluster
 attributes:
   check_mode:
     support: full
@@ -27,20 +28,14 @@ attributes:
   idempotent:
     support: full
 options:
-  namespace:
-    description: The namespace of both Deployments.
-    type: str
-    required: true
-  name:
-    description: The Deployment of the old version.
-    type: str
-    required: true
-  serving:
-    description: The Deployment that serves.
-    type: str
+  plan:
+    description: The plan of a service in a cluster, as M(bluegreen.cutover.plan) returns it.
+    type: dict
     required: true
   token:
-    description: The fencing token under which this runs; what a newer one has written is not removed.
+    description:
+      - The token of the run, from M(bluegreen.cutover.finalize).
+      - Needed, but for check mode.
     type: int
 seealso:
   - module: bluegreen.cutover.finalize
@@ -49,9 +44,10 @@ seealso:
 EXAMPLES = r"""
 - name: Remove the old version
   bluegreen.cutover.k8s_remove:
-    namespace: shop
-    name: web-v1
-    serving: web-v2
+    plan: "{{ cutover_plan }}"
+    token: "{{ finalize_begun.token }}"
+  run_once: true
+  delegate_to: "{{ cutover_plan.hosts.router }}"
 """
 
 RETURN = r"""
@@ -75,32 +71,20 @@ evidence:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._cluster_removing import remove
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import CLUSTER_ARGUMENTS, connect
 
 
 def main() -> None:
     """Wire the module."""
     module = AnsibleModule(
         argument_spec={
-            **CLUSTER_ARGUMENTS,
-            "namespace": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "serving": {"type": "str", "required": True},
+            "plan": {"type": "dict", "required": True},
             "token": {"type": "int", "no_log": False},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
-        cluster = connect(given["kubeconfig"], given["context"])
-        result = remove(
-            cluster,
-            given["namespace"],
-            given["name"],
-            given["serving"],
-            token=given["token"],
-            check_mode=module.check_mode,
-        )
+        result = remove(given["plan"], given["token"], check_mode=module.check_mode)
     except CutoverError as error:
         module.fail_json(**error.as_result())
     module.exit_json(**result)
