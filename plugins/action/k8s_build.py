@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.bluegreen.cutover.plugins.action.plan import plain
+from ansible_collections.bluegreen.cutover.plugins.action.plan import check_sources, plain
 from ansible_collections.bluegreen.cutover.plugins.module_utils._building import build
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.builds import BUILDERS, KANIKO, Build
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
@@ -49,6 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         fields = {one.name: given[one.name] for one in dataclasses.fields(Build)}
         fields["arguments"] = {str(name): str(value) for name, value in given["arguments"].items()}
         try:
+            check_sources(self._templar, task_vars, {"namespace": given["namespace"]})
             # What is wrong with them is told before a cluster is asked.
             wanted = Build(**fields)
             done = build(

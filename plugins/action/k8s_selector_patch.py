@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.bluegreen.cutover.plugins.action.plan import plain
+from ansible_collections.bluegreen.cutover.plugins.action.plan import check_sources, plain
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import CLUSTER_ARGUMENTS, connect
 from ansible_collections.bluegreen.cutover.plugins.module_utils._selector import READY_WAIT, SETTLE, Target, switch
@@ -39,6 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         _checked, valid = self.validate_argument_spec(argument_spec=ARGUMENTS)
         given = plain(valid)
         try:
+            check_sources(self._templar, task_vars, {"namespace": given["namespace"]})
             least = given["min_ready"]
             if least is not None and least < 1:
                 raise InputError(f"min_ready is {least}; at least 1 is needed, or the switch would be an outage")

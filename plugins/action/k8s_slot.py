@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.bluegreen.cutover.plugins.action.migration import owner
-from ansible_collections.bluegreen.cutover.plugins.action.plan import plain
+from ansible_collections.bluegreen.cutover.plugins.action.plan import check_sources, plain
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.slots import make_slots
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import CLUSTER_ARGUMENTS, connect
@@ -40,6 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         given = plain(valid)
         check_mode = bool(self._task.check_mode)
         try:
+            check_sources(self._templar, task_vars, {"namespace": given["namespace"]})
             # What is wrong with the slots is told before a cluster is asked.
             slots = make_slots(given["slots"] or (), given["zone"]) if given["state"] == "held" else ()
             cluster = connect(given["kubeconfig"], given["context"])

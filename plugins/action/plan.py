@@ -14,7 +14,8 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import environments
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError, InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import PREFIX, make_plan
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.registry import ENGINES
 
@@ -51,7 +52,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             )
             check_hooks(plan["hooks"])
             check_parts(plan["state"], list(map(str, groups.get("all", []))))
-        except InputError as error:
+            check_sources(self._templar, given, namespaces(plan))
+        except CutoverError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, "changed": False, "plan": plan, "ansible_facts": {"cutover_plan": plan}}
 
@@ -89,6 +91,33 @@ def check_parts(parts: Sequence[Mapping[str, Any]], hosts: Collection[str]) -> N
         problems += [f"{where}, options of {part['engine']}: {one}" for one in told]
     if problems:
         raise InputError("; ".join(problems) + ". Nothing was touched", {"problems": problems})
+
+
+def namespaces(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Those that a migration by this plan writes to, or that its way back restores, by what names them."""
+    found = {
+        f"options.namespace of {part['name']} in cutover_state": str(part["options"]["namespace"])
+        for part in plan["state"]
+        if part["engine"] == "kubernetes"
+    }
+    if plan["cluster"]:
+        found["cutover_cluster.namespace"] = plan["cluster"]["namespace"]
+    return found
+
+
+def check_sources(templar: Any, variables: Mapping[str, Any] | None, written: Mapping[str, str]) -> None:
+    """Raise ``SourceError`` where one of ``written`` is the source of an environment of the inventory (R-B15)."""
+    environments.check_sources(inventory(templar, variables, "environment_all"), written)
+
+
+def inventory(templar: Any, variables: Mapping[str, Any] | None, name: str) -> Any:
+    """The value of a variable that an inventory need not have: a mapping, which is empty then."""
+    if name not in (variables or {}):
+        return {}
+    try:
+        return plain(templar.template((variables or {})[name]))
+    except AnsibleError as error:
+        raise InputError(f"{name} has no value: {' '.join(str(error).split())}. Nothing was touched") from error
 
 
 def plain(value: Any) -> Any:

@@ -195,8 +195,13 @@ def annotations(document: Mapping[str, Any]) -> set[str]:
 
 
 def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
-    """R-B6, R-B9, R-B14, R-D6, R-F2: nextstep, there, again, told, and back."""
+    """R-B6, R-B9, R-B14, R-B15, R-D6, R-F2: nextstep, not in a source, there, again, told, and back."""
     before = nextstep.objects()
+    source = {"environment_all": {"prod": {"source": nextstep.namespace, "namespace": "new"}}}
+    rc, told = nextstep.run("cutover", f"--extra-vars={json.dumps(source)}")
+    assert (rc, nextstep.objects()) == (2, before), told
+    assert f"cutover_cluster.namespace is {nextstep.namespace}, the source of new" in told
+
     rc, told = nextstep.run("cutover", "--check")
     assert (rc, "nextstep moves from blue to green" in told, nextstep.objects()) == (0, True, before), told
 

@@ -213,6 +213,30 @@ def check_target(environments: Environments, namespace: str) -> None:
         )
 
 
+def check_sources(given: Any, written: Mapping[str, str]) -> None:
+    """Raise ``SourceError`` where one of ``written``, namespaces by what names them, is a source in ``given``.
+
+    That is ``environment_all`` as the inventory has it, of which only sources are read: what else is wrong there is for
+    who brings an environment (R-B15).
+    """
+    if not isinstance(given, Mapping):
+        raise InputError(f"environment_all is {given!r}; a mapping of environments is needed. Nothing was touched")
+    sources = {
+        str(one["source"]): one for one in given.values() if isinstance(one, Mapping) and one.get("source") is not None
+    }
+    wrong = [
+        f"{name} is {namespace}, the source of {sources[namespace].get('namespace')}"
+        for name, namespace in written.items()
+        if namespace in sources
+    ]
+    if wrong:
+        raise SourceError(
+            f"{'; '.join(wrong)}, by environment_all: nothing is ever written to a source. Name the namespace that its "
+            "environment comes to; nothing was touched",
+            {"problems": wrong, "sources": sorted(sources)},
+        )
+
+
 # --- adapting
 
 

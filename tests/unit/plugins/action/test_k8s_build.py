@@ -21,7 +21,9 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def run(monkeypatch: pytest.MonkeyPatch, build: Any, **arguments: Any) -> dict[str, Any]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, build: Any, variables: dict[str, Any] | None = None, **arguments: Any
+) -> dict[str, Any]:
     monkeypatch.setattr(k8s_build, "connect", lambda *given: given)
     monkeypatch.setattr(k8s_build, "build", build)
     action = k8s_build.ActionModule(
@@ -29,10 +31,10 @@ def run(monkeypatch: pytest.MonkeyPatch, build: Any, **arguments: Any) -> dict[s
         connection=Mock(),
         play_context=Mock(),
         loader=Mock(),
-        templar=Mock(),
+        templar=Mock(template=lambda value: value),
         shared_loader_obj=None,
     )
-    result: dict[str, Any] = action.run(task_vars={})
+    result: dict[str, Any] = action.run(task_vars=variables or {})
     return result
 
 
@@ -54,3 +56,8 @@ def test_a_build_that_fails_and_one_that_cannot_be_meant(monkeypatch: pytest.Mon
     assert (failed["failed"], failed["reason"], failed["msg"]) == (True, "build", "no space left")
     refused = run(monkeypatch, AssertionError, revision="main")
     assert (refused["failed"], refused["reason"]) == (True, "input")
+
+
+def test_r_b15_nothing_is_built_in_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = run(monkeypatch, AssertionError, {"environment_all": {"dev": {"source": "dev", "namespace": "new"}}})
+    assert (refused["failed"], refused["reason"]) == (True, "source")

@@ -29,10 +29,12 @@ def run(monkeypatch: pytest.MonkeyPatch, switch: Any, check_mode: bool = False, 
         connection=Mock(),
         play_context=Mock(),
         loader=Mock(),
-        templar=Mock(),
+        templar=Mock(template=lambda value: value),
         shared_loader_obj=None,
     )
-    result: dict[str, Any] = action.run(task_vars={})
+    # R-B15: somewhere else there is a source.
+    variables = {"environment_all": {"prod": {"source": "old", "namespace": "shop"}}}
+    result: dict[str, Any] = action.run(task_vars=variables)
     return result
 
 
@@ -67,3 +69,8 @@ def test_no_pods_at_all_are_never_enough(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_argument_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AnsibleError, match="missing required arguments: green found in selectors"):
         run(monkeypatch, None, selectors={"blue": {"a": "b"}})
+
+
+def test_r_b15_no_traffic_of_a_source_is_switched(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(monkeypatch, AssertionError, namespace="old")
+    assert (result["failed"], result["reason"]) == (True, "source")

@@ -45,16 +45,16 @@ def _asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(k8s_slot, "connect", lambda *given: given)
 
 
-def run(**arguments: Any) -> dict[str, Any]:
+def run(variables: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
     action = k8s_slot.ActionModule(
         task=Mock(async_val=False, args={**ARGUMENTS, **arguments}, check_mode=True, diff=False),
         connection=Mock(),
         play_context=Mock(),
         loader=Mock(),
-        templar=Mock(),
+        templar=Mock(template=lambda value: value),
         shared_loader_obj=None,
     )
-    result: dict[str, Any] = action.run(task_vars={})
+    result: dict[str, Any] = action.run(task_vars=variables or {})
     return result
 
 
@@ -73,6 +73,12 @@ def test_a_slot_is_taken_for_the_application() -> None:
 def test_a_refusal_carries_reason_and_evidence() -> None:
     result = run(state="free", slots=None, zone=None)
     assert (result["failed"], result["reason"], result["evidence"]) == (True, "slot", {"holder": {}})
+
+
+def test_r_b15_a_lease_is_never_made_in_a_source() -> None:
+    result = run({"environment_all": {"prod": {"source": "shop", "namespace": "new"}}})
+    assert (result["failed"], result["reason"], Asked.calls) == (True, "source", [])
+    assert result["msg"].startswith("namespace is shop, the source of new")
 
 
 def test_what_is_wrong_is_told_before_anything_is_asked() -> None:

@@ -127,3 +127,32 @@ def test_a_part_that_no_engine_would_take_stops_before_the_first_connection() ->
     assert "pathz" in told[3]
     assert "password_file" in told[4]
     assert "secret" not in result["msg"]
+
+
+CLUSTER: dict[str, Any] = {
+    "cutover_router": {
+        "provider": "k8s_service",
+        "name": "web",
+        "selectors": {"blue": {"v": "1"}, "green": {"v": "2"}},
+    },
+    "cutover_colours": {"blue": {"deployment": "web-v1"}, "green": {"deployment": "web-v2"}},
+    "cutover_cluster": {"namespace": trust_as_template("{{ where }}")},
+    "groups": {"cutover_router": ["router"], "cutover_app": [], "all": ["router"]},
+    "environment_all": {"prod": {"source": trust_as_template("shop-{{ 'prod' }}"), "namespace": "new-prod"}},
+}
+
+
+def test_r_b15_neither_a_migration_nor_its_way_back_writes_to_a_source() -> None:
+    options = {"namespace": "new-prod", "secrets": "left_out"}
+    part = {"name": "objects", "host": "router", "engine": "kubernetes", "options": options}
+    assert run(**CLUSTER, where="new-prod", cutover_state=[part])["plan"]["cluster"]["namespace"] == "new-prod"
+    refused = run(**CLUSTER, where="shop-prod", cutover_state=[part])
+    assert (refused["failed"], refused["reason"], refused.get("ansible_facts")) == (True, "source", None)
+    assert refused["msg"].startswith("cutover_cluster.namespace is shop-prod, the source of new-prod")
+    restored = run(
+        **CLUSTER, where="new-prod", cutover_state=[{**part, "options": {**options, "namespace": "shop-prod"}}]
+    )
+    assert restored["msg"].startswith("options.namespace of objects in cutover_state is shop-prod, the source of")
+    # What cannot be read is not taken for none.
+    unread = run(**{**CLUSTER, "environment_all": trust_as_template("{{ nowhere }}")}, where="shop-prod")
+    assert (unread["reason"], unread["msg"][:31]) == ("input", "environment_all has no value: '")

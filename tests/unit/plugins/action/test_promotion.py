@@ -15,6 +15,7 @@ from ansible_collections.bluegreen.cutover.plugins.action.migration import owner
 
 def run(monkeypatch: pytest.MonkeyPatch, action: Any, answer: dict[str, Any], **arguments: Any) -> Any:
     asked: dict[str, Any] = {}
+    variables = arguments.pop("variables", {})
 
     def execute(_self: ActionBase, module_name: str, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
         asked.update(module_args, module=module_name, variables=task_vars)
@@ -26,16 +27,24 @@ def run(monkeypatch: pytest.MonkeyPatch, action: Any, answer: dict[str, Any], **
         connection=Mock(),
         play_context=Mock(),
         loader=Mock(),
-        templar=Mock(),
+        templar=Mock(template=lambda value: value),
         shared_loader_obj=None,
     )
-    return asked, made.run(task_vars={})
+    return asked, made.run(task_vars=variables)
 
 
 def test_a_promotion_has_an_owner_and_its_environment_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, result = run(monkeypatch, promotion, {"environment": {"name": "prod"}}, state="judged")
     assert (asked["module"], asked["owner"]) == ("bluegreen.cutover.promotion", owner())
     assert result["ansible_facts"] == {"promote_environment": {"name": "prod"}}
+
+
+def test_r_b15_the_record_is_in_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"environment_all": {"prod": {"source": "old", "namespace": "new"}}}
+    asked, result = run(monkeypatch, promotion, {}, variables=variables, namespace="old", state="begun")
+    assert (asked, result["failed"], result["reason"]) == ({}, True, "source")
+    asked, _result = run(monkeypatch, promotion, {}, variables=variables, namespace="new", state="begun")
+    assert asked["namespace"] == "new"
 
 
 def test_what_takes_the_lease_has_an_owner_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:

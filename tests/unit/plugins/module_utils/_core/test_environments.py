@@ -83,6 +83,24 @@ def test_nothing_but_a_target_is_written_to(namespace: str) -> None:
         environments.check_target(made(), namespace)
 
 
+@pytest.mark.parametrize("given", [{}, {"dev": None, "old": {"namespace": "new"}}, {"dev": {"source": "elsewhere"}}])
+def test_what_is_no_source_may_be_written(given: dict[str, Any]) -> None:
+    environments.check_sources(given, {"cutover_cluster.namespace": "nextstep-prod", "namespace": ""})
+
+
+def test_r_b15_a_namespace_that_somebody_names_is_no_source() -> None:
+    # Also of an environment that could not be meant.
+    given = {"prod": {"source": "nextstep-prod", "namespace": "blueocean-nextstep-prod", "quota": 1}, "dev": {}}
+    named = {"cutover_cluster.namespace": "nextstep-prod", "namespace": "blueocean-nextstep-prod"}
+    with pytest.raises(SourceError) as caught:
+        environments.check_sources(given, named)
+    problem = "cutover_cluster.namespace is nextstep-prod, the source of blueocean-nextstep-prod"
+    assert caught.value.evidence["problems"] == [problem]
+    assert "Name the namespace that its environment comes to; nothing was touched" in str(caught.value)
+    with pytest.raises(InputError, match="environment_all is 'dev'; a mapping of environments is needed"):
+        environments.check_sources("dev", {})
+
+
 def document(kind: str, name: str, spec: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     found = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, **more.pop("metadata", {})}, **more}
     return found if spec is None else {**found, "spec": spec}
