@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def take(
         if state == TAKEN:
             # Nothing of it has to fit to what is held: all of it comes when that is let go.
             return {"changed": False, "artifact": None, "manifest": None}
-        wanted, state = replace(wanted, hold=None), PRESENT
+        state = PRESENT
     if state != PRESENT and wanted.migration is None and not check_mode:
         raise InputError(f"state {state} needs a migration, by which what was read is found again")
     if wanted.encryption is not None:
@@ -193,7 +193,8 @@ def _read_before(wanted: Wanted, engine: Engine) -> Found | None:
             continue
         one = found.manifest or {}
         same = (one["service"], one["part"], one["migration"], one["engine"])
-        if same == (wanted.service, wanted.part, wanted.migration, engine.name) and one["files"] == files:
+        right = same == (wanted.service, wanted.part, wanted.migration, engine.name) and _is_of(engine, one)
+        if right and one["files"] == files:
             return found
     return None
 
@@ -252,7 +253,7 @@ def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Pr
         "service": wanted.service,
         "part": wanted.part,
         "migration": wanted.migration,
-        "hold": wanted.hold,
+        "hold": (wanted.hold or artifact.NOBODY_HELD) if engine.apart else None,
         "host": socket.gethostname(),
         "engine": engine.name,
         "source": taken.source,
@@ -309,9 +310,18 @@ def _usable(wanted: Wanted, engine: Engine) -> Found | None:
             continue
         same = (one["migration"], one["engine"], one["encryption"]) == (wanted.migration, engine.name, encryption)
         good = one["expires"] > time.time() and (one["verified"] or not wanted.verify)
-        if same and good and not check_files(found, sums=True):
+        if same and good and _is_of(engine, one) and not check_files(found, sums=True):
             return found
     return None
+
+
+def _is_of(engine: Engine, manifest: Mapping[str, Any]) -> bool:
+    """Whether it was taken from what the inventory names now, which may have been corrected since."""
+    try:
+        engine.check_source(_taken(manifest))
+    except SnapshotError:
+        return False
+    return True
 
 
 def find(destination: Path) -> list[Found]:

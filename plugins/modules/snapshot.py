@@ -58,7 +58,7 @@ options:
   hold:
     description:
       - Names the hold of the writers that the part is read in. The journal of a migration takes only parts that were
-        read in the same one.
+        read in the same one, or all of them without.
     type: str
   destination:
     description:

@@ -12,8 +12,9 @@ A manifest is a JSON object::
      "started", "completed", "expires", "verified": None | {"at", "seconds"}, "needs": [str]}
 
 Times are unix seconds. ``files`` are those in the artifact's folder; where they are encrypted, ``packed`` are those
-that the engine wrote. ``needs`` tells what must be at hand for a restore besides the folder. ``hold`` is None, or
-names the hold of the writers in which it was read: parts that were read in one hold fit together.
+that the engine wrote. ``needs`` tells what must be at hand for a restore besides the folder. ``hold``
+names the hold of the writers in which it was read, or says that nobody was held; it is None for what needs no hold.
+Parts that were read in one hold fit together.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ DATA = "data"
 """The folder in an artifact that holds what the engine wrote; encrypted, it is one file with the tool's suffix."""
 TAKEN_FILE = "taken.json"
 """A manifest before its time: of what was read, and is not proven yet."""
+NOBODY_HELD = "none"
+"""The hold of a part that was read while its writers went on."""
 PARTIAL = ".partial-"
 """Begins the name of what is not an artifact yet."""
 

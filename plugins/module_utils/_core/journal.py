@@ -210,7 +210,7 @@ def unproven(parts: Sequence[str], state: State, now: float) -> list[str]:
             told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, is not proven")
         elif one["expires"] <= now:
             told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, has expired")
-    # Parts that need no hold have none.
+    # Parts that need no hold have None; those that were read with nobody held say that.
     if not told and len({state.artifacts[part].get("hold") for part in parts} - {None}) > 1:
         told.append(
             f"the snapshots of {', '.join(parts)} do not fit together: a run died while it took them, and writers were "

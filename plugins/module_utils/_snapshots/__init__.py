@@ -82,6 +82,9 @@ class Engine(Protocol):
     def scratch(self, folder: Path, taken: Taken) -> AbstractContextManager[Mapping[str, Content]]:
         """Restore ``folder`` into a place of its own, give what it then holds, remove the place whatever happens."""
 
+    def check_source(self, taken: Taken) -> None:
+        """Raise where ``taken`` is of something else than the options name now."""
+
     def check_restore(self, taken: Taken) -> None:
         """Raise what would keep ``restore`` from succeeding, as far as it is known before anything is touched."""
 

@@ -158,9 +158,12 @@ class Files:
                 found[name] = self._read(self._extract(folder, index, Path(name), into))
             yield found
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_source(self, taken: Taken) -> None:
         if taken.source["paths"] != [str(path) for path in self._paths]:
             raise SnapshotError(f"the snapshot is of {', '.join(taken.source['paths'])}; name these in files.paths")
+
+    def check_restore(self, taken: Taken) -> None:
+        self.check_source(taken)
         for path in self._paths:
             _check_mounts(path)
 

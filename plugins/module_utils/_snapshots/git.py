@@ -110,9 +110,12 @@ class Git:
             self._git("-c", "fetch.fsckObjects=true", "fetch", "--quiet", str(folder / BUNDLE), _REF, at=Path(place))
             yield {taken.source["repository"]: self._content(Path(place), "FETCH_HEAD")}
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_source(self, taken: Taken) -> None:
         if taken.source["repository"] != str(self._repository):
             raise SnapshotError(f"the snapshot is of {taken.source['repository']}; name that in git.repository")
+
+    def check_restore(self, taken: Taken) -> None:
+        self.check_source(taken)
         self._commit()
 
     def restore(self, folder: Path, taken: Taken) -> Left:

@@ -145,7 +145,7 @@ class Kubernetes:
 
     @contextlib.contextmanager
     def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
-        self._check_source(taken)
+        self.check_source(taken)
         if self._secrets is None:
             raise SnapshotError("only the run that takes a snapshot of Secrets can prove it. Take another one")
         wanted = {**self._load(folder / OBJECTS), **self._secrets}
@@ -153,8 +153,14 @@ class Kubernetes:
             found = {key: self._try(wanted[key], place) for key in objects.in_order(wanted)}
         yield objects.contents(found)
 
+    def check_source(self, taken: Taken) -> None:
+        if taken.source != self._source:
+            raise SnapshotError(
+                f"the snapshot is of {_place(taken.source)}, and not of {_place(self._source)}. Nothing was changed"
+            )
+
     def check_restore(self, taken: Taken) -> None:
-        self._check_source(taken)
+        self.check_source(taken)
         if self._encryption is not None and self._identity is None:
             raise SnapshotError(
                 f"the Secrets are encrypted to {self._encryption.recipient}. Give the file of its private key as "
@@ -214,12 +220,6 @@ class Kubernetes:
     def _tools(self) -> dict[str, str]:
         one = self._encryption
         return {one.tool: f"with the private key of {one.recipient}"} if one else {}
-
-    def _check_source(self, taken: Taken) -> None:
-        if taken.source != self._source:
-            raise SnapshotError(
-                f"the snapshot is of {_place(taken.source)}, and not of {_place(self._source)}. Nothing was changed"
-            )
 
     def _found_namespace(self, *, missing_ok: bool = False) -> Document | None:
         """The namespace; raises where it is missing, or on its way out."""

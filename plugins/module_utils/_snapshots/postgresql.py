@@ -176,11 +176,7 @@ class PostgreSQL:
             self._dump_roles(tools, session, folder / ROLES)
             contents, at = self._read(tools, folder / DUMP)
             return Taken(
-                source={
-                    "host": self._server.host or "local socket",
-                    "port": self._server.port,
-                    "database": self._database,
-                },
+                source=self._source,
                 versions={"PostgreSQL": _version(session), "pg_dump": tools.version("pg_dump")},
                 consistent_at=at,
                 point_in_time=True,
@@ -218,6 +214,19 @@ class PostgreSQL:
             restored.fill(folder / DUMP, without, scratching.NICE if elsewhere else 0)
             yield restored.contents()
 
+    def check_source(self, taken: Taken) -> None:
+        self._check_database(taken)
+        if taken.source == self._source:
+            return
+        # A primary that another host has taken over from, or the same one by another name.
+        with closing(connect(self._server, self._database)) as session, explained(f"Looking at {self._server.name}"):
+            system = read_mark(session)["system"]
+        if system != taken.mark["system"]:
+            raise SnapshotError(
+                f"The snapshot is of the server at {taken.source['host']}, port {taken.source['port']}, and "
+                f"{self._server.name} is another one."
+            )
+
     def check_restore(self, taken: Taken) -> None:
         self._tools_to_restore(taken)
 
@@ -253,6 +262,18 @@ class PostgreSQL:
         self._progress(f"comparing {self._database} with its snapshot")
         differing = what_differs(taken.contents, self.contents(), known)
         return [*differing, *written] if differing or known else []
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        server = self._server
+        return {"host": server.host or "local socket", "port": server.port, "database": self._database}
+
+    def _check_database(self, taken: Taken) -> None:
+        if taken.source["database"] != self._database:
+            raise SnapshotError(
+                f"The snapshot is of the database {taken.source['database']!r}, and not of {self._database!r}: it is "
+                "only put back where it was taken from. Nothing was changed."
+            )
 
     def _tools_of(self, session: Any) -> Tools:
         version = _version(session)
@@ -305,6 +326,8 @@ class PostgreSQL:
             tool.wait(lambda: self._progress("dumping roles"))
 
     def _tools_to_restore(self, taken: Taken) -> Tools:
+        # Of the database alone: it may be that its server was lost, and this is a new one.
+        self._check_database(taken)
         looking = explained(f"Looking at {self._server.name}")
         with looking, closing(connect(self._server, maintenance(self._database))) as session:
             tools = self._tools_of(session)

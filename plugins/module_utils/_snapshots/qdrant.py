@@ -123,16 +123,19 @@ class Qdrant:
         finally:
             self._remove(place)
 
-    def check_restore(self, taken: Taken) -> None:
-        self._used_to_restore(taken)
-
-    def _used_to_restore(self, taken: Taken) -> str:
-        """The collection that the alias names now. Raises what would keep a restore from succeeding."""
+    def check_source(self, taken: Taken) -> None:
         if (taken.source["url"], taken.source["collection"]) != (self._url, self._collection):
             raise SnapshotError(
                 f"the snapshot is of {taken.source['collection']!r} at {taken.source['url']}, and not of "
                 f"{self._where}. Nothing was changed"
             )
+
+    def check_restore(self, taken: Taken) -> None:
+        self._used_to_restore(taken)
+
+    def _used_to_restore(self, taken: Taken) -> str:
+        """The collection that the alias names now. Raises what would keep a restore from succeeding."""
+        self.check_source(taken)
         aliases = self._aliases()
         if self._collection not in aliases:
             raise SnapshotError(

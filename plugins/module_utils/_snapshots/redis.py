@@ -166,12 +166,12 @@ class Redis:
             yield contents
 
     def check_restore(self, taken: Taken) -> None:
-        self._check_source(taken)
+        self.check_source(taken)
         with self._connected(_RESTORING) as (_connection, info):
             _check_versions(info, taken, "the server")
             _check_room(info, taken)
 
-    def _check_source(self, taken: Taken) -> None:
+    def check_source(self, taken: Taken) -> None:
         if _part(taken.source) != _part(self._source):
             raise SnapshotError(
                 f"the snapshot is of {_part(taken.source)}, and not of {_part(self._source)}: keys are only put back "
@@ -179,7 +179,7 @@ class Redis:
             )
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        self._check_source(taken)
+        self.check_source(taken)
         with self._connected(_RESTORING) as (connection, info):
             _check_versions(info, taken, "the server")
             _check_room(info, taken)

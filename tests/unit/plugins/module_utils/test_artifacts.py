@@ -48,6 +48,7 @@ class Shelf:
         self.takes = 0
         self.problem = ""
         self.refuses = ""
+        self.number = 1
 
     def check(self) -> None:
         if self.problem:
@@ -58,11 +59,15 @@ class Shelf:
         (folder / "sub").mkdir()
         (folder / "sub" / "text").write_text(self.text)
         self.hook(folder)
-        return Taken({"shelf": 1}, {"shelf": "1.0"}, 5.0, True, self.contents(), {"m": 1})
+        return Taken({"shelf": self.number}, {"shelf": "1.0"}, 5.0, True, self.contents(), {"m": 1})
 
     @contextlib.contextmanager
     def scratch(self, folder: Path, _taken: Taken) -> Iterator[Mapping[str, Content]]:
         yield {"text": Content(1, (folder / "sub" / "text").read_text() + self.spoils)}
+
+    def check_source(self, taken: Taken) -> None:
+        if taken.source["shelf"] != self.number:
+            raise SnapshotError(f"it is of shelf {taken.source['shelf']}")
 
     def check_restore(self, _taken: Taken) -> None:
         if self.refuses:
@@ -163,10 +168,13 @@ def test_another_migration_part_or_service_gets_its_own(place: Path, changed: di
     assert engine.takes == 1
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "more", "manifest", "expired", "unverified"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", "truncated", "missing", "more", "manifest", "expired", "unverified", "source"]
+)
 def test_a_run_that_is_resumed_takes_another_where_the_first_is_no_use(place: Path, damage: str, clock: Clock) -> None:
     path = taken(place, migration="m1", verify=damage != "unverified")
     file = path / "data" / "sub" / "text"
+    engine = Shelf()
     spoil: dict[str, Callable[[], Any]] = {
         "flipped": lambda: file.write_text("hellp"),
         "truncated": lambda: os.truncate(file, 3),
@@ -175,9 +183,11 @@ def test_a_run_that_is_resumed_takes_another_where_the_first_is_no_use(place: Pa
         "manifest": lambda: (path / "manifest.json").write_text("{}"),
         "expired": lambda: setattr(clock, "now", clock.now + 4000),
         "unverified": lambda: None,
+        # The inventory named another one by mistake, and was corrected.
+        "source": lambda: setattr(engine, "number", 2),
     }
     spoil[damage]()
-    assert _artifacts.take(wanted(place, migration="m1"), Shelf(), Log())["changed"]
+    assert _artifacts.take(wanted(place, migration="m1"), engine, Log())["changed"]
 
 
 def test_what_is_not_the_same_after_a_restore_is_not_kept(place: Path) -> None:
@@ -271,11 +281,15 @@ def test_what_is_read_while_writers_are_held_is_proven_when_they_are_let_go(plac
     assert [halves(place, engine, state)["changed"] for state in ("taken", "proven")] == [False, False]
 
 
-def test_what_was_read_and_is_no_use_is_not_proven(place: Path) -> None:
+@pytest.mark.parametrize("damage", ["flipped", "source"])
+def test_what_was_read_and_is_no_use_is_not_proven(place: Path, damage: str) -> None:
     engine = Shelf()
     halves(place, engine, "taken")
     [partial] = place.glob(".partial-*")
-    (partial / "data" / "sub" / "text").write_text("hellp")
+    if damage == "flipped":
+        (partial / "data" / "sub" / "text").write_text("hellp")
+    else:
+        engine.number = 2
     with pytest.raises(SnapshotError, match="is not there any more. It is not read anew, because nobody is held now"):
         halves(place, engine, "proven")
     assert (visible(place), engine.takes) == ([], 1)
@@ -300,6 +314,14 @@ def test_the_first_half_reads_anew_what_a_dead_run_has_read(place: Path) -> None
     assert not _artifacts.expire(place, "shop", [])["changed"]
     halves(place, Shelf(), "taken", part="other")
     assert _artifacts.expire(place, "shop", [])["changed"]
+
+
+def test_what_was_read_with_nobody_held_says_so(place: Path) -> None:
+    """Unlike what needs no hold it does not fit to what was read in one (R-E1)."""
+    engine = Shelf()
+    assert _artifacts.take(wanted(place), engine, Log())["manifest"]["hold"] == "none"
+    engine.apart = False
+    assert _artifacts.take(wanted(place), engine, Log())["manifest"]["hold"] is None
 
 
 def test_what_only_its_own_process_can_prove_is_taken_whole_when_writers_were_let_go(place: Path) -> None:

@@ -214,6 +214,7 @@ def taken(part: str, **changed: Any) -> Event:
         ([WITH_DATA, taken("db", expires=102.0), taken("files")], "the snapshot of db, /b/db on data, has expired"),
         ([WITH_DATA, taken("db"), taken("files"), taken("files", verified=False)], "the snapshot of files"),
         ([WITH_DATA, taken("db", hold="1"), taken("files", hold="2")], "the snapshots of db, files do not fit"),
+        ([WITH_DATA, taken("db", hold="1"), taken("files", hold="none")], "the snapshots of db, files do not fit"),
     ],
 )
 def test_no_traffic_moves_without_a_proven_snapshot_of_each_part(events: list[Event], told: str) -> None:
@@ -222,6 +223,7 @@ def test_no_traffic_moves_without_a_proven_snapshot_of_each_part(events: list[Ev
 
 
 def test_traffic_moves_with_them_or_with_a_reason_to_do_without() -> None:
+    write(WITH_DATA, taken("db", hold="1"), taken("files", hold=None), INTENDED)
     state = journal.fold(write(WITH_DATA, taken("db"), taken("files"), INTENDED))
     assert list(state.artifacts) == ["db", "files"]
     write(("began", {**BEGAN, "parts": ["db"], "unverified": "it is a copy"}), INTENDED)

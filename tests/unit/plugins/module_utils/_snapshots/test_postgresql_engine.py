@@ -400,6 +400,28 @@ def test_restore_is_refused_before_anything_is_touched(
     assert not server.said("CREATE DATABASE")
 
 
+def test_a_database_is_only_put_back_where_it_was_taken_from(
+    server: Fake, taken: Taken, said: list[str], tmp_path: Path
+) -> None:
+    other = _engine(said, database="other")
+    for refuses in (other.check_source, other.check_restore, lambda taken: other.restore(tmp_path, taken)):
+        with pytest.raises(SnapshotError, match="of the database 'shop', and not of 'other': .* Nothing was changed"):
+            refuses(taken)
+    assert (server.tools, server.log) == ([], [])
+
+
+def test_a_snapshot_is_of_a_server_whatever_its_address_is(server: Fake, taken: Taken, said: list[str]) -> None:
+    """Another host has taken over as the primary; or the inventory named another server by mistake."""
+    moved = _engine(said, host="db2.example")
+    moved.check_source(taken)
+    server.answers["pg_control_system"] = [("2", *MARK[1:])]
+    _engine(said).check_source(taken)
+    with pytest.raises(SnapshotError, match="of the server at db.example, port 5432, and db2.example, .* is another"):
+        moved.check_source(taken)
+    # A server that was lost is no reason not to go back.
+    moved.check_restore(taken)
+
+
 def test_restore_into_an_older_server_is_refused(server: Fake, taken: Taken, said: list[str], tmp_path: Path) -> None:
     server.version = "14.1"
     with pytest.raises(SnapshotError, match="The snapshot is of PostgreSQL 15, and db.example, port 5432 is older: 14"):
