@@ -393,8 +393,10 @@ class Following:
             self._ended = True
             answers = list(self._answers.values())
         for answer in answers:
-            # Ends the other thread's reading, where urllib3 knows how (from 2.3); else that ends with the process.
-            getattr(answer, "shutdown", lambda: None)()
+            # Ends the other thread's reading, where urllib3 knows how (from 2.3); else that ends with the process. It
+            # refuses to where the server has ended it just now.
+            with contextlib.suppress(ValueError, RuntimeError):
+                getattr(answer, "shutdown", lambda: None)()
 
     def wait(self, look: Callable[[Mapping[str, Sequence[dict[str, Any]]]], _T], seconds: float) -> _T:
         """What ``look`` makes of all that is there: as soon as that is true, or as it is when the time has ended."""

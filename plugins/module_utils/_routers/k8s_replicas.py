@@ -161,7 +161,7 @@ class K8sReplicas(Connected):
         if number == now:
             return []
         self._waits = True
-        self._check_selected(self._selected)
+        self._claim()
         return self._scale(number, None)
 
     def prepared(self) -> None:
@@ -179,10 +179,11 @@ class K8sReplicas(Connected):
         chosen = _ALONE.get(weight, _BOTH)
         number = self._needed(weight)
         if number is not None and self._selected == _BOTH and weight != self._seen:
-            self._check_selected(_BOTH)
+            self._claim()
             done = self._scale(number, self._seen)
         else:
-            self._check_ready(chosen)
+            if chosen != self._selected:
+                self._check_ready(chosen)
             labels = self.target.selectors[chosen]
             swap(
                 self.cluster,
@@ -328,17 +329,11 @@ class K8sReplicas(Connected):
     def _autoscalers(self) -> str:
         return path_of("autoscaling/v2", self.target.namespace, "horizontalpodautoscalers")
 
-    def _check_selected(self, selected: str) -> None:
-        """Raise where the Service is another run's by now, or selects something else than was read."""
-        service = self.cluster.call("GET", self.target.path)
-        selector.check_fence(service, self.token)
-        now = selector.colour_of(service, self.target.selectors)
-        if now != selected:
-            raise DriftError(
-                f"the Service {self.target.name} selects {now}, where it selected {selected} a moment ago: somebody "
-                "else is changing it. Nothing was changed; see playbooks/status.yml",
-                {"seen": selected, "now": now},
-            )
+    def _claim(self) -> None:
+        """Leave the token at the Service, which has to say what was read: what an overtaken run has sent is refused."""
+        if self._seen is not None:
+            given = {"seen": self._seen, "weight": self._seen, "token": self.token}
+            swap(self.cluster, self.target.path, self._weight_of, lambda _service: [], **given)
 
     def _check_ready(self, chosen: str) -> None:
         """Nobody may be sent to nothing; how many must be ready was decided before."""

@@ -22,6 +22,7 @@ class Answer:
         self._body = body
         self._events = events
         self._ended = False
+        self.closed = False
 
     def read(self) -> bytes:
         return self._body
@@ -35,9 +36,12 @@ class Answer:
 
     def release_conn(self) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
     def shutdown(self) -> None:
+        if self.closed:
+            raise ValueError("Cannot shutdown socket as self._sock_shutdown is not set")
         self._ended = True
 
 

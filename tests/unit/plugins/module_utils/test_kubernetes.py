@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,19 @@ def test_following_begins_anew_where_a_watch_breaks(shop: Any, monkeypatch: pyte
     with follow(shop.cluster) as following:
         assert following.wait(names, 1) == ["blue-0", "blue-1"]
     assert answers == []
+
+
+def test_following_ends_where_the_server_has_ended_the_watch_just_before(shop: Any) -> None:
+    end = {"metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}
+    watch = Answer(200, events=iter([{"type": "BOOKMARK", "object": end}]))
+    shop.pool.fault = lambda _method, _path: watch
+    with follow(shop.cluster, 0) as following:
+        assert following.wait(names, 0) == []
+        deadline = time.monotonic() + 1
+        while not watch.closed and time.monotonic() < deadline:
+            time.sleep(0.001)
+    with pytest.raises(ValueError, match="Cannot shutdown"):
+        watch.shutdown()
 
 
 def test_following_what_may_not_be_seen_is_an_error(shop: Any) -> None:

@@ -135,6 +135,21 @@ def test_what_it_writes_has_its_token(shop: Any) -> None:
     assert replicas(shop) == 1
 
 
+@pytest.mark.parametrize("weight", [0, 50])
+def test_where_the_weight_already_is_the_token_is_left(shop: Any, weight: int) -> None:
+    """What an overtaken run has sent before, and comes late, is refused; nothing has to be ready for that."""
+    if weight:
+        both(shop)
+    mine = router(shop)
+    mine.fence(7)
+    mine.read()
+    for number in range(0 if weight else 2):
+        shop.setter.ask("DELETE", f"{PODS}/blue-{number}", {"gracePeriodSeconds": 0})
+    mine.apply(weight)
+    assert shop.get(WEB)["metadata"]["annotations"][TOKEN] == "7"
+    assert written(shop) == ["web"]
+
+
 def test_what_somebody_else_has_selected_meanwhile_is_left_alone(shop: Any) -> None:
     late = router(shop)
     late.read()
@@ -164,7 +179,8 @@ def test_an_answer_that_is_lost_is_looked_for(shop: Any, path: str) -> None:
     one_is_left(shop)
     mine.apply(33)
     assert (lost, replicas(shop), shop.get(WEB)["spec"]["selector"]) == ([], 1, {"app": "web"})
-    assert written(shop) == ["green", "web"]
+    # The token is left before anything is scaled.
+    assert written(shop) == ["web", "green", "web"]
 
 
 def test_back_at_once_is_one_patch_whatever_became_of_the_numbers(shop: Any) -> None:
