@@ -331,9 +331,10 @@ class K8sReplicas(Connected):
 
     def _claim(self) -> None:
         """Leave the token at the Service, which has to say what was read: what an overtaken run has sent is refused."""
-        if self._seen is not None:
-            given = {"seen": self._seen, "weight": self._seen, "token": self.token}
-            swap(self.cluster, self.target.path, self._weight_of, lambda _service: [], **given)
+        now = self._seen
+        if now is not None:
+            path = self.target.path
+            swap(self.cluster, path, self._weight_of, lambda _service: [], seen=now, weight=now, token=self.token)
 
     def _check_ready(self, chosen: str) -> None:
         """Nobody may be sent to nothing; how many must be ready was decided before."""
