@@ -65,4 +65,5 @@ def test_who_writes_and_fails_is_not_kept_waiting(file: int) -> None:
     before = threading.active_count()
     with pytest.raises(ValueError, match="the writer's own"), following(file):
         raise ValueError("the writer's own")
-    assert threading.active_count() == before
+    # Those of other tests may have ended meanwhile.
+    assert threading.active_count() <= before
