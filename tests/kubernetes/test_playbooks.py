@@ -571,7 +571,12 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     part = {"name": "models", "host": "control", "engine": "files", "options": {"paths": [str(tmp_path / "models")]}}
     (tmp_path / "models").mkdir()
     kept, away = tmp_path / "kept", tmp_path / "away"
-    supersmartmatch.extra |= {"cutover_state": [part], "cutover_artifacts": {"destination": str(kept)}}
+    # Its guard has the time that the plan gives it.
+    supersmartmatch.extra |= {
+        "cutover_state": [part],
+        "cutover_artifacts": {"destination": str(kept)},
+        "cutover_guard": {"triggers": []},
+    }
     rc, told = supersmartmatch.run("cutover")
     assert rc == 0, told
     assert "green is held at 5 %" in told

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import shares
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import settling, shares
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import RouterError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import PAUSES, path_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected, count_ready, swap
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
 
-SETTLE = 120.0
-"""Seconds for the application to take what is in the ConfigMap: the kubelet looks once a minute."""
+SETTLE = settling.SETTLE["k8s_configmap"]
+"""Seconds for the application to take what is in the ConfigMap."""
 
 
 class K8sConfigMap(Connected):
