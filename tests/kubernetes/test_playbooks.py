@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import json
 import os
 import re
@@ -532,15 +533,21 @@ def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Unti
         admin.call("POST", made.path("autoscaling/v2", "horizontalpodautoscalers"), autoscaler(name, 1, 4))
     made.ready("supersmartmatch-v2", 2)
 
-    quiet = iter(("v1", "v2"))
+    quiet, pods = iter(("v1", "v2")), itertools.cycle((False, True))
+    taken, since, before = 0, 0.0, 0
 
     def percentage() -> int:
-        """In the first step each autoscaler finds once that one pod would do."""
+        """In the first step each autoscaler finds once that one pod would do. Of two pods that answer in turn one takes
+        a share a second later.
+        """
+        nonlocal taken, since, before
         share = flags()
+        if share != taken:
+            taken, since, before = share, time.monotonic(), taken
         for version in quiet if share else ():
             path = made.path("apps/v1", "deployments", f"supersmartmatch-{version}/scale")
             admin.call("PATCH", path, {"spec": {"replicas": 1}}, MERGE)
-        return share
+        return before if next(pods) and time.monotonic() < since + 1 else share
 
     def flags() -> int:
         return int(admin.call("GET", made.path("v1", "configmaps", config["metadata"]["name"]))["data"][KEY])
