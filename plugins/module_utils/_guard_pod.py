@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _pod_guardian
@@ -14,7 +14,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import gua
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError, WorkloadError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.guard import Guard
 from ansible_collections.bluegreen.cutover.plugins.module_utils._guarding import DEAD
-from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import APPLY, PAUSES, path_of
+from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import APPLY, GIVE_RIGHT, PAUSES, path_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster import ClusterStore
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 
@@ -187,7 +187,7 @@ class GuardPod:
                 return
 
     def _advised(self, error: ClusterError) -> ClusterError:
-        if error.status != 403:
+        if error.status != 403 or GIVE_RIGHT not in error.message:
             return error
         return ClusterError(
             f"{error.message}. The guard of {self.store.service} cannot be made by this run: let somebody who may do "
@@ -200,7 +200,7 @@ class GuardPod:
         query = {"labelSelector": f"job-name={self.job['metadata']['name']}"}
         try:
             pods = self.cluster.call("GET", path_of("v1", self.namespace, "pods"), query=query)["items"]
-            said = guard_pod.why_not(pods) or [f"{len(pods)} pods, and nothing is wrong with them"]
+            said = guard_pod.why_not(pods) or self._why_none(pods) or ["a pod is there, and nothing is wrong with it"]
         except ClusterError as error:
             said = [error.message]
         return WorkloadError(
@@ -208,6 +208,14 @@ class GuardPod:
             f"'{self.store.guard_place}' and the log of its pod, and run again",
             {"seen": self.store.heard(), "pods": said},
         )
+
+    def _why_none(self, pods: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Where there is no pod, what its Job's controller says of that: a quota, or a rule for pods, may refuse it."""
+        if pods:
+            return []
+        events = self.cluster.call("GET", path_of("v1", self.namespace, "events"), query={"limit": "2000"})["items"]
+        said = guard_pod.why_none(events, self.job["metadata"]["name"])
+        return said or ["its Job has no pod, and no event says why"]
 
     def _find(self, path: str) -> dict[str, Any] | None:
         try:

@@ -49,9 +49,10 @@ _ALIKE = 2.0
 """Seconds by which two clocks may differ and be taken for one: the API server tells whole seconds, a while ago."""
 _IN_CLUSTER = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _BUSY = (429, 500, 502, 503, 504)
+GIVE_RIGHT = "Give it that right (docs/kubernetes.md has the roles), or use other credentials"
 _ADVICE = {
     401: "The credentials may have expired: log in again, or renew the token in the kubeconfig",
-    403: "Give it that right (docs/kubernetes.md has the roles), or use other credentials",
+    403: GIVE_RIGHT,
     404: "See that the names are right and that it is there",
     409: "Somebody else writes it; see who, and run again",
 }
@@ -336,7 +337,10 @@ def _refused(method: str, path: str, status: int, text: bytes, address: str) -> 
         parsed = json.loads(text)
         told = parsed if isinstance(parsed, dict) else {}
     said = str(told.get("message") or text[:200].decode("utf-8", "replace") or "nothing more").strip()
+    causes = (told.get("details") or {}).get("causes") or []
     advice = _ADVICE.get(status, "See the API server's log, then run again" if status >= 500 else "")
+    if status == 403:
+        advice = _forbidden(said, causes)
     return ClusterError(
         f"the cluster refused {method} {path} ({status}): {said.rstrip('.')}{'. ' + advice if advice else ''}",
         {
@@ -344,11 +348,20 @@ def _refused(method: str, path: str, status: int, text: bytes, address: str) -> 
             "request": f"{method} {path}",
             "status": status,
             "message": said,
-            "causes": (told.get("details") or {}).get("causes") or [],
+            "causes": causes,
         },
         status=status,
         unknown=status >= 500,
     )
+
+
+def _forbidden(said: str, causes: Sequence[Mapping[str, Any]]) -> str:
+    """What to do: not every 403 is for want of a right."""
+    if any(one.get("reason") == "NamespaceTerminating" for one in causes):
+        return "Somebody is deleting that namespace: see who, and whether it is the one that you mean"
+    if "exceeded quota" in said:
+        return "Raise the quota of that namespace (kubectl describe quota), or free some of it, and run again"
+    return GIVE_RIGHT
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

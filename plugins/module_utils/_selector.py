@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import selector
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import selector, settling
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     NotReadyError,
@@ -33,7 +33,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes impo
 READY_WAIT = 4.0
 """Seconds for pods to become ready, and for a controller to see what was just changed."""
 
-SETTLE = 30.0
+SETTLE = settling.SETTLE["k8s_service"]
 """Seconds for EndpointSlices to follow."""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import json
 import os
 import re
@@ -533,15 +534,21 @@ def supersmartmatch(cluster: Cluster, admin: Client, namespace: str, until: Unti
         admin.call("POST", made.path("autoscaling/v2", "horizontalpodautoscalers"), autoscaler(name, 1, 4))
     made.ready("supersmartmatch-v2", 2)
 
-    quiet = iter(("v1", "v2"))
+    quiet, pods = iter(("v1", "v2")), itertools.cycle((False, True))
+    taken, since, before = 0, 0.0, 0
 
     def percentage() -> int:
-        """In the first step each autoscaler finds once that one pod would do."""
+        """In the first step each autoscaler finds once that one pod would do. Of two pods that answer in turn one takes
+        a share a second later.
+        """
+        nonlocal taken, since, before
         share = flags()
+        if share != taken:
+            taken, since, before = share, time.monotonic(), taken
         for version in quiet if share else ():
             path = made.path("apps/v1", "deployments", f"supersmartmatch-{version}/scale")
             admin.call("PATCH", path, {"spec": {"replicas": 1}}, MERGE)
-        return share
+        return before if next(pods) and time.monotonic() < since + 1 else share
 
     def flags() -> int:
         return int(admin.call("GET", made.path("v1", "configmaps", config["metadata"]["name"]))["data"][KEY])
@@ -572,7 +579,12 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     part = {"name": "models", "host": "control", "engine": "files", "options": {"paths": [str(tmp_path / "models")]}}
     (tmp_path / "models").mkdir()
     kept, away = tmp_path / "kept", tmp_path / "away"
-    supersmartmatch.extra |= {"cutover_state": [part], "cutover_artifacts": {"destination": str(kept)}}
+    # Its guard has the time that the plan gives it.
+    supersmartmatch.extra |= {
+        "cutover_state": [part],
+        "cutover_artifacts": {"destination": str(kept)},
+        "cutover_guard": {"triggers": []},
+    }
     rc, told = supersmartmatch.run("cutover")
     assert rc == 0, told
     assert "green is held at 5 %" in told

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError, FencedError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import connect
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster import LOCK_LIFE, ClusterStore
-from cluster.client import Client
+from cluster.client import MERGE, Client
 from cluster.starting import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,3 +88,16 @@ _SAID = {"owner": {}, "reason": "r", "weight": 0}
 
 def test_the_servers_time_is_about_ours(store: ClusterStore) -> None:
     assert abs(store.cluster.time() - time.time()) < 30
+
+
+def test_a_namespace_that_goes_is_called_so(admin: Client, namespace: str, store: ClusterStore) -> None:
+    """No right is missing, and nobody has to be asked for one."""
+    maps = f"/api/v1/namespaces/{namespace}/configmaps"
+    admin.call("POST", maps, {"metadata": {"name": "stays", "finalizers": ["example.com/keep"]}})
+    admin.call("DELETE", f"/api/v1/namespaces/{namespace}")
+    try:
+        with pytest.raises(ClusterError, match=f"{namespace}.*Somebody is deleting that namespace: see who") as caught:
+            store.write_gate({"count": 1})
+        assert "right" not in caught.value.message
+    finally:
+        admin.call("PATCH", f"{maps}/stays", {"metadata": {"finalizers": None}}, MERGE)

@@ -220,6 +220,20 @@ def why_not(pods: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{pod['metadata']['name']}: {said}" for pod in pods for said in _said(pod.get("status") or {})]
 
 
+def why_none(events: Sequence[Mapping[str, Any]], job: str) -> list[str]:
+    """What keeps the Job ``job`` from having a pod, as its controller tells in ``events``, the last first."""
+    mine = [
+        one
+        for one in events
+        if one.get("type") == "Warning"
+        and ((one.get("involvedObject") or {}).get("kind"), one["involvedObject"].get("name")) == ("Job", job)
+    ]
+    mine.sort(key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""), reverse=True)
+    said = (f"no pod is made: {one.get('reason')}: {' '.join(str(one.get('message')).split())}" for one in mine)
+    # The same is told of each try.
+    return list(dict.fromkeys(said))[:3]
+
+
 def _said(status: Mapping[str, Any]) -> Iterator[str]:
     for one in status.get("containerStatuses") or ():
         for state in ("waiting", "terminated"):

@@ -32,6 +32,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.gate import criteria
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import side
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import AT_ONCE
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.settling import SETTLE
 
 MARGIN = 60
 """Seconds that a lease outlives the longest stretch of work without a record."""
@@ -1532,8 +1533,9 @@ def _scaled(values: Mapping[str, Any]) -> dict[str, Any]:
 def _step(values: Mapping[str, Any]) -> int:
     """Seconds of a step at most, but for its hold."""
     scaling = values["cutover_health"]["timeout"] if _is_scaled(values) else 0
+    following = math.ceil(SETTLE.get(values["cutover_router"]["provider"], 0))
     longest: int = max(step["settle"] for step in values["cutover_steps"])
-    return longest + _budget(values["cutover_verify"]) + scaling
+    return following + longest + _budget(values["cutover_verify"]) + scaling
 
 
 def _in_cluster(colour: Mapping[str, Any]) -> dict[str, Any]:

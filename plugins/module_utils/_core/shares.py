@@ -77,30 +77,43 @@ def route_problem(route: Mapping[str, Any]) -> str:
     return ""
 
 
-def of_ingress(canary: Mapping[str, Any], stable: Mapping[str, Any]) -> int:
-    """Green's percentage in an Ingress that is the canary, for ingress-nginx, of another one."""
+def of_ingress(canary: Mapping[str, Any], stable: Mapping[str, Any], services: Mapping[str, str]) -> int:
+    """Green's percentage in an Ingress that is the canary, for ingress-nginx, of another one.
+
+    The requests to its places have to go to green's Service, and without it to blue's.
+    """
     annotations = canary["metadata"].get("annotations") or {}
     if annotations.get(CANARY) != "true":
         raise _wrong(canary, f'it is no canary; set its annotation {CANARY} to "true"')
     if annotations.get(_TOTAL, "100") != "100":
         raise _wrong(canary, f"its annotation {_TOTAL} is {annotations[_TOTAL]}; leave it out, for 100")
-    ours, theirs = _places(canary), _places(stable)
-    if not ours <= theirs:
+    ours, theirs = list(_backends(canary)), list(_backends(stable))
+    places = {place for place, _service in ours}
+    if not places:
+        raise _wrong(canary, f"none of its rules has a path; give it those that {services['green']} is to share in")
+    lost = sorted(places - {place for place, _service in theirs})
+    if lost:
         # Such a canary takes its host for itself, whatever its weight.
-        lost = ", ".join(sorted(ours - theirs))
         raise _wrong(
-            canary, f"{lost} is not in {stable['metadata']['name']}, whose canary it is to be; make them alike"
+            canary,
+            f"{', '.join(lost)} is not in {stable['metadata']['name']}, whose canary it is to be; make them alike",
         )
+    for ingress, backends, colour in ((canary, ours, "green"), (stable, theirs, "blue")):
+        for place, service in backends:
+            if place in places and service != services[colour]:
+                told = service or "no Service"
+                raise _wrong(ingress, f"{place} goes to {told}, where {services[colour]} ({colour}) is needed")
     return _percentage(canary, annotations.get(_WEIGHT, "0"), f"its annotation {_WEIGHT}")
 
 
 def to_ingress(canary: Mapping[str, Any], weight: int) -> Operations:
-    """The JSON patch that gives the canary ``weight`` percent, if nobody has changed its annotations."""
+    """The JSON patch that gives the canary ``weight`` percent, if nobody has changed its annotations and rules."""
     path = f"/metadata/annotations/{_escaped(_WEIGHT)}"
     annotations = canary["metadata"]["annotations"]
     return [
         *_same(canary),
         {"op": "test", "path": "/metadata/annotations", "value": annotations},
+        {"op": "test", "path": "/spec/rules", "value": canary["spec"]["rules"]},
         {"op": "add", "path": path, "value": str(weight)},
     ]
 
@@ -163,12 +176,12 @@ def _weights(rule: Mapping[str, Any], name: str) -> list[int]:
     return [one.get("weight", 1) for one in rule["backendRefs"] if one["name"] == name]
 
 
-def _places(ingress: Mapping[str, Any]) -> set[str]:
-    return {
-        f"{rule.get('host', '*')}{path.get('path', '/')}"
-        for rule in ingress["spec"].get("rules") or ()
-        for path in (rule.get("http") or {}).get("paths") or ()
-    }
+def _backends(ingress: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each place that has requests, and the Service that they go to; empty where that is something else."""
+    for rule in ingress["spec"].get("rules") or ():
+        for path in (rule.get("http") or {}).get("paths") or ():
+            service = (path.get("backend") or {}).get("service") or {}
+            yield f"{rule.get('host', '*')}{path.get('path', '/')}", service.get("name", "")
 
 
 def _percentage(document: Mapping[str, Any], text: str, where: str) -> int:

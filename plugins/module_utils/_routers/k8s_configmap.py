@@ -4,23 +4,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A key of a ConfigMap that the application follows; what it really does is asked of its admin API.
 
-Kubernetes brings a ConfigMap to the pods that mount it within a minute or so. Only the application knows when it has
-taken it, so that a weight counts when every endpoint tells it.
+Kubernetes brings a ConfigMap to the pods that mount it within a minute or so, to each at another moment. Only the
+application knows when it has taken it. An endpoint may be a Service, or what is before one, and nobody can say which of
+its pods answers; so a weight counts when it was told so often in a row that each of them has most likely been asked.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import shares
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import settling, shares
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import RouterError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import PAUSES, path_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import Connected, count_ready, swap
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_api import AdminApi, Told
 
-SETTLE = 120.0
-"""Seconds for the application to take what is in the ConfigMap: the kubelet looks once a minute."""
+SETTLE = settling.SETTLE["k8s_configmap"]
+"""Seconds for the application to take what is in the ConfigMap."""
 
 
 class K8sConfigMap(Connected):
@@ -67,12 +69,17 @@ class K8sConfigMap(Connected):
             ca_path=ca_path,
         )
         self._seen: int | None = None
+        self._pods = 1
 
     def read(self) -> Reading:
-        """What every endpoint tells, what the ConfigMap holds, and the ready endpoints of both Services."""
+        """What the endpoints tell, asked once for each pod, what the ConfigMap holds, and the ready endpoints of both
+        Services.
+        """
         self._seen = shares.of_config(self.cluster.call("GET", self.path), self.key)
-        told = self.api.tell()
         ready, names = count_ready(self.cluster, self.namespace, self.services)
+        # Requests come to blue first, which shares them out.
+        self._pods = max(1, ready["blue"])
+        told = self._tell(self._pods)
         return Reading(
             weight=told.weight,
             persisted=self._seen,
@@ -97,11 +104,13 @@ class K8sConfigMap(Connected):
         return [f"patch {self.path} {self.key}={weight}"]
 
     def settle(self, weight: int) -> None:
-        """Wait until every endpoint tells the new percentage."""
+        """Wait until the new percentage is told so often in a row that hardly a pod is left without it (``enough``)."""
         clock = self.cluster.clock
         deadline = clock.monotonic() + SETTLE
         while True:
             told = self.api.tell()
+            if told.weight == weight:
+                told = self._tell(enough(self._pods))
             if told.weight == weight:
                 return
             if clock.monotonic() >= deadline:
@@ -112,3 +121,21 @@ class K8sConfigMap(Connected):
                     {"told": told.said},
                 )
             clock.sleep(PAUSES[-1])
+
+    def _tell(self, times: int) -> Told:
+        """What is told so many times in a row, by a connection for each; nobody is asked after one that differs."""
+        first = told = self.api.tell()
+        for _number in range(math.ceil(times / len(self.api.endpoints)) - 1):
+            if told.weight is None:
+                break
+            told = self.api.tell()
+            if told.weight not in (None, first.weight):
+                both = f"{first.weight} % and {told.weight} %"
+                return Told(None, told.said, f"its pods do not agree: {both} are told by the same endpoint")
+        return told
+
+
+def enough(pods: int) -> int:
+    """How often to ask by random so that each of ``pods`` was asked, but for less than 1 in 100."""
+    # One is missed by all with (1 - 1/n)^times < e^(-times/n), and any of n with n times as much: e^-5 here.
+    return math.ceil(pods * (math.log(pods) + 5))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import shares
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import settling, shares
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import path_of
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading, Service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluster import (
@@ -18,7 +18,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluste
     wait,
 )
 
-SETTLE = 30.0
+SETTLE = settling.SETTLE["k8s_httproute"]
 """Seconds for every gateway to say that it has seen a change."""
 
 

@@ -26,8 +26,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers._cluste
 class K8sIngress(Connected):
     """The Ingress ``canary`` in ``namespace``, which goes to green, beside the Ingress ``stable``, which goes to blue.
 
-    ``services`` are what they go to. ``kubeconfig`` and ``context`` say which cluster; without them it is that of the
-    environment.
+    ``services`` are what they have to go to. ``kubeconfig`` and ``context`` say which cluster; without them it is that
+    of the environment.
     """
 
     def __init__(
@@ -79,4 +79,4 @@ class K8sIngress(Connected):
         """Nothing can be waited for: ingress-nginx does not tell what it applies."""
 
     def _weight(self, canary: Document) -> int:
-        return shares.of_ingress(canary, self.cluster.call("GET", self.stable))
+        return shares.of_ingress(canary, self.cluster.call("GET", self.stable), self.services)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -134,6 +135,36 @@ def test_one_that_never_tells_stops_the_run_before_anything_is_armed(
     empty.pool.fault = lambda _method, path: Answer(403, b"{}") if "/pods" in path else None
     with pytest.raises(WorkloadError, match=r"\(403\)"):
         pod.ready()
+
+
+def test_a_job_whose_pod_is_refused_says_so(empty: Any, pod: GuardPod) -> None:
+    """A quota, or a rule for pods, refuses the Job's controller: there is no pod that could tell."""
+    why = 'pods "cutover-guard-shop-x" is forbidden: exceeded quota: small, requested: pods=1'
+    events: list[dict[str, Any]] = []
+
+    def answer(_method: str, path: str) -> Answer | None:
+        return Answer(200, json.dumps({"items": events}).encode()) if "/events?" in path else None
+
+    empty.pool.fault = answer
+    with pytest.raises(WorkloadError, match="within 120 s that it runs: its Job has no pod, and no event says why"):
+        pod.ready()
+    for name, about, kind in (("a", "cutover-guard-shop", "Warning"), ("b", "other", "Warning"), ("c", "x", "Normal")):
+        told = {"reason": "FailedCreate", "message": f"Error creating: {why} ({name})", "type": kind}
+        events.append({"involvedObject": {"kind": "Job", "name": about}, "lastTimestamp": "2026-01-01", **told})
+    with pytest.raises(WorkloadError) as caught:
+        pod.ready()
+    assert caught.value.evidence["pods"] == [f"no pod is made: FailedCreate: Error creating: {why} (a)"]
+    empty.pool.fault = lambda _method, path: Answer(403, b"{}") if "/events" in path else None
+    with pytest.raises(WorkloadError, match=r"/events \(403\)"):
+        pod.ready()
+
+
+def test_what_is_no_right_is_not_called_one(empty: Any, pod: GuardPod) -> None:
+    said = {"message": "exceeded quota: small, requested: count/jobs.batch=1"}
+    empty.pool.fault = lambda method, _path: Answer(403, json.dumps(said).encode()) if method == "PATCH" else None
+    with pytest.raises(ClusterError, match="exceeded quota.*Raise the quota") as caught:
+        pod.ready()
+    assert "let somebody who may do so" not in caught.value.message
 
 
 def test_what_the_run_may_not_make_somebody_else_makes(empty: Any, pod: GuardPod, clock: Clock) -> None:

@@ -114,6 +114,25 @@ def test_a_refusal_says_what_to_do(empty: Any, clock: Clock, code: int, advice: 
     assert isinstance(caught.value, StoreError)
 
 
+@pytest.mark.parametrize(
+    ("told", "advice"),
+    [
+        (
+            {"details": {"causes": [{"reason": "NamespaceTerminating"}]}, "message": "it is being terminated"},
+            "Somebody is deleting that namespace: see who",
+        ),
+        ({"message": "exceeded quota: small, requested: pods=1"}, "Raise the quota of that namespace"),
+    ],
+)
+def test_a_refusal_that_is_for_no_want_of_a_right_says_another_thing(
+    empty: Any, told: dict[str, Any], advice: str
+) -> None:
+    empty.pool.fault = lambda _method, _path: Answer(403, json.dumps(told).encode())
+    with pytest.raises(ClusterError, match=advice) as caught:
+        empty.cluster.call("GET", PODS)
+    assert "right" not in caught.value.message
+
+
 def test_credentials_that_were_renewed_are_read_again(empty: Any) -> None:
     tokens = iter(["old", "new"])
 

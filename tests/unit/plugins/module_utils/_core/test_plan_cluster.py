@@ -9,11 +9,13 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _selector
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import decide
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.decide import Reality
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.journal import State
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN, MARGIN, make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import k8s_configmap, k8s_httproute
 
 SELECTORS = {"blue": {"app": "web", "version": "v1"}, "green": {"app": "web", "version": "v2"}}
 SERVICES = {"blue": "web-v1", "green": "web-v2"}
@@ -60,20 +62,43 @@ def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 
-@pytest.mark.parametrize(
-    ("router", "filled"),
-    [
-        ({"provider": "k8s_httproute", "services": SERVICES}, {"name": "shop"}),
-        ({"provider": "k8s_ingress", "services": SERVICES}, {"stable": "shop", "canary": "shop-canary"}),
-        (
-            {"provider": "k8s_configmap", "services": SERVICES},
-            {"name": "shop", "key": "V2_TRAFFIC_PERCENTAGE", "endpoints": ["http://v1"], "budget_ms": 1000},
-        ),
-    ],
-)
+COLOURS = {"blue": {"deployment": "v1", "url": "http://v1"}, "green": {"deployment": "v2", "url": "http://v2"}}
+WEIGHTED = [
+    ({"provider": "k8s_httproute", "services": SERVICES}, {"name": "shop"}),
+    ({"provider": "k8s_ingress", "services": SERVICES}, {"stable": "shop", "canary": "shop-canary"}),
+    (
+        {"provider": "k8s_configmap", "services": SERVICES},
+        {"name": "shop", "key": "V2_TRAFFIC_PERCENTAGE", "endpoints": ["http://v1"], "budget_ms": 1000},
+    ),
+]
+
+
+@pytest.mark.parametrize(("router", "filled"), WEIGHTED)
+def test_guard_and_lease_outlive_what_a_router_waits_for(router: dict[str, Any], filled: dict[str, Any]) -> None:
+    """R-B13, R-D3: nobody renews them while pods or gateways follow, and that may take its whole time."""
+    del filled
+    waits = {"k8s_configmap": k8s_configmap.SETTLE, "k8s_httproute": k8s_httproute.SETTLE, "k8s_ingress": 0}
+    steps = [{"share": 5, "settle": 7}, {"share": 100, "settle": 3}]
+    made = plan(
+        cutover_router=router,
+        cutover_colours=COLOURS,
+        cutover_steps=steps,
+        cutover_verify=[{"path": "/", "budget_ms": 1500}],
+        cutover_health={"timeout": 1},
+        cutover_drain={"timeout": 1},
+    )
+    longest = waits[router["provider"]] + 7 + 3
+    assert made["guard"]["time"] == longest + GUARD_MARGIN
+    assert made["lease"]["ttl"] >= longest + MARGIN
+
+
+def test_the_guard_of_a_service_outlives_its_endpoints() -> None:
+    assert plan()["guard"]["time"] == _selector.SETTLE + plan()["steps"][0]["settle"] + GUARD_MARGIN
+
+
+@pytest.mark.parametrize(("router", "filled"), WEIGHTED)
 def test_every_router_with_weights_has_its_options(router: dict[str, Any], filled: dict[str, Any]) -> None:
-    colours = {"blue": {"deployment": "v1", "url": "http://v1"}, "green": {"deployment": "v2", "url": "http://v2"}}
-    made = plan(cutover_router=router, cutover_colours=colours, cutover_steps=[{"share": 5}, {"share": 100}])
+    made = plan(cutover_router=router, cutover_colours=COLOURS, cutover_steps=[{"share": 5}, {"share": 100}])
     assert {name: made["router"][name] for name in filled} == filled
     assert (made["router"]["services"], made["router"]["namespace"]) == (SERVICES, "shop")
     assert made["colours"]["green"]["urls"] == ["http://v2"]
@@ -95,8 +120,8 @@ def test_numbers_of_pods_are_those_of_the_deployment_that_does_not_keep_its_own(
         "keeps": keeps,
         "timeout": 300,
     }
-    assert made["guard"]["time"] == 330
-    assert made["lease"]["ttl"] == 360
+    assert made["guard"]["time"] == 360
+    assert made["lease"]["ttl"] == 390
     assert decide.subject(made)["cutover_router"] == {**REPLICAS, "namespace": "shop"}
 
 

@@ -109,7 +109,10 @@ def test_a_route_counts_when_every_gateway_has_taken_it(parents: Any, told: str)
 
 def ingress(name: str, *places: str, **annotations: str) -> dict[str, Any]:
     hosts = [place.partition("/") for place in places or ("shop.example/",)]
-    rules = [{"host": host, "http": {"paths": [{"path": f"/{path}"}]}} for host, _slash, path in hosts]
+    backend = {"service": {"name": SERVICES["blue" if name == "web" else "green"], "port": {"number": 80}}}
+    rules = [
+        {"host": host, "http": {"paths": [{"path": f"/{path}", "backend": backend}]}} for host, _slash, path in hosts
+    ]
     named = {CANARY + key.replace("_", "-"): value for key, value in annotations.items()}
     return {
         "kind": "Ingress",
@@ -127,7 +130,7 @@ STABLE = ingress("web")
 def test_a_canary_says_what_green_gets(annotations: dict[str, str], weight: int) -> None:
     canary = ingress("web-green", **annotations)
     canary["metadata"]["annotations"][CANARY] = "true"
-    assert shares.of_ingress(canary, STABLE) == weight
+    assert shares.of_ingress(canary, STABLE, SERVICES) == weight
 
 
 @pytest.mark.parametrize(
@@ -145,13 +148,29 @@ def test_a_canary_that_is_not_clear_is_an_error(
     places: tuple[str, ...], annotations: dict[str, str], told: str
 ) -> None:
     with pytest.raises(RouterError, match=told):
-        shares.of_ingress(ingress("web-green", *places, **annotations), STABLE)
+        shares.of_ingress(ingress("web-green", *places, **annotations), STABLE, SERVICES)
+
+
+def test_a_canary_whose_requests_go_elsewhere_is_an_error() -> None:
+    """R-D2, R-D3: what its annotation says is no share of green where its rules, or the stable ones, are others."""
+    canary = ingress("web-green", **{"": "true", "_weight": "100"})
+    assert shares.of_ingress(canary, ingress("web", "shop.example/", "shop.example/other"), SERVICES) == 100
+    blue, green = STABLE["spec"], canary["spec"]
+    for ours, theirs, told in (
+        (blue, blue, "Ingress web-green .*: shop.example/ goes to web-v1, where web-v2 .green. is needed"),
+        (green, green, "Ingress web .*: shop.example/ goes to web-v2, where web-v1 .blue. is needed"),
+        ({"defaultBackend": {}}, blue, "none of its rules has a path"),
+        ({"rules": [{"host": "shop.example", "http": {"paths": [{"path": "/"}]}}]}, blue, "goes to no Service"),
+    ):
+        with pytest.raises(RouterError, match=told):
+            shares.of_ingress({**canary, "spec": ours}, {**STABLE, "spec": theirs}, SERVICES)
 
 
 def test_a_canary_is_changed_if_nobody_else_has() -> None:
     canary = ingress("web-green", _weight="10")
     assert shares.to_ingress(canary, 25)[1:] == [
         {"op": "test", "path": "/metadata/annotations", "value": {f"{CANARY}-weight": "10"}},
+        {"op": "test", "path": "/spec/rules", "value": canary["spec"]["rules"]},
         {"op": "add", "path": "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight", "value": "25"},
     ]
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer as HttpAnswer
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Service, _cluster, admin_api
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_configmap import K8sConfigMap
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_configmap import K8sConfigMap, enough
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_httproute import K8sHttpRoute
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_ingress import K8sIngress
 from cluster.inprocess import Answer
@@ -212,16 +213,23 @@ def test_a_canary_is_read_and_applied(empty: Any, clock: Clock) -> None:
 # --- ConfigMap
 
 
+Flags = tuple[K8sConfigMap, dict[str, Any], dict[str, Any]]
+
+
 @pytest.fixture
-def flags(empty: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> tuple[K8sConfigMap, dict[str, Any]]:
-    """The router, and what the application tells."""
+def flags(empty: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Flags:
+    """The router, what the application tells, and what its second pod tells otherwise."""
     assert clock
     told: dict[str, Any] = {"v2_traffic_percentage": 0}
+    late: dict[str, Any] = {}
+    pods = itertools.cycle(range(2))
     data = {"ENABLE_V2": "true", "V2_TRAFFIC_PERCENTAGE": "0"}
     empty.setter.make(CONFIGS, {"metadata": {"name": "flags"}, "data": data})
 
     def ask_all(targets: list[Target]) -> list[HttpAnswer]:
-        return [HttpAnswer(ms=1.0, status=200, body=json.dumps(told).encode()) for _target in targets]
+        # The second pod may have its own.
+        said = [{**told, **(late if next(pods) else {})} for _target in targets]
+        return [HttpAnswer(ms=1.0, status=200, body=json.dumps(one).encode()) for one in said]
 
     monkeypatch.setattr(admin_api, "ask_all", ask_all)
     router = K8sConfigMap(
@@ -236,13 +244,35 @@ def flags(empty: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> tuple[K8
         token_header="Authorization",
         budget_ms=500,
     )
-    return router, told
+    return router, told, late
 
 
-def test_a_config_map_counts_when_the_application_has_taken_it(
-    empty: Any, clock: Clock, flags: tuple[K8sConfigMap, dict[str, Any]]
-) -> None:
-    router, told = flags
+def test_each_of_many_pods_is_most_likely_asked() -> None:
+    for pods in (1, 2, 3, 10, 50):
+        asked = enough(pods)
+        assert pods * (1 - 1 / pods) ** asked < 0.01
+        assert asked < 10 * pods
+
+
+def test_a_config_map_counts_when_each_pod_has_taken_it(clock: Clock, flags: Flags) -> None:
+    """R-D5: one of two pods behind the same address has it a minute later."""
+    router, told, late = flags
+    assert router.read().weight == 0
+    router.apply(10)
+    told.update(v2_traffic_percentage=10)
+    late.update(v2_traffic_percentage=0)
+    reading = router.read()
+    assert reading.weight is None
+    assert reading.unclear == "its pods do not agree: 10 % and 0 % are told by the same endpoint"
+    clock.then = [*[lambda: None] * 70, late.clear]
+    began = clock.now
+    router.settle(10)
+    assert clock.now - began > 50
+    assert router.read().weight == 10
+
+
+def test_a_config_map_counts_when_the_application_has_taken_it(empty: Any, clock: Clock, flags: Flags) -> None:
+    router, told, _late = flags
     assert (router.read().weight, router.read().persisted) == (0, 0)
     clock.then = [lambda: None, lambda: told.update(v2_traffic_percentage=10)]
     assert router.apply(10) == [f"patch {CONFIGS}/flags V2_TRAFFIC_PERCENTAGE=10"]
@@ -252,8 +282,8 @@ def test_a_config_map_counts_when_the_application_has_taken_it(
     assert empty.get(f"{CONFIGS}/flags")["data"] == {"ENABLE_V2": "true", "V2_TRAFFIC_PERCENTAGE": "10"}
 
 
-def test_an_application_that_does_not_follow_is_told(clock: Clock, flags: tuple[K8sConfigMap, dict[str, Any]]) -> None:
-    router, told = flags
+def test_an_application_that_does_not_follow_is_told(clock: Clock, flags: Flags) -> None:
+    router, told, _late = flags
     router.apply(10)
     with pytest.raises(RouterError, match="after 120 s the application does not do so: it tells 0 %"):
         router.settle(10)
