@@ -53,6 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             check_hooks(plan["hooks"])
             check_parts(plan["state"], list(map(str, groups.get("all", []))))
             check_sources(self._templar, given, namespaces(plan))
+            plan["slot"] = find_slot(self._templar, given, plan)
         except CutoverError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, "changed": False, "plan": plan, "ansible_facts": {"cutover_plan": plan}}
@@ -105,13 +106,28 @@ def namespaces(plan: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def find_slot(templar: Any, variables: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the module k8s_slot needs, where the service is in an environment that is shared; None elsewhere (R-B5)."""
+    if not plan["cluster"]:
+        return None
+    known, slots = (inventory(templar, variables, name) for name in ("environment_all", "environment_slots"))
+    found = environments.slot_of(known, slots, plan["cluster"]["namespace"])
+    if found is None:
+        return None
+    application = inventory(templar, variables, "environment_application")
+    if not application:
+        raise InputError("environment_application is missing: a slot is held for an application. Nothing was touched")
+    # A step that has begun is to end in it.
+    return {**found, "application": application, "needs": max(float(found["needs"]), float(plan["guard"]["time"]))}
+
+
 def check_sources(templar: Any, variables: Mapping[str, Any] | None, written: Mapping[str, str]) -> None:
     """Raise ``SourceError`` where one of ``written`` is the source of an environment of the inventory (R-B15)."""
     environments.check_sources(inventory(templar, variables, "environment_all"), written)
 
 
 def inventory(templar: Any, variables: Mapping[str, Any] | None, name: str) -> Any:
-    """The value of a variable that an inventory need not have: a mapping, which is empty then."""
+    """The value of a variable that an inventory need not have; an empty mapping then."""
     if name not in (variables or {}):
         return {}
     try:

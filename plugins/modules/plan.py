@@ -61,6 +61,12 @@ plan:
       description: C(kubeconfig), C(context) and C(namespace), where the service is in a cluster; null otherwise.
       type: dict
       returned: success
+    slot:
+      description:
+        - What M(bluegreen.cutover.k8s_slot) needs, where C(environment_all) and C(environment_slots) say that the
+          cluster's namespace is shared; null otherwise.
+      type: dict
+      returned: success
     one_host:
       description:
         - Whether router and application are one host and there is one step that need not settle, so that one task

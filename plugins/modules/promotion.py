@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - A release may go to an environment when it was validated in the one before, with all of its phases, and nothing else
     was promoted there since.
+  - In a cluster a release that is named by its digest (C(@sha256:)) is what a container of the candidate's Deployment
+    has to run. Any other text is only compared with what was promoted before.
   - The record of all environments is in one place, the ConfigMap C(bluegreen-<application>) of O(namespace), or beside
     the journal on the router host. To be run on the router host.
 author:
@@ -62,7 +64,8 @@ options:
       - V(begun) does the same, and records that it begins.
       - V(recorded) records O(events).
       - V(moved) records that its traffic has moved, by O(migration).
-      - V(validated) ends it; it fails unless every phase has passed. V(failed) ends it with O(reason).
+      - V(validated) ends it; it fails unless every phase has passed, and the candidate still runs the release.
+      - V(failed) ends it with O(reason).
     type: str
     choices: [judged, begun, recorded, moved, validated, failed]
     required: true
@@ -132,7 +135,7 @@ evidence:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import promotion
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import CutoverError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._promoting import Promotion, open_record
+from ansible_collections.bluegreen.cutover.plugins.module_utils._promoting import Promotion, open_record, read_images
 
 
 def main() -> None:
@@ -161,7 +164,14 @@ def main() -> None:
     try:
         environments = promotion.check(given["application"], given["environments"])
         store = open_record(given["plan"], given["application"], given["namespace"])
-        run = Promotion(store, environments, given["to"], given["release"], check_mode=module.check_mode)
+        run = Promotion(
+            store,
+            environments,
+            given["to"],
+            given["release"],
+            images=lambda: read_images(given["plan"]),
+            check_mode=module.check_mode,
+        )
         parts = [one["name"] for one in given["plan"].get("state") or ()]
         states = {
             "judged": lambda: run.judge(parts),

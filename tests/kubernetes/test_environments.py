@@ -250,11 +250,14 @@ def test_the_playbook_brings_an_environment_in_its_slot_and_not_in_that_of_anoth
         given = ("--extra-vars", f"@{file}", "--extra-vars", f"environment_application={application}", *options)
         return play(tmp_path, ROOT / "playbooks" / "environment.yml", *given)
 
-    rc, (_checked, held, would) = run("nextstep", "--check", "--diff")
+    rc, (_checked, held, would, _not_freed) = run("nextstep", "--check", "--diff")
     assert (rc, held["changed"], would["changed"]) == (0, True, True)
     assert would["diff"]["after"]["ConfigMap/settings"]["data"]["DATABASE"] == "nextstep_production"
     assert "configmaps/settings" not in objects(admin, new)
-    rc, (_checked, held, done) = run("nextstep")
+    # What is refused leaves its slot to others.
+    rc, (_checked, held, refused, freed) = run("nextstep", "--extra-vars", '{"environment_required": {"NOWHERE": ""}}')
+    assert (rc, held["changed"], refused["reason"], freed["changed"]) == (2, True, "environment", True)
+    rc, (_checked, held, done, _not_freed) = run("nextstep")
     assert (rc, held["slot"], done["changed"]) == (0, "00:00 to 24:00 daily", True)
     assert "configmaps/settings" in objects(admin, new)
     rc, (_checked, refused) = run("other")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import http.server
 import itertools
 import json
@@ -23,6 +24,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.slots import make_slots
+from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import connect
+from ansible_collections.bluegreen.cutover.plugins.module_utils._lease_objects import held
+from ansible_collections.bluegreen.cutover.plugins.module_utils._slots import Environment
 from cluster import node
 from cluster.client import MERGE, STRATEGIC, Client
 from cluster.proxy import Fault, Proxy, Seen
@@ -41,6 +46,10 @@ UNSERVED: dict[str, Any] = {"cutover_verify": [], "cutover_state": []}
 and test_promote.py its backup.
 """
 LABELS = {colour: {"app": APP, "version": colour} for colour in ("blue", "green")}
+
+ALWAYS = [{"from": "00:00", "to": "24:00"}]
+ZONE = "UTC" if 3 <= datetime.datetime.now(datetime.UTC).hour < 21 else "Etc/GMT-12"
+"""Where it is not nearly midnight, when that slot ends."""
 
 
 def start(cluster: Path, inventory: str, playbook: str, *options: str, **extra: Any) -> subprocess.Popen[str]:
@@ -113,6 +122,22 @@ class Service:
         # Ansible breaks lines where it likes.
         return process.returncode, " ".join(told.split())
 
+    def share(self) -> Environment:
+        """Have its namespace be an environment that others use, too."""
+        slot = {"namespace": self.namespace, "environment": "staging-shared", "slots": ALWAYS, "zone": ZONE}
+        self.extra |= {
+            "environment_application": "ours",
+            "environment_all": {"staging": {"source": "old", "namespace": self.namespace}},
+            "environment_slots": {"staging": slot},
+        }
+        return Environment(connect(str(self.kubeconfig)), self.namespace, "staging-shared")
+
+    def slot(self) -> str | None:
+        """The application that holds it."""
+        lease = self.admin.call("GET", self.path("coordination.k8s.io/v1", "leases", "bluegreen-slot-staging-shared"))
+        found = held(lease)
+        return found and str(found["owner"]["application"])
+
     def ready(self, name: str, number: int) -> None:
         def look() -> bool:
             found = self.admin.call("GET", self.path("apps/v1", "deployments", name))
@@ -146,6 +171,11 @@ class NextStep(Service):
 
     def selected(self) -> str:
         return str(self.admin.call("GET", self.path("v1", "services", APP))["spec"]["selector"]["version"])
+
+
+def take(shared: Environment) -> None:
+    """For another application."""
+    shared.take(make_slots(ALWAYS, ZONE), ZONE, {"application": "theirs"}, "its tests")
 
 
 def changed(told: str) -> int:
@@ -196,13 +226,24 @@ def annotations(document: Mapping[str, Any]) -> set[str]:
 
 
 def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
-    """R-B6, R-B9, R-B14, R-B15, R-D6, R-F2: nextstep, not in a source, there, again, told, and back."""
+    """R-B5, R-B6, R-B9, R-B14, R-B15, R-D6, R-F2: nextstep, not in a source, nor in the time of others; there, again,
+    told, and back.
+    """
     before = nextstep.objects()
     source = {"environment_all": {"prod": {"source": nextstep.namespace, "namespace": "new"}}}
     rc, told = nextstep.run("cutover", f"--extra-vars={json.dumps(source)}")
     assert (rc, nextstep.objects()) == (2, before), told
     assert f"cutover_cluster.namespace is {nextstep.namespace}, the source of new" in told
 
+    shared = nextstep.share()
+    take(shared)
+    before = nextstep.objects()
+    rc, told = nextstep.run("cutover")
+    assert (rc, nextstep.objects()) == (2, before), told
+    assert "staging-shared is used by theirs until " in told
+    assert "because 'its tests'; nothing was changed there. The next time for ours is " in told
+    shared.give_back("theirs")
+    before = nextstep.objects()
     rc, told = nextstep.run("cutover", "--check")
     assert (rc, "nextstep moves from blue to green" in told, nextstep.objects()) == (0, True, before), told
 
@@ -215,7 +256,8 @@ def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     assert nextstep.autoscaler("green")["spec"]["minReplicas"] == 1
 
     rc, told = nextstep.run("cutover")
-    assert (rc, changed(told)) == (0, 0), told
+    # Nothing but the slot, which is taken and given back.
+    assert (rc, changed(told), nextstep.slot()) == (0, 2, None), told
     assert "green serves nextstep alone. blue keeps its pods until the migration is finalised" in told
 
     rc, told = nextstep.run("status")
@@ -223,8 +265,10 @@ def test_a_service_moves_stays_and_goes_back(nextstep: NextStep) -> None:
     assert "nextstep: blue 0 %, green 100 %" in told
     assert "recorded and real: they agree" in told
 
+    # What goes back asks nobody.
+    take(shared)
     rc, told = nextstep.run("rollback")
-    assert rc == 0, told
+    assert (rc, nextstep.slot()) == (0, "theirs"), told
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
     # bench/clusters.py measures how long that takes.
     assert [event["kind"] for event in nextstep.events()][-5:] == [
@@ -495,8 +539,10 @@ def test_r_b11_answers_that_come_too_late_take_the_traffic_back(
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
 
 
-def test_a_route_shares_by_steps_there_and_back(supersmartmatch: Service, routes: str) -> None:
-    """R-D2, R-D3, R-D7: the same service by the weights of an HTTPRoute."""
+def test_a_route_shares_by_steps_there_and_back(
+    supersmartmatch: Service, routes: str, proxied: tuple[Proxy, Path]
+) -> None:
+    """R-B5, R-D2, R-D3, R-D7: the same service by the weights of an HTTPRoute, and not on in the time of others."""
     services = {"blue": "supersmartmatch-v1", "green": "supersmartmatch-v2"}
     backends = [{"name": name, "port": 80, "weight": 100 * (name[-1] == "1")} for name in services.values()]
     spec = {"parentRefs": [{"name": "front"}], "rules": [{"backendRefs": backends}]}
@@ -513,8 +559,28 @@ def test_a_route_shares_by_steps_there_and_back(supersmartmatch: Service, routes
         rules = supersmartmatch.admin.call("GET", f"{routes}/supersmartmatch")["spec"]["rules"]
         return [one["weight"] for one in rules[0]["backendRefs"]]
 
+    # As it shares, its slot ends, and another application takes the next one.
+    proxy, kubeconfig = proxied
+    shared, first = supersmartmatch.share(), iter([True])
+
+    def end() -> None:
+        shared.give_back("ours")
+        take(shared)
+
+    def fault(seen: Seen) -> Fault | None:
+        shares = seen.method == "PATCH" and "/httproutes/" in seen.path
+        return Fault(cut="after", call=end) if shares and next(first, False) else None
+
+    proxy.fresh(fault)
+    rc, told = supersmartmatch.run("cutover", kubeconfig=kubeconfig)
+    assert (rc, weights(), supersmartmatch.slot()) == (0, [50, 50], "theirs"), told
+    assert "green gets no more than it has. staging-shared is used by theirs until " in told
+    rc, told = supersmartmatch.run("advance")
+    assert (rc, weights()) == (2, [50, 50]), told
+    assert "staging-shared is used by theirs until " in told
+    shared.give_back("theirs")
     rc, told = supersmartmatch.run("cutover")
-    assert (rc, weights()) == (0, [0, 100]), told
+    assert (rc, weights(), supersmartmatch.slot()) == (0, [0, 100], None), told
     rc, told = supersmartmatch.run("rollback")
     assert (rc, weights()) == (0, [100, 0]), told
     assert [one["weight"] for one in supersmartmatch.events() if one["kind"] == "weight_set"] == [50, 100, 25, 0]

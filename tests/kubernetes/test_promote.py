@@ -60,6 +60,13 @@ class Pipeline:
         given = {**self.extra, "promote_to": to, "promote_release": RELEASE, **extra}
         return replace(self.places[to], extra=given).run("promote")
 
+    def build(self, to: str) -> None:
+        """Somebody gives the candidate there the release's image."""
+        its = self.places[to]
+        containers = [{"name": "app", "image": RELEASE}]
+        path = its.path("apps/v1", "deployments", f"{APP}-green")
+        its.admin.call("PATCH", path, {"spec": {"template": {"spec": {"containers": containers}}}}, STRATEGIC)
+
     def record(self) -> list[dict[str, Any]]:
         prod = self.places["prod"]
         data = prod.admin.call("GET", prod.path("v1", "configmaps", "bluegreen-nextstep"))["data"]
@@ -88,6 +95,8 @@ def pipeline(cluster: Cluster, admin: Client, namespace: str, until: Until, tmp_
 
 def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pipeline) -> None:
     staging, prod = pipeline.places["staging"], pipeline.places["prod"]
+    pipeline.build("dev")
+    pipeline.build("staging")
     rc, told = pipeline.promote("dev")
     assert (rc, f"{RELEASE} is validated in dev: 4 of 4 phases passed." in told) == (0, True), told
     # R-B13: its pods do not get ready in staging: that is a failure of the release, with its cause, and its end.
@@ -120,6 +129,11 @@ def test_r_b9_a_release_goes_to_production_by_staging_or_not_at_all(pipeline: Pi
     assert f"{RELEASE} is validated in staging: 8 of 8 phases passed." in told
     assert staging.selected() == "green"
 
+    # R-B8: production's green is another image than the one that was tested.
+    rc, told = pipeline.promote("prod", promote_confirm=WORDS)
+    assert (rc, prod.selected()) == (2, "blue"), told
+    assert "may not go to prod yet: what would get the traffic of prod runs registry.invalid/app:1" in told
+    pipeline.build("prod")
     rc, told = pipeline.promote("prod", promote_confirm=WORDS.lower())
     assert (rc, "with other capitals. Nothing was changed" in told, prod.selected()) == (2, True, "blue"), told
     # A run that ends in a hold has validated nothing; promote.yml again goes on.

@@ -237,6 +237,28 @@ def check_sources(given: Any, written: Mapping[str, str]) -> None:
         )
 
 
+def slot_of(given: Any, slots: Any, namespace: str) -> Mapping[str, Any] | None:
+    """What ``slots``, ``environment_slots`` of an inventory, has for the environment that ``given``, its
+    ``environment_all``, has in ``namespace``; None where nobody shares it (R-B5). Raises ``InputError``.
+    """
+    if not isinstance(given, Mapping) or not isinstance(slots, Mapping):
+        raise InputError("environment_all and environment_slots need to be mappings; nothing was touched")
+    unknown = sorted(map(str, slots.keys() - given.keys()))
+    if unknown:
+        raise InputError(
+            f"environment_slots has {', '.join(unknown)}, and environment_all has not: nobody would keep to them. "
+            "Nothing was touched"
+        )
+    for name, its in slots.items():
+        one = given[name]
+        if isinstance(one, Mapping) and one.get("namespace") == namespace:
+            missing = [key for key in ("namespace", "environment", "slots", "zone") if not (its or {}).get(key)]
+            if missing:
+                raise InputError(f"environment_slots.{name} needs {', '.join(missing)}; nothing was touched")
+            return {"needs": 0, **its}
+    return None
+
+
 # --- adapting
 
 

@@ -98,10 +98,12 @@ def begin(
     *,
     parts: Sequence[str],
     now: float,
+    images: Sequence[str] = (),
 ) -> Mapping[str, Any]:
     """The environment that ``release`` may be promoted to now; or ``PromotionError`` with what is missing.
 
-    ``parts`` are those that a snapshot is taken of and proven before any traffic moves.
+    ``parts`` are those that a snapshot is taken of and proven before any traffic moves. ``images`` are those that the
+    candidate would run there, where that is known.
     """
     names = [one["name"] for one in environments]
     if to not in names:
@@ -116,12 +118,23 @@ def begin(
         lacks.append(
             f"{to} asks for a backup first, and cutover_state names nothing that one could be taken of and proven"
         )
+    if images and not runs(release, images):
+        lacks.append(f"what would get the traffic of {to} runs {', '.join(images)}: give it the release's image")
     if lacks:
         raise PromotionError(
             f"{release} may not go to {to} yet: {'; '.join(lacks)}. Nothing was changed",
             {"missing": lacks, "release": release, "environment": to},
         )
     return target
+
+
+def runs(release: str, images: Sequence[str]) -> bool:
+    """Whether one of ``images`` is ``release``: by its digest, whatever registry it is from (R-B8).
+
+    A release without one, such as a commit, cannot be told from another; it is taken for what it is said to be.
+    """
+    digest = release.rpartition("@sha256:")[2]
+    return digest == release or any(image.endswith(f"@sha256:{digest}") for image in images)
 
 
 def _not_validated(record: Mapping[str, Any], before: Mapping[str, Any], release: str, now: float) -> list[str]:

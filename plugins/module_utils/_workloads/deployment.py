@@ -74,6 +74,11 @@ class Deployments:
             "state": rollout.missing(one, rollout.wanted(one)) or "complete",
         }
 
+    def images(self, colour: str) -> list[str]:
+        """Images of the containers that its pods have, as it names them."""
+        template = self._deployment(colour)["spec"]["template"]
+        return [str(one.get("image") or "none") for one in template["spec"]["containers"]]
+
     def make_ready(self, colour: str, timeout: float, *, least: int | None = None, keep: bool = False) -> int:
         """Have as many available pods of ``colour`` as the other one is to have, or ``least``, and no fewer than it had
         before it was stopped, within ``timeout`` seconds, and keep their autoscaler from taking them away; with

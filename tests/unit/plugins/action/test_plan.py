@@ -142,6 +142,32 @@ CLUSTER: dict[str, Any] = {
 }
 
 
+def test_r_b5_a_plan_knows_the_slot_of_an_environment_that_is_shared() -> None:
+    hours = [{"from": "09:00", "to": "12:00"}]
+    slot = {"namespace": "shared", "environment": "staging-shared", "slots": hours, "zone": "Europe/Berlin"}
+    given = {
+        **CLUSTER,
+        "environment_all": {"staging": {"source": "old", "namespace": "shared"}, "prod": {"namespace": "new-prod"}},
+        "environment_slots": {"staging": slot},
+        "environment_application": "shop",
+    }
+    plan = run(**given, where="shared")["plan"]
+    # A step that begins is to end in the slot.
+    assert plan["slot"] == {**slot, "application": "shop", "needs": plan["guard"]["time"]}
+    longer = {"staging": {**slot, "needs": "7200"}}
+    assert run(**{**given, "environment_slots": longer}, where="shared")["plan"]["slot"]["needs"] == 7200
+    assert run(**given, where="new-prod")["plan"]["slot"] is None
+    assert run()["plan"]["slot"] is None
+    for wrong, says in (
+        ({"environment_slots": {"stagin": slot}}, "environment_slots has stagin, and environment_all has not"),
+        ({"environment_slots": {"staging": {**slot, "zone": ""}}}, "environment_slots.staging needs zone"),
+        ({"environment_slots": []}, "environment_all and environment_slots need to be mappings"),
+        ({"environment_application": ""}, "environment_application is missing"),
+    ):
+        refused = run(**{**given, **wrong}, where="shared")
+        assert (refused["reason"], refused["msg"][: len(says)]) == ("input", says)
+
+
 def test_r_b15_neither_a_migration_nor_its_way_back_writes_to_a_source() -> None:
     options = {"namespace": "new-prod", "secrets": "left_out"}
     part = {"name": "objects", "host": "router", "engine": "kubernetes", "options": options}

@@ -74,3 +74,17 @@ def test_a_cluster_needs_one_place_for_the_record(promote: Promote, tmp_path: Pa
     plan = {"state_dir": str(tmp_path), "cluster": {"namespace": "shop-prod"}, "state": []}
     refused = promote("judged", plan=plan)
     assert (refused["reason"], "promote_namespace is missing" in refused["msg"]) == ("input", True)
+
+
+def test_r_b9_what_is_validated_is_what_was_tested(promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, images = "registry/api@sha256:ef", ["registry/api@sha256:ef"]
+    monkeypatch.setattr(promotion, "read_images", lambda _plan: images)
+    promote("begun", release=release)
+    promote("recorded", release=release, events=[ran("API"), ran("flows")])
+    images[:] = ["registry/api@sha256:ab"]
+    refused = promote("validated", release=release)
+    assert (refused["reason"], refused["evidence"]) == ("promotion", {"images": images})
+    assert "somebody has changed what was tested, which is to run registry/api@sha256:ab now" in refused["msg"]
+    assert "may not go to staging yet: what would get the traffic" in promote("judged", release=release)["msg"]
+    images[:] = ["registry/api@sha256:ef"]
+    assert promote("validated", release=release)["changed"]

@@ -150,3 +150,25 @@ def test_what_serves_already_is_known_by_what_was_moved(promotions: Any, known: 
     told = promotion.unknown(story(*promotions), "staging", "2")
     assert (told == "") is known
     assert last in told
+
+
+@pytest.mark.parametrize(
+    ("release", "images", "same"),
+    [
+        ("registry/api@sha256:ef", ["registry/api@sha256:ef"], True),
+        ("registry/api@sha256:ef", ["proxy", "mirror:5000/api:2@sha256:ef"], True),
+        ("registry/api@sha256:ef", ["registry/api@sha256:ab"], False),
+        ("registry/api@sha256:ef", ["registry/api:1", "proxy@sha256:ab"], False),
+        ("registry/api@sha256:ef", ["registry/api:ef"], False),
+        ("6f1c2a7d", ["registry/api:1"], True),
+    ],
+)
+def test_r_b8_a_digest_is_what_runs_or_it_is_refused(release: str, images: list[str], same: bool) -> None:
+    assert promotion.runs(release, images) is same
+    if same:
+        assert promotion.begin(promotion.empty("x"), ENVIRONMENTS, "dev", release, parts=(), now=0, images=images)
+        return
+    with pytest.raises(PromotionError) as caught:
+        promotion.begin(promotion.empty("x"), ENVIRONMENTS, "dev", release, parts=(), now=0, images=images)
+    lacks = f"what would get the traffic of dev runs {', '.join(images)}: give it the release's image"
+    assert caught.value.evidence["missing"] == [lacks]
