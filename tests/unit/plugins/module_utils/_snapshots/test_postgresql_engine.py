@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Taken,
+    Written,
     _postgresql_contents,
     _postgresql_restore,
     _postgresql_scratch,
@@ -52,6 +54,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "row_security_active": [],
     "pg_control_system": [MARK],
     "FROM pg_stat_user_tables": [("table public.items", 1, 10, 7)],
+    "ev_action": [("99",)],
     "'grants'": [(PROPERTIES,)],
     "has_table_privilege\\('pg_authid'": [(True,)],
     "c.relkind IN \\('r', 'p', 'S'\\)": [ITEMS, COUNTER],
@@ -435,6 +438,21 @@ def test_restore_looks_at_the_disk_of_a_server_that_is_here(
     monkeypatch.setattr(_postgresql_scratch.shutil, "disk_usage", lambda _path: SimpleNamespace(free=10))
     with pytest.raises(SnapshotError, match="Restoring 'shop' beside the one in use needs 0 MiB, and the disk of"):
         _engine(said, host="/run/postgresql", user="nobody-of-this-host").restore(tmp_path, taken)
+
+
+def test_definitions_that_changed_are_told_of_the_very_same_database(
+    server: Fake, taken: Taken, said: list[str]
+) -> None:
+    """R-E7: a view or a grant that green has changed comes back, too."""
+    assert _engine(said).also_differs(taken) == []
+    server.answers["ev_action"] = [("98",)]
+    assert _engine(said).also_differs(taken) == ["definitions are others than they were"]
+    assert _engine(said).written_since(taken) == [Written("definitions", "changed, at least", 1)]
+    # What was restored has other rows in its catalogue, and an older snapshot has not kept what they were.
+    older = replace(taken, mark={name: one for name, one in taken.mark.items() if name != "defined"})
+    assert _engine(said).also_differs(older) == []
+    server.answers["pg_control_system"] = [("1", 6, *MARK[2:])]
+    assert _engine(said).also_differs(taken) == []
 
 
 @pytest.mark.usefixtures("server")
