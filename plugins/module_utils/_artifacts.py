@@ -490,7 +490,7 @@ def _taken(manifest: Mapping[str, Any]) -> Taken:
 def _compare(engine: Engine, taken: Taken) -> tuple[list[str], str]:
     """Where the part is another than it was, and why it could not be read, where it could not."""
     try:
-        return artifact.differences(taken.contents, engine.contents()), ""
+        return [*artifact.differences(taken.contents, engine.contents()), *engine.also_differs(taken)], ""
     except SnapshotError as error:
         return [f"what is there now cannot be read: {error.message}"], error.message
 

@@ -126,7 +126,8 @@ def test_all_of_a_database_with_a_hostile_name_is_proven_and_comes_back(data: Po
 
     data.sql(
         """DELETE FROM app.items WHERE x % 2 = 0; UPDATE app.words SET t = 'b'; DROP TABLE app.nothing;
-        SELECT lo_put(424242, 1, '\\xff'); SELECT nextval('app.unused'); CREATE TABLE app.fresh (a int);""",
+        SELECT lo_put(424242, 1, '\\xff'); SELECT nextval('app.unused'); CREATE TABLE app.fresh (a int);
+        CREATE OR REPLACE VIEW app.seen AS SELECT x, body FROM app.items WHERE kind = 'b'""",
         HOSTILE,
     )
     # Backends tell of their work after a moment.
@@ -138,6 +139,7 @@ def test_all_of_a_database_with_a_hostile_name_is_proven_and_comes_back(data: Po
     assert written["table app.words", "rows inserted, updated or deleted"] == 1
     assert written["table app.nothing", "in all, which are gone"] == 1
     assert written["table app.fresh", "in all, which came since"] == 0
+    assert written["definitions", "changed, at least"] == 1
     assert written["server", "bytes of WAL, of all databases"] > 0
     assert data.sql("SELECT count(*) FROM app.items", HOSTILE) == "1500"
 
@@ -148,6 +150,7 @@ def test_all_of_a_database_with_a_hostile_name_is_proven_and_comes_back(data: Po
     assert again["changed"] is False
     assert data.sql("SELECT count(*) FROM app.items", HOSTILE) == "3000"
     assert data.sql(PROPERTIES, HOSTILE) == before
+    assert "'a'" in data.sql("SELECT pg_get_viewdef('app.seen'::regclass)", HOSTILE)
     assert data.sql("SELECT count(*) FROM pg_stats WHERE schemaname = 'app'", HOSTILE) != "0"
     [kept] = [name for name in data.databases() if re.search(r"_before_\d{8}T\d{6}Z$", name)]
     drop = 'DROP DATABASE "{}"'.format(kept.replace('"', '""'))

@@ -97,5 +97,8 @@ class Engine(Protocol):
     def contents(self) -> Mapping[str, Content]:
         """Read what the part holds now, as ``Taken.contents`` does."""
 
+    def also_differs(self, taken: Taken) -> list[str]:
+        """Where it is another than it was in what ``contents`` does not show, one sentence each."""
+
     def written_since(self, taken: Taken) -> list[Written]:
         """Count what was written since ``taken``; an empty list only when it is certain that nothing was."""

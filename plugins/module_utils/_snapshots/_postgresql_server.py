@@ -48,6 +48,11 @@ FOLDER = "{folder}"
 #: Seconds that a tool gets to end by itself when it is told to.
 GRACE = 10.0
 
+#: Bytes of what a tool said that are looked at.
+SAID = 64 << 10
+_STATEMENT = re.compile(r"(?i)\b(command|query|statement) was: ")
+_LOGGED = r"\S+ \S+ \S+ \[\d+\] (ERROR|FATAL|PANIC|HINT): "
+
 #: Where Debian, RHEL, SUSE and Alpine keep the tools of one major version.
 _FOLDERS = (
     "/usr/lib/postgresql/{major}/bin",
@@ -142,7 +147,10 @@ def explained(doing: str) -> Iterator[None]:
     try:
         yield
     except DriverError as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+        # The rest of what a server says has the text of statements, and rows.
+        its = getattr(error, "diag", None)
+        told = [its.message_primary, its.message_hint] if its is not None and its.message_primary else [str(error)]
+        text = " ".join(". ".join(filter(None, told)).split()) or type(error).__name__
         raise SnapshotError(f"{doing} failed: {text.rstrip('.')}.") from error
 
 
@@ -350,15 +358,22 @@ class Tool:
             return False
         if status:
             ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
-            raise SnapshotError(f"{self.name} {ended}: {self.said() or 'it said nothing'}", {"command": self.command})
+            raise SnapshotError(
+                f"{self.name} {ended}: {self.said() or 'it said nothing of its own'}", {"command": self.command}
+            )
         return True
 
     def said(self) -> str:
-        """The end of what it said to standard error."""
+        """The end of what it said to standard error, as far as it is the tool's own.
+
+        What a server adds in further lines has rows, and the text of statements with their passwords.
+        """
         size = os.fstat(self._said.fileno()).st_size
         # Not seek and read: the tool writes where this file stands.
-        text = os.pread(self._said.fileno(), 4000, max(0, size - 4000)).decode(errors="replace")
-        return text.strip()
+        text = os.pread(self._said.fileno(), SAID, max(0, size - SAID)).decode(errors="replace")
+        own = re.compile(rf"(\S*/)?({re.escape(self.name)}|setpriv|nice): |{_LOGGED}")
+        lines = [line for line in text.split("\n") if own.match(line) and not _STATEMENT.search(line)]
+        return "\n".join(lines)[-4000:].strip()
 
     def wait(self, look: Callable[[], None]) -> None:
         """Wait until it has ended well, with a ``look`` every few seconds."""

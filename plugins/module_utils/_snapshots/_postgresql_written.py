@@ -35,10 +35,66 @@ SELECT %s, relid::bigint, coalesce(pg_relation_filenode(relid), 0)::bigint, n_tu
 FROM pg_stat_sys_tables WHERE relid = 'pg_largeobject'::regclass
 """
 
+# What is defined, by the rows of the catalogue themselves: texts made of them need locks, and a restore brings others.
+# What maintenance changes is left out, and where in its statement something was written, too.
+_DEFINED = r"""
+WITH ours AS (SELECT * FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+relations AS (
+    SELECT c.* FROM pg_class AS c WHERE relnamespace IN (SELECT oid FROM ours) AND relpersistence <> 't'
+),
+found (what, definition) AS (
+    SELECT 'schema', concat_ws(' ', nspname, nspowner, nspacl) FROM ours
+    UNION ALL
+    SELECT 'relation', concat_ws(' ', relname, relkind, relowner, relacl, reloptions, relrowsecurity,
+                                 relforcerowsecurity) FROM relations
+    UNION ALL
+    SELECT 'column', concat_ws(' ', relname, attname, atttypid, atttypmod, attcollation, attnotnull, attidentity,
+                               attgenerated, attacl, attoptions)
+    FROM pg_attribute JOIN relations AS r ON r.oid = attrelid WHERE attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT 'default', concat_ws(' ', adrelid, adnum, adbin) FROM pg_attrdef
+    WHERE adrelid IN (SELECT oid FROM relations)
+    UNION ALL
+    SELECT 'rule', concat_ws(' ', relname, rulename, ev_enabled, ev_qual, ev_action)
+    FROM pg_rewrite JOIN relations AS r ON r.oid = ev_class
+    UNION ALL
+    SELECT 'constraint', concat_ws(' ', conname, contype, conrelid, contypid, conkey, confrelid, confkey, confupdtype,
+                                   confdeltype, confmatchtype, condeferrable, condeferred, convalidated, conbin)
+    FROM pg_constraint WHERE connamespace IN (SELECT oid FROM ours)
+    UNION ALL
+    SELECT 'index', concat_ws(' ', relname, indrelid, indkey, indclass, indcollation, indoption, indexprs, indpred)
+    FROM pg_index JOIN relations AS r ON r.oid = indexrelid
+    UNION ALL
+    SELECT 'trigger', concat_ws(' ', tgname, tgrelid, tgfoid, tgtype, tgenabled, tgattr, tgargs, tgqual)
+    FROM pg_trigger WHERE NOT tgisinternal AND tgrelid IN (SELECT oid FROM relations)
+    UNION ALL
+    SELECT 'policy', concat_ws(' ', polname, polrelid, polcmd, polpermissive, polroles, polqual, polwithcheck)
+    FROM pg_policy
+    UNION ALL
+    SELECT 'function', to_jsonb(p)::text FROM pg_proc AS p WHERE pronamespace IN (SELECT oid FROM ours)
+    UNION ALL
+    SELECT 'type', concat_ws(' ', typname, typtype, typowner, typacl, typnotnull, typdefault)
+    FROM pg_type WHERE typnamespace IN (SELECT oid FROM ours)
+    UNION ALL
+    SELECT 'grants to come', concat_ws(' ', defaclrole, defaclnamespace, defaclobjtype, defaclacl) FROM pg_default_acl
+    UNION ALL
+    SELECT 'database', concat_ws(' ', datdba, datacl, datconnlimit) FROM pg_database WHERE datname = current_database()
+    UNION ALL
+    SELECT 'setting', concat_ws(' ', setrole, setconfig)
+    FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase WHERE datname = current_database()
+)
+SELECT sum(hashtextextended(
+           what || ' ' || regexp_replace(definition, ':(stmt_)?(location|len) -?\d+', '', 'g'), 0))::text
+FROM found
+"""
+
 
 def read_mark(session: Any) -> dict[str, Any]:
-    """The counters of now. ``tables`` has, by title, its OID, its file and how many rows were ever written to it."""
+    """The counters of now. ``tables`` has, by title, its OID, its file and how many rows were ever written to it;
+    ``defined`` is a digest of the catalogue.
+    """
     [(system, database, wal, reset, counting)] = rows(session, _SERVER)
+    [(defined,)] = rows(session, _DEFINED)
     tables = {title: [oid, file, written] for title, oid, file, written in rows(session, _TABLES, [LARGE_OBJECTS])}
     return {
         "system": system,
@@ -47,7 +103,17 @@ def read_mark(session: Any) -> dict[str, Any]:
         "statistics_since": reset,
         "counting": counting,
         "tables": tables,
+        "defined": defined,
     }
+
+
+def redefined(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether definitions, owners, grants or settings have changed between two marks of the very same database.
+
+    Of one that was restored it is not known: its catalogue has other rows.
+    """
+    known = then.get("defined") is not None and all(then[name] == now[name] for name in ("system", "database"))
+    return known and bool(then["defined"] != now["defined"])
 
 
 def compare_marks(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[Written], bool]:

@@ -189,6 +189,9 @@ class Files:
             self._check_path(path)
         return {str(path): self._read(path) for path in self._paths}
 
+    def also_differs(self, _taken: Taken) -> list[str]:
+        return []
+
     def written_since(self, taken: Taken) -> list[Written]:
         since = int(taken.mark["changed_ns"])
         counts = {path: _changed_since(path, since)[0] for path in self._paths}

@@ -151,6 +151,9 @@ class Git:
         self._run(["diff", "--binary", "--no-ext-diff", "HEAD", "--"], self._repository, digest.update)
         return {str(self._repository): Content(one.count, digest.hexdigest())}
 
+    def also_differs(self, _taken: Taken) -> list[str]:
+        return []
+
     def written_since(self, taken: Taken) -> list[Written]:
         name = str(self._repository)
         commits = int(self._git("rev-list", "--count", f"{taken.mark['commit']}..HEAD"))

@@ -189,6 +189,9 @@ class Kubernetes:
         with _told():
             return objects.contents(_cleaned(self._read()))
 
+    def also_differs(self, _taken: Taken) -> list[str]:
+        return []
+
     def written_since(self, taken: Taken) -> list[Written]:
         with _told():
             now = {"/".join(key): one for key, one in _marks(self._read()).items()}

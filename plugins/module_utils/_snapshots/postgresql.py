@@ -64,6 +64,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     THE_SERVER,
     compare_marks,
     read_mark,
+    redefined,
     what_differs,
 )
 
@@ -219,9 +220,7 @@ class PostgreSQL:
         if taken.source == self._source:
             return
         # A primary that another host has taken over from, or the same one by another name.
-        with closing(connect(self._server, self._database)) as session, explained(f"Looking at {self._server.name}"):
-            system = read_mark(session)["system"]
-        if system != taken.mark["system"]:
+        if self._mark()["system"] != taken.mark["system"]:
             raise SnapshotError(
                 f"The snapshot is of the server at {taken.source['host']}, port {taken.source['port']}, and "
                 f"{self._server.name} is another one."
@@ -251,17 +250,24 @@ class PostgreSQL:
     def contents(self) -> Mapping[str, Content]:
         return read_contents(self._server, self._database, self._jobs, self._progress)
 
+    def also_differs(self, taken: Taken) -> list[str]:
+        return ["definitions are others than they were"] if redefined(taken.mark, self._mark()) else []
+
     def written_since(self, taken: Taken) -> list[Written]:
-        with closing(connect(self._server, self._database)) as session, explained(f"Looking at {self._database!r}"):
-            now = read_mark(session)
+        now = self._mark()
+        changed = [Written("definitions", "changed, at least", 1)] if redefined(taken.mark, now) else []
         written, doubtful = compare_marks(taken.mark, now)
         known = {one.name for one in written if one.name != THE_SERVER}
         if known and not doubtful:
-            return written
+            return [*changed, *written]
         # Counters tell nothing of what they lost, of definitions, and of a value that a sequence gave out.
         self._progress(f"comparing {self._database} with its snapshot")
         differing = what_differs(taken.contents, self.contents(), known)
-        return [*differing, *written] if differing or known else []
+        return [*differing, *changed, *written] if differing or changed or known else []
+
+    def _mark(self) -> dict[str, Any]:
+        with closing(connect(self._server, self._database)) as session, explained(f"Looking at {self._database!r}"):
+            return read_mark(session)
 
     @property
     def _source(self) -> dict[str, Any]:

@@ -166,6 +166,9 @@ class Qdrant:
     def contents(self) -> Mapping[str, Content]:
         return {POINTS: self._read(self._behind())[0]}
 
+    def also_differs(self, _taken: Taken) -> list[str]:
+        return []
+
     def written_since(self, taken: Taken) -> list[Written]:
         count = keyspace.differing(taken.mark["parts"], self._read(self._behind())[1])
         return [Written(POINTS, "at least, added, changed or removed", count)] if count else []

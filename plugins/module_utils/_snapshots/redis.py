@@ -233,6 +233,9 @@ class Redis:
         with self._connected("reading it") as (connection, _info_now):
             return self._contents(self._read(connection), None if self._prefix is not None else _functions(connection))
 
+    def also_differs(self, _taken: Taken) -> list[str]:
+        return []
+
     def written_since(self, taken: Taken) -> list[Written]:
         before = Counters(**taken.mark["counters"])
         with self._connected("counting what was written to it") as (connection, info):

@@ -49,6 +49,7 @@ class Shelf:
         self.problem = ""
         self.refuses = ""
         self.number = 1
+        self.others: list[str] = []
 
     def check(self) -> None:
         if self.problem:
@@ -82,6 +83,9 @@ class Shelf:
         if self.problem:
             raise SnapshotError(self.problem)
         return {"text": Content(1, self.text)}
+
+    def also_differs(self, _taken: Taken) -> list[str]:
+        return self.others
 
     def written_since(self, _taken: Taken) -> list[Written]:
         return self.written
@@ -322,6 +326,16 @@ def test_what_was_read_with_nobody_held_says_so(place: Path) -> None:
     assert _artifacts.take(wanted(place), engine, Log())["manifest"]["hold"] == "none"
     engine.apart = False
     assert _artifacts.take(wanted(place), engine, Log())["manifest"]["hold"] is None
+
+
+def test_what_contents_do_not_show_is_a_difference_too(place: Path) -> None:
+    """R-E7: nothing passes for the same that a restore would bring back."""
+    engine = Shelf()
+    path = taken(place, engine)
+    engine.others = ["its labels are others"]
+    with pytest.raises(DataLossError) as told:
+        _artifacts.restore(path, engine, Log())
+    assert told.value.evidence["differences"] == ["its labels are others"]
 
 
 def test_what_only_its_own_process_can_prove_is_taken_whole_when_writers_were_let_go(place: Path) -> None:

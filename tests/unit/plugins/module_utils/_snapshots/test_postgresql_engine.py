@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Taken,
+    Written,
     _postgresql_contents,
     _postgresql_restore,
     _postgresql_scratch,
@@ -52,6 +54,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "row_security_active": [],
     "pg_control_system": [MARK],
     "FROM pg_stat_user_tables": [("table public.items", 1, 10, 7)],
+    "ev_action": [("99",)],
     "'grants'": [(PROPERTIES,)],
     "has_table_privilege\\('pg_authid'": [(True,)],
     "c.relkind IN \\('r', 'p', 'S'\\)": [ITEMS, COUNTER],
@@ -437,6 +440,21 @@ def test_restore_looks_at_the_disk_of_a_server_that_is_here(
         _engine(said, host="/run/postgresql", user="nobody-of-this-host").restore(tmp_path, taken)
 
 
+def test_definitions_that_changed_are_told_of_the_very_same_database(
+    server: Fake, taken: Taken, said: list[str]
+) -> None:
+    """R-E7: a view or a grant that green has changed comes back, too."""
+    assert _engine(said).also_differs(taken) == []
+    server.answers["ev_action"] = [("98",)]
+    assert _engine(said).also_differs(taken) == ["definitions are others than they were"]
+    assert _engine(said).written_since(taken) == [Written("definitions", "changed, at least", 1)]
+    # What was restored has other rows in its catalogue, and an older snapshot has not kept what they were.
+    older = replace(taken, mark={name: one for name, one in taken.mark.items() if name != "defined"})
+    assert _engine(said).also_differs(older) == []
+    server.answers["pg_control_system"] = [("1", 6, *MARK[2:])]
+    assert _engine(said).also_differs(taken) == []
+
+
 @pytest.mark.usefixtures("server")
 def test_nothing_written_is_told_only_when_it_is_certain(taken: Taken, said: list[str]) -> None:
     assert _engine(said).written_since(taken) == []
@@ -462,7 +480,7 @@ class Process:
 
     def __init__(self, argv: list[str], **given: Any) -> None:
         Process.argv, Process.given = argv, given
-        given["stderr"].write(b"it says why\n")
+        given["stderr"].write(Process.says)
         given["stderr"].flush()
         self.returncode: int | None = None
         self.pid = 4711
@@ -471,6 +489,7 @@ class Process:
     argv: list[str]
     given: dict[str, Any]
     status: int | None
+    says: bytes
 
     def wait(self, timeout: float | None = None) -> int:
         if self.status is None and not self.signals:
@@ -487,7 +506,7 @@ class Process:
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> type[Process]:
     monkeypatch.setattr(_postgresql_server.subprocess, "Popen", Process)
-    Process.status = 0
+    Process.status, Process.says = 0, b"pg_dump: error: it says why\n"
     return Process
 
 
@@ -508,7 +527,10 @@ def test_tool_dies_with_us_and_has_its_password_in_a_file_without_a_name(
 
 @pytest.mark.parametrize(
     ("status", "message"),
-    [(1, "pg_dump failed with status 1: it says why"), (-9, "pg_dump was ended by SIGKILL: it says why")],
+    [
+        (1, "pg_dump failed with status 1: pg_dump: error: it says why"),
+        (-9, "pg_dump was ended by SIGKILL: pg_dump: error: it says why"),
+    ],
 )
 def test_tool_that_fails_says_why(process: type[Process], status: int, message: str) -> None:
     process.status = status
@@ -518,6 +540,48 @@ def test_tool_that_fails_says_why(process: type[Process], status: int, message: 
         _postgresql_server.Tool(["/bin/pg_dump"], server) as tool,
     ):
         tool.wait(lambda: None)
+
+
+def test_rows_and_statements_are_in_no_message(process: type[Process]) -> None:
+    """C1: what a server says of a row or of a statement would come into logs, journals and hooks."""
+    process.status, process.says = (
+        1,
+        b"""alice\", \"S3CRET\"
+pg_restore: error: COPY failed for table "u": ERROR:  new row violates check constraint "c"
+DETAIL:  Failing row contains (alice, S3CRET
+S3CRET).
+CONTEXT:  COPY u, line 1: "alice\tS3CRET"
+pg_restore: error: could not execute query: ERROR:  server "s" does not exist
+LINE 1: CREATE USER MAPPING FOR x SERVER s OPTIONS (password 'S3CRET')
+Command was: CREATE USER MAPPING FOR x SERVER s OPTIONS (
+    password 'S3CRET');
+pg_restore: detail: Command was: ALTER SUBSCRIPTION s CONNECTION 'password=S3CRET'
+/bin/pg_restore: error while loading shared libraries
+""",
+    )
+    server = _postgresql_server.Server("db", 5432, "shop")
+    with pytest.raises(SnapshotError) as told, _postgresql_server.Tool(["/bin/pg_restore"], server) as tool:
+        tool.wait(lambda: None)
+    assert told.value.message.removeprefix("pg_restore failed with status 1: ").splitlines() == [
+        'pg_restore: error: COPY failed for table "u": ERROR:  new row violates check constraint "c"',
+        'pg_restore: error: could not execute query: ERROR:  server "s" does not exist',
+        "/bin/pg_restore: error while loading shared libraries",
+    ]
+
+
+def test_a_session_that_fails_tells_neither_rows_nor_statements() -> None:
+    class Refused(_postgresql_server.DriverError):  # type: ignore[misc]  # it is psycopg2's, which has no types
+        diag = SimpleNamespace(message_primary="syntax error", message_hint="Look.")
+
+    told = pytest.raises(SnapshotError, match=r"^Doing it failed: syntax error\. Look\.$")
+    with told, _postgresql_server.explained("Doing it"):
+        raise Refused("syntax error\nLINE 1: ALTER DATABASE x SET a.key TO 'S3CRET'")
+
+
+def test_what_a_scratch_server_logs_at_its_start_is_told(process: type[Process]) -> None:
+    process.says = b"2026-11-22 08:00:00.000 UTC [12] FATAL:  no memory\n2026-11-22 08:00:00.000 UTC [12] DETAIL:  x\n"
+    with _postgresql_server.Tool(["/bin/postgres"], _postgresql_server.Server(None, 1, "x")) as tool:
+        assert tool.said() == "2026-11-22 08:00:00.000 UTC [12] FATAL:  no memory"
 
 
 def test_tool_that_runs_is_ended_with_its_block(process: type[Process]) -> None:
