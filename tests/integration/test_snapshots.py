@@ -623,6 +623,17 @@ def test_what_no_tag_would_have_is_refused(home: Path, repository: Repository) -
         take(home, repository.engine)
 
 
+def test_a_submodule_that_no_bundle_would_have_is_refused(home: Path, repository: Repository) -> None:
+    other = repository.git("rev-parse", "HEAD")
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{other},sub/x")
+    repository.git("commit", "--quiet", "--message", "with a submodule")
+    # One that is not there is no change of the tree.
+    (repository.path / "sub" / "x").mkdir(parents=True)
+    with pytest.raises(SnapshotError, match=r"1 submodules, such as 'sub/x', .* engine files instead"):
+        take(home, repository.engine)
+    assert (names(home), repository.git("tag", "--list")) == ([], "")
+
+
 @pytest.mark.parametrize("tag", ["-d", "a..b", "a b", "a\nb", ""])
 def test_a_hostile_tag_is_refused(home: Path, tag: str) -> None:
     with pytest.raises(InputError, match="is not a name that git takes"):

@@ -74,6 +74,14 @@ class Git:
                 f"{self._repository} has {len(changed)} tracked files that are changed and not committed, such as "
                 f"{changed[0]!r}, which no tag would have. Commit them, or take them back"
             )
+        # Each is a repository of its own, of which a bundle has no more than the number.
+        entries = self._names("ls-tree", "-r", "HEAD")
+        modules = [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
+        if modules:
+            raise SnapshotError(
+                f"{self._repository} has {len(modules)} submodules, such as {modules[0]!r}, whose code would neither "
+                "be proven nor come back. Take the whole folder with the engine files instead"
+            )
 
     def take(self, folder: Path) -> Taken:
         commit = self._commit()
