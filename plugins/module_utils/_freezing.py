@@ -106,7 +106,7 @@ class Freezer:
         writers = [make(given[name]) for name, make in self.providers.items() if name in given]
         current = self.store.read_freeze()
         if check_mode or token is None:
-            if current is None:
+            if current is None or current["ended"]:
                 self._check(writers, wait + limit)
             return {"changed": True, "seen": {}}
         if current is not None and current["token"] == token:
@@ -149,17 +149,20 @@ class Freezer:
         """Let them go: how long they were held, and what each provider tells.
 
         Raises ``FreezeError`` where the run with ``token`` held them, and they were let go before by somebody else.
-        Without a token whoever holds them is not asked.
+        Without a token whoever holds them is not asked, but told as soon as it comes to let them go itself.
         """
         if check_mode:
-            return {"changed": self.store.read_freeze() is not None, "held": 0.0, "told": {}}
+            hold = self.store.read_freeze()
+            changed = hold is not None and (token is not None or not hold["ended"])
+            return {"changed": changed, "held": 0.0, "told": {}}
         with self.store.locked():
             hold = self.store.read_freeze()
             if token is not None:
                 self.store.fence(token, self.moment().wall)
-            if hold is None:
+            # One that has ended stays for its run, which may still be at work.
+            if hold is None or (token is None and hold["ended"]):
                 return {"changed": False, "held": 0.0, "told": {}}
-            released = self._let_go(hold)
+            released = self._let_go(hold, by_hand=token is None)
         told = {name: told for name, (_lasted, _at, told) in released.items()}
         held = max((freeze.held_for(hold, at) for _lasted, at, _told in released.values()), default=0.0)
         ours = hold["token"] == token
@@ -199,7 +202,9 @@ class Freezer:
             raise FencedError(
                 f"another run has let the writers of {self.store.service} go meanwhile; nothing is held. See status.yml"
             )
-        if hold["ended"] or freeze.is_due(hold, self.moment()):
+        if hold["ended"]:
+            raise FreezeError(f"{hold['ended']}; nothing is held. See who did that, and run again")
+        if freeze.is_due(hold, self.moment()):
             raise FreezeError(
                 f"the time to hold the writers of {self.store.service} was over before all of them were held; nothing "
                 "is held. See what keeps this host busy, and run again"
@@ -222,9 +227,11 @@ class Freezer:
             )
         return released
 
-    def _let_go(self, hold: Mapping[str, Any]) -> dict[str, tuple[bool, Moment, dict[str, Any]]]:
+    def _let_go(
+        self, hold: Mapping[str, Any], *, by_hand: bool = False
+    ) -> dict[str, tuple[bool, Moment, dict[str, Any]]]:
         released = {} if hold["ended"] else self._release(hold)
-        self.store.write_freeze(None)
+        self.store.write_freeze(freeze.end(hold, self.moment(), by_hand=True) if by_hand else None)
         self._remove()
         return released
 

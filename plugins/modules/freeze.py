@@ -53,7 +53,8 @@ options:
   token:
     description:
       - The token of the run, from M(bluegreen.cutover.migration). Needed for V(frozen), but for check mode.
-      - V(thawed) without it lets go whoever is held by any run.
+      - V(thawed) without it lets go whoever is held by any run. That run is told, and fails, when it comes to let them
+        go itself.
     type: int
   limit:
     description:

@@ -179,16 +179,20 @@ def test_a_run_that_is_killed_holds_nobody_for_longer(data: Data, writers: dict[
 
 
 def test_what_a_killed_run_holds_the_next_one_lets_go(data: Data) -> None:
-    held, other, late, released = data.call(
+    held, other, late, released, told = data.call(
         {**FROZEN, "token": 6, "pgbouncer": ADMIN},
         {**FROZEN, "token": 7, "pgbouncer": ADMIN},
         {**THAWED, "token": 6},
         THAWED,
+        {**THAWED, "token": 7},
     )
     assert held["changed"]
     assert other["changed"]
     assert (late["failed"], late["reason"]) == (True, "fenced")
     assert released["changed"]
+    # Whom thaw.yml let go was this run's, and it is told.
+    assert (told["failed"], told["reason"]) == (True, "freeze")
+    assert "let go by hand (thaw.yml)" in told["msg"]
 
 
 def wait_session(data: Data, name: str, state: str) -> None:
@@ -325,7 +329,7 @@ def test_a_host_that_is_started_anew_lets_go(data: Data) -> None:
     while "bluegreen-thaw" in traces(data):
         assert time.monotonic() < until
         time.sleep(0.2)
-    data.call(THAWED)
+    data.call({**THAWED, "token": 5})
 
 
 SETTINGS: dict[str, Any] = {

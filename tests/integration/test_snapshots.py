@@ -487,6 +487,65 @@ def test_code_is_tagged_pushed_and_brought_back(home: Path, repository: Reposito
     assert two in repository.git("for-each-ref", "--format=%(objectname)", "refs/heads/before-restore-*")
 
 
+def test_what_was_committed_on_two_branches_is_counted_and_kept(home: Path, repository: Repository) -> None:
+    path = take(home, repository.engine)
+    one = repository.git("rev-parse", "HEAD")
+    repository.commit("two, on main")
+    repository.git("checkout", "--quiet", "-b", "green", one)
+    repository.commit("three, on green")
+    tips = {repository.git("rev-parse", branch) for branch in ("main", "green")}
+    with pytest.raises(DataLossError, match="2 commits"):
+        _artifacts.restore(path, repository.engine, Log())
+    left = _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
+    assert len(left["kept"]) == 2
+    assert (repository.git("rev-parse", "main"), repository.git("symbolic-ref", "--short", "HEAD")) == (one, "main")
+    assert set(repository.git("for-each-ref", "--format=%(objectname)", "refs/heads/before-restore-*").split()) == tips
+
+
+def test_files_that_are_not_tracked_any_more_are_counted(home: Path, repository: Repository) -> None:
+    for name in ("kept.ini", "a", "b/c"):
+        (repository.path / name).parent.mkdir(exist_ok=True)
+        (repository.path / name).write_text("one")
+    repository.git("add", "kept.ini", "a", "b")
+    repository.git("commit", "--quiet", "--message", "more")
+    path = take(home, repository.engine)
+    repository.git("rm", "--quiet", "-r", "--cached", "kept.ini", "a", "b")
+    shutil.rmtree(repository.path / "b")
+    (repository.path / "a").unlink()
+    (repository.path / "a").mkdir()
+    # A file where it has a file, one where it has a folder, and the other way round; not counted is what may stay.
+    for name in ("a/file", "b", "beside", "kept.ini"):
+        (repository.path / name).write_text("edited by hand")
+    (repository.path / ".gitignore").write_text("kept.ini\nbeside\n")
+    repository.git("add", ".gitignore")
+    repository.git("commit", "--quiet", "--message", "ours alone")
+    with pytest.raises(DataLossError, match="3 untracked files where it has files .* 1 commits"):
+        _artifacts.restore(path, repository.engine, Log())
+    _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
+    assert [(repository.path / name).read_text() for name in ("kept.ini", "a", "b/c")] == ["one"] * 3
+    assert (repository.path / "beside").read_text() == "edited by hand"
+
+
+def test_a_branch_that_is_gone_is_made_again(home: Path, repository: Repository) -> None:
+    path = take(home, repository.engine)
+    repository.git("checkout", "--quiet", "-b", "green")
+    repository.git("branch", "--quiet", "--delete", "main")
+    repository.commit("two")
+    _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
+    assert repository.git("symbolic-ref", "--short", "HEAD") == "main"
+    assert (repository.path / "code.py").read_text() == "one"
+
+
+def test_what_is_not_as_it_was_after_it_was_restored_is_told(home: Path, repository: Repository) -> None:
+    path = take(home, repository.engine)
+    repository.commit("two")
+    (repository.path / ".git" / "info" / "attributes").write_text("code.py filter=odd\n")
+    repository.git("config", "filter.odd.smudge", "echo odd")
+    repository.git("config", "filter.odd.clean", "cat")
+    with pytest.raises(SnapshotError, match="was restored, and is not what was taken: .* the branch before-restore-"):
+        _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
+
+
 def test_the_commit_is_brought_back_into_a_clone_that_has_lost_it(home: Path, repository: Repository) -> None:
     path = take(home, repository.engine)
     shutil.rmtree(repository.path / ".git")
@@ -562,6 +621,17 @@ def test_what_no_tag_would_have_is_refused(home: Path, repository: Repository) -
     (repository.path / "code.py").write_text("not committed")
     with pytest.raises(SnapshotError, match=r"1 tracked files that are changed and not committed, such as 'code.py'"):
         take(home, repository.engine)
+
+
+def test_a_submodule_that_no_bundle_would_have_is_refused(home: Path, repository: Repository) -> None:
+    other = repository.git("rev-parse", "HEAD")
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{other},sub/x")
+    repository.git("commit", "--quiet", "--message", "with a submodule")
+    # One that is not there is no change of the tree.
+    (repository.path / "sub" / "x").mkdir(parents=True)
+    with pytest.raises(SnapshotError, match=r"1 submodules, such as 'sub/x', .* engine files instead"):
+        take(home, repository.engine)
+    assert (names(home), repository.git("tag", "--list")) == ([], "")
 
 
 @pytest.mark.parametrize("tag", ["-d", "a..b", "a b", "a\nb", ""])

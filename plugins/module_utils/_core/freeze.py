@@ -7,7 +7,7 @@
 A hold is a document of plain JSON types, or None where there is none::
 
     None ─begin▶ held ─(its run lets go)▶ None
-                 held ─(nobody did, and its time is over)▶ ended ─(its run is told, or another one begins)▶ None
+                 held ─(its time is over, or somebody let go by hand)▶ ended ─(its run is told, or another begins)▶ None
 
 It is written before anybody is held, so that whatever comes after a kill knows whom to let go.
 """
@@ -61,10 +61,13 @@ def held_for(hold: Mapping[str, Any], now: Moment) -> float:
     return now.boottime - float(hold["since"]) if same else now.wall - float(hold["since_at"])
 
 
-def end(hold: Mapping[str, Any], now: Moment) -> Hold:
-    """The hold whose time was over, for its run to be told."""
+def end(hold: Mapping[str, Any], now: Moment, *, by_hand: bool = False) -> Hold:
+    """The hold that its run did not end, for that run to be told: its time was over, or somebody did it ``by_hand``."""
+    after = f"at {clock(now.wall)}, after {held_for(hold, now):.1f} s"
     sentence = (
-        f"the writers of {hold['service']} were released by themselves at {clock(now.wall)}, after "
-        f"{held_for(hold, now):.1f} s: the run that held them had not done it in its time"
+        f"the writers of {hold['service']} were let go by hand (thaw.yml) {after}, while a run held them"
+        if by_hand
+        else f"the writers of {hold['service']} were released by themselves {after}: the run that held them had not "
+        "done it in its time"
     )
     return {**hold, "ended": sentence}

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
@@ -74,6 +74,14 @@ class Git:
                 f"{self._repository} has {len(changed)} tracked files that are changed and not committed, such as "
                 f"{changed[0]!r}, which no tag would have. Commit them, or take them back"
             )
+        # Each is a repository of its own, of which a bundle has no more than the number.
+        entries = self._names("ls-tree", "-r", "HEAD")
+        modules = [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
+        if modules:
+            raise SnapshotError(
+                f"{self._repository} has {len(modules)} submodules, such as {modules[0]!r}, whose code would neither "
+                "be proven nor come back. Take the whole folder with the engine files instead"
+            )
 
     def take(self, folder: Path) -> Taken:
         commit = self._commit()
@@ -125,21 +133,16 @@ class Git:
         differing = differences(taken.contents, {str(self._repository): self._content(self._repository, "FETCH_HEAD")})
         if differing:
             raise SnapshotError(f"{folder / BUNDLE} is not what was taken: {some(differing)}. Nothing was changed")
-        branch = self._try("symbolic-ref", "--quiet", "--short", "HEAD")
-        kept = []
-        # What was committed since is still found by this name; what was not is what is lost.
-        if self._commit() != commit:
-            name = f"before-restore-{int(time.time())}"
-            self._git("branch", "--force", name, "HEAD")
-            kept.append(
-                f"what was committed in {self._repository} since is the branch {name}. When nobody needs it: "
-                f"git branch --delete --force {name}"
+        kept = self._keep(taken)
+        branch = taken.source["branch"]
+        # In one command, also where the branch is gone or somewhere else.
+        self._git("checkout", "--quiet", "--force", *(["-B", branch] if branch else ["--detach"]), commit)
+        differing = differences(taken.contents, self.contents())
+        if differing:
+            raise SnapshotError(
+                f"{self._repository} was restored, and is not what was taken: {some(differing)}. See with git status "
+                f"who changes it, and run again. {'; '.join(kept)}"
             )
-        if branch and branch == taken.source["branch"]:
-            self._git("reset", "--quiet", "--hard", commit)
-        else:
-            self._git("checkout", "--quiet", "--force", taken.source["branch"] or commit)
-            self._git("reset", "--quiet", "--hard", commit)
         return Left(kept)
 
     def contents(self) -> Mapping[str, Content]:
@@ -156,9 +159,50 @@ class Git:
 
     def written_since(self, taken: Taken) -> list[Written]:
         name = str(self._repository)
-        commits = int(self._git("rev-list", "--count", f"{taken.mark['commit']}..HEAD"))
-        told = [(commits, "commits"), (len(self._changed()), "tracked files changed and not committed")]
+        commit = taken.mark["commit"]
+        told = [
+            (int(self._git("rev-list", "--count", f"^{commit}", *self._tips(taken))), "commits"),
+            (len(self._changed()), "tracked files changed and not committed"),
+            (len(self._in_the_way(commit)), "untracked files where it has files"),
+        ]
         return [Written(name, what, count) for count, what in told if count]
+
+    def _tips(self, taken: Taken) -> list[str]:
+        """The commits that a restore takes a name from: the one checked out, and the tip of the branch it goes to."""
+        branch = taken.source["branch"]
+        tip = self._try("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}") if branch else None
+        return list(dict.fromkeys([self._commit(), *([tip] if tip else [])]))
+
+    def _keep(self, taken: Taken) -> list[str]:
+        """Give what was committed since names of its own, by which it is still found; in words, which."""
+        kept = []
+        now = int(time.time())
+        for number, tip in enumerate(self._tips(taken), 1):
+            if tip == taken.source["commit"]:
+                continue
+            name = f"before-restore-{now}" + (f"-{number}" if number > 1 else "")
+            self._git("branch", "--force", name, tip)
+            kept.append(
+                f"what was committed in {self._repository} since is the branch {name}. When nobody needs it: "
+                f"git branch --delete --force {name}"
+            )
+        return kept
+
+    def _in_the_way(self, commit: str) -> list[str]:
+        """What git does not track now, such as what is ignored since, and a checkout of ``commit`` writes over."""
+        files = set(self._names("ls-tree", "-r", "--name-only", commit))
+        folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
+        untracked = (name.rstrip("/") for name in self._names("ls-files", "--others"))
+        return [
+            one
+            for one in untracked
+            if one in files or one in folders or any(str(above) in files for above in PurePosixPath(one).parents)
+        ]
+
+    def _names(self, *arguments: str) -> list[str]:
+        """The paths that it tells, from the top of the working tree."""
+        said = self._git(*arguments[:1], "-z", *arguments[1:], strip=False)
+        return [one for one in said.split("\0") if one]
 
     def _commit(self) -> str:
         return self._git("rev-parse", "--verify", "HEAD^{commit}")

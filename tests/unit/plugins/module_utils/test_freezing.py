@@ -196,6 +196,13 @@ def test_a_run_that_overslept_holds_nobody(host: Host) -> None:
 
 def test_a_run_whose_writers_were_let_go_meanwhile_holds_nobody(host: Host) -> None:
     host.on_hold = lambda: host.another().thaw(None)
+    with pytest.raises(FreezeError, match=r"let go by hand \(thaw.yml\) at .*; nothing is held"):
+        host.freeze()
+    assert host.is_clean()
+
+
+def test_a_run_whose_writers_another_one_took_meanwhile_holds_nobody(host: Host) -> None:
+    host.on_hold = lambda: host.another().thaw(6)
     with pytest.raises(FencedError, match="another run has let the writers of shop go"):
         host.freeze()
     assert host.is_clean()
@@ -245,6 +252,37 @@ def test_a_hold_that_somebody_else_ended_is_told(host: Host) -> None:
     with pytest.raises(FreezeError, match="let go by somebody else while this run held them \\(second, first\\)"):
         host.freezer.thaw(5)
     assert host.is_clean()
+
+
+def test_a_hold_that_was_let_go_by_hand_is_told_to_its_run(host: Host) -> None:
+    """What the run has read since fits together with nothing: it must not go on as if its writers had been held."""
+    host.freeze()
+    host.later(3)
+    other = host.another()
+    assert other.thaw(None) == {
+        "changed": True,
+        "held": 3.0,
+        "told": {"second": {"told": "second"}, "first": {"told": "first"}},
+    }
+    assert not list(host.units.iterdir())
+    # Who does it again does not take that away from the run.
+    assert other.thaw(None, check_mode=True) == other.thaw(None) == {"changed": False, "held": 0.0, "told": {}}
+    with pytest.raises(FreezeError, match="let go by hand"):
+        host.freeze()
+    with pytest.raises(FreezeError, match=r"let go by hand \(thaw.yml\).* What was done meanwhile may have met writes"):
+        host.freezer.thaw(5)
+    assert host.events.count("release first") == 1
+    assert host.is_clean()
+
+
+def test_what_was_let_go_by_hand_keeps_nobody_from_holding_anew(host: Host) -> None:
+    host.freeze(5)
+    host.freezer.thaw(None)
+    host.events.clear()
+    assert host.freeze(None, check_mode=True)["changed"]
+    assert host.events == ["check first", "check second"]
+    assert host.freeze(6)["changed"]
+    assert "release first" not in host.events
 
 
 def test_one_that_cannot_be_let_go_keeps_nobody_else(host: Host) -> None:

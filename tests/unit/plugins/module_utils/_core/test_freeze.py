@@ -39,6 +39,11 @@ def test_who_held_is_told_what_became_of_it() -> None:
         "the writers of shop were released by themselves at 2026-07-30 12:01:22 UTC, after 12.3 s: the run that held "
         "them had not done it in its time"
     )
+    by_hand = freeze.end(hold(), replace(NOW, boottime=103.0, wall=NOW.wall + 3), by_hand=True)
+    assert by_hand["ended"] == (
+        "the writers of shop were let go by hand (thaw.yml) at 2026-07-30 12:01:13 UTC, after 3.0 s, while a run held "
+        "them"
+    )
 
 
 def test_a_file_that_is_none_is_seen() -> None:
