@@ -75,6 +75,10 @@ detection: setup-lab ## how soon a green that begins to fail is left, beside the
 bench-state: setup-lab ## what snapshots and restores cost, beside the servers' own tools; ONLY=redis: that alone
 	@$(BIN)/python bench/state.py $(if $(ONLY),--only $(ONLY))
 
+.PHONY: bench-clusters
+bench-clusters: setup ## what a switch and a way back cost in a cluster, beside kubernetes.core.k8s; in bench/results
+	@$(BIN)/python bench/clusters.py
+
 .PHONY: lab-up
 lab-up: setup-lab ## start the lab's hosts (LAB_NAME names another lab)
 	@$(BIN)/python lab/lab.py up

@@ -50,21 +50,25 @@ def say(text: str) -> None:
     print(f"bench: {time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def describe_machine() -> dict[str, Any]:
-    """What the figures depend on."""
+def describe_here() -> dict[str, Any]:
+    """What the figures depend on, of this machine."""
     models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
-    versions = ssh(
-        "router", "haproxy -v | head -1; nginx -v 2>&1; python3 --version; . /etc/os-release; echo $PRETTY_NAME"
-    )
     return {
         "cores": os.cpu_count(),
         "processor": models[0] if models else platform.machine(),
         "memory_gib": round(memory / 2**20),
         "kernel": platform.release().split("-")[0],
-        "hosts": [line.partition(" 20")[0] for line in versions.splitlines()],
         "load_average_before": round(os.getloadavg()[0], 2),
     }
+
+
+def describe_machine() -> dict[str, Any]:
+    """The same, and what the lab's hosts run."""
+    versions = ssh(
+        "router", "haproxy -v | head -1; nginx -v 2>&1; python3 --version; . /etc/os-release; echo $PRETTY_NAME"
+    )
+    return {**describe_here(), "hosts": [line.partition(" 20")[0] for line in versions.splitlines()]}
 
 
 def _lines(path: str) -> list[str]:

@@ -138,6 +138,33 @@ def render_state(document: Mapping[str, Any], name: str, part: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+_CLUSTERS = """\
+Written by `make bench-clusters` in {minutes} minutes, from one run. {cores} cores of {processor}, {memory_gib} GiB,
+Linux {kernel}: the API server and Ansible share them. Load average before the run {load_average_before}, at its end
+{load_average_after}. The server: {server}."""
+
+_CLUSTERS_LEGEND = """\
+*One task*: a play of one task that switches one Service, medians of {runs}. `k8s_selector_patch` checks who is ready
+before, and waits for the endpoints after; `kubernetes.core.k8s` patches the selector and does neither. *Services*: so
+many in one task, and the most memory of one process of that play."""
+
+
+def render_clusters(document: Mapping[str, Any]) -> str:
+    """The page of clusters.py; its every number was measured in this run."""
+    measured = document["measured"]
+    text = _CLUSTERS.format(**document["machine"], minutes=document["minutes"], server=document["server"])
+    sections = [
+        "# What a switch costs in a cluster",
+        text,
+        "## Verdict",
+        table(("target", "measured", "limit", ""), _verdicts(document["targets"])),
+        table(("one task", "s"), measured["one_task_seconds"].items()),
+        table(("services", "s", "MB"), [tuple(one.values()) for one in measured["growth"]]),
+        _CLUSTERS_LEGEND.format(runs=measured["runs"]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
 def _verdicts(targets: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     return [(t["what"], t["figure"], t["limit"], "met" if t["met"] else "**MISSED**") for t in targets]
 
