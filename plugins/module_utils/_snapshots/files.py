@@ -120,7 +120,9 @@ class Files:
         _check_mounts(path)
 
     def take(self, folder: Path) -> Taken:
-        contents, sums, sizes = {}, {}, {}
+        contents: dict[str, Content] = {}
+        sums: dict[str, dict[str, Any]] = {}
+        sizes: dict[str, int] = {}
         began = _now(folder)
         # What is written from here on has a later time than that.
         time.sleep(_TICK)

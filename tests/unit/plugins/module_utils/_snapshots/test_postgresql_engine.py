@@ -573,12 +573,11 @@ pg_restore: detail: Command was: ALTER SUBSCRIPTION s CONNECTION 'password=S3CRE
 
 
 def test_a_session_that_fails_tells_neither_rows_nor_statements() -> None:
-    class Refused(_postgresql_server.DriverError):  # type: ignore[misc]  # it is psycopg2's, which has no types
-        diag = SimpleNamespace(message_primary="syntax error", message_hint="Look.")
-
+    its = SimpleNamespace(message_primary="syntax error", message_hint="Look.")
+    refused = type("Refused", (_postgresql_server.DriverError,), {"diag": its})
     told = pytest.raises(SnapshotError, match=r"^Doing it failed: syntax error\. Look\.$")
     with told, _postgresql_server.explained("Doing it"):
-        raise Refused("syntax error\nLINE 1: ALTER DATABASE x SET a.key TO 'S3CRET'")
+        raise refused("syntax error\nLINE 1: ALTER DATABASE x SET a.key TO 'S3CRET'")
 
 
 def test_what_a_scratch_server_logs_at_its_start_is_told(process: type[Process]) -> None:
