@@ -187,12 +187,16 @@ def test_what_keeps_it_from_succeeding_is_told_before_anything_is_written(data: 
 
 def test_tables_that_come_and_go_meanwhile_do_not_disturb(data: Postgres) -> None:
     data.run(
-        "cd / && (for n in $(seq 60); do echo 'CREATE TABLE IF NOT EXISTS brief (a int); SELECT pg_sleep(0.1);"
-        " DROP TABLE brief; SELECT pg_sleep(0.1);'; done | timeout 15 runuser -u postgres -- psql -Xq -d large"
-        " >/dev/null 2>&1 &) </dev/null"
+        "cd / && (for n in $(seq 60); do echo 'CREATE TABLE brief (a int); SELECT pg_sleep(0.1);"
+        " DROP TABLE brief; SELECT $$went$$ FROM pg_sleep(0.1);'; done | timeout 15 runuser -u postgres --"
+        " psql -XqAt -v ON_ERROR_STOP=1 -d large >/tmp/went 2>&1 &) </dev/null"
     )
-    [taken] = data.call(data.snapshot("busy", "large", verify=False))
+    data.run("timeout 10 sh -c 'until grep -q went /tmp/went; do sleep 0.1; done'")
+    before = int(data.run("grep -c went /tmp/went"))
+    [taken] = data.call(data.snapshot("busy", "large"))
     assert taken["changed"], taken["msg"]
+    assert taken["manifest"]["verified"]
+    assert int(data.run("grep -c went /tmp/went")) > before
 
 
 ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bluegreen.cutover'"

@@ -314,6 +314,27 @@ def test_a_disk_that_is_full_in_the_middle_leaves_nothing(home: Path, small: Pat
     assert [one.name for one in (small / "kept").iterdir()] == [".tree.lock"]
 
 
+def test_a_disk_without_room_for_a_restore_is_told_before_anything_is_stopped(home: Path, small: Path) -> None:
+    """R-E7: asking finds it; where it is filled later, the restore says so and leaves what there is."""
+    top = small / "tree"
+    top.mkdir()
+    (top / "big").write_bytes(os.urandom(5 << 19))
+    path = take(home, files(top))
+    (top / "more").touch()
+    with pytest.raises(
+        SnapshotError, match=f"needs 3 MiB beside what is there, and the disk of {small} has 1 MiB free"
+    ):
+        _artifacts.restore(path, files(top), Log(), accept_data_loss=True, check_mode=True)
+    # As if it was filled after that look.
+    taken = replace(_artifacts._taken(_artifacts.read_manifest(path)), mark={})
+    with pytest.raises(
+        SnapshotError, match=f"no room is left to unpack it in {small}, which has 0 MiB free: free some"
+    ):
+        files(top).restore(path / "data", taken)
+    assert sorted(os.listdir(top)) == ["big", "more"]
+    assert os.listdir(small) == ["tree"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_killed_in_the_middle_leaves_no_artifact(home: Path, number: signal.Signals) -> None:
     top = home / "tree"

@@ -42,6 +42,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import fol
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
 
 _QUICK = 30.0
+_LEAST_FREE = 1 << 20
+"""Bytes; with less free than that, a failure is explained by it."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How the kernel writes a space, a tab, a newline or a backslash in a path."""
@@ -118,7 +120,9 @@ class Files:
         _check_mounts(path)
 
     def take(self, folder: Path) -> Taken:
-        contents, sums = {}, {}
+        contents: dict[str, Content] = {}
+        sums: dict[str, dict[str, Any]] = {}
+        sizes: dict[str, int] = {}
         began = _now(folder)
         # What is written from here on has a later time than that.
         time.sleep(_TICK)
@@ -127,7 +131,7 @@ class Files:
             sink = os.open(archive, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             try:
                 with following(sink) as written:
-                    contents[str(path)] = self._read(path, sink=sink)
+                    contents[str(path)], sizes[str(path)] = self._packed(path, sink)
                 sums[archive.name] = written.entry()
             finally:
                 os.close(sink)
@@ -144,7 +148,7 @@ class Files:
             consistent_at=began / 1e9,
             point_in_time=True,
             contents=contents,
-            mark={"changed_ns": began},
+            mark={"changed_ns": began, "bytes": sizes},
             sums=sums,
         )
 
@@ -166,6 +170,8 @@ class Files:
         self.check_source(taken)
         for path in self._paths:
             _check_mounts(path)
+        # Of an older version's snapshot it is not known.
+        _check_room({path: taken.mark.get("bytes", {}).get(str(path), 0) for path in self._paths})
 
     def restore(self, folder: Path, taken: Taken) -> Left:
         self.check_restore(taken)
@@ -197,8 +203,12 @@ class Files:
         counts = {path: _changed_since(path, since)[0] for path in self._paths}
         return [Written(str(path), "files and folders changed", count) for path, count in counts.items() if count]
 
-    def _read(self, path: Path, sink: int | None = None) -> Content:
-        """The digest of what is at ``path``, packed into ``sink`` where there is one."""
+    def _read(self, path: Path) -> Content:
+        """The digest of what is at ``path``."""
+        return self._packed(path, None)[0]
+
+    def _packed(self, path: Path, sink: int | None) -> tuple[Content, int]:
+        """The digest of what is at ``path``, packed into ``sink`` where there is one; and the bytes of tar's stream."""
         digest, total, began = hashlib.sha256(), 0, time.monotonic()
 
         def tap(chunk: memoryview) -> None:
@@ -217,7 +227,7 @@ class Files:
             _ended_well(path, pipeline(commands, sink=sink, tap=tap, tick=tick))
             with open(names, "rb") as lines:
                 count = sum(1 for _line in lines)
-        return Content(count, digest.hexdigest())
+        return Content(count, digest.hexdigest()), total
 
     def _extract(self, folder: Path, index: int, path: Path, into: Path) -> Path:
         """Unpack what was at ``path`` into a folder; return where it is now."""
@@ -231,6 +241,13 @@ class Files:
             )
         finally:
             os.close(archive)
+        free = _free(into)
+        if failure(ended) and free < _LEAST_FREE:
+            raise SnapshotError(
+                f"{path}: no room is left to unpack it in {into.parent}, which has {free >> 20} MiB free: free some "
+                "space there and run again",
+                {"free": free},
+            )
         _ended_well(path, ended)
         return into / path.name
 
@@ -255,6 +272,27 @@ def _check_mounts(path: Path) -> None:
             raise SnapshotError(
                 f"{path} is {what}, which a restore could not replace. Name what is in it in files.paths"
             )
+
+
+def _check_room(sizes: Mapping[Path, int]) -> None:
+    """Raise where a disk has no room for what is unpacked beside what is there."""
+    needed: dict[int, list[tuple[Path, int]]] = {}
+    for path, size in sizes.items():
+        place = next(one for one in path.parents if one.exists())
+        needed.setdefault(place.stat().st_dev, []).append((place, size))
+    for places in needed.values():
+        need, free = sum(size for _place, size in places), _free(places[0][0])
+        if free < need:
+            raise SnapshotError(
+                f"a restore needs {need >> 20} MiB beside what is there, and the disk of {places[0][0]} has "
+                f"{free >> 20} MiB free. Free some space there; nothing was changed"
+            )
+
+
+def _free(place: Path) -> int:
+    """Bytes that this user can still write there."""
+    about = os.statvfs(place)
+    return (about.f_bfree if os.geteuid() == 0 else about.f_bavail) * about.f_frsize
 
 
 def _version(tool: str) -> str:

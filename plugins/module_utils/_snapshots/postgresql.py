@@ -108,6 +108,11 @@ SELECT CASE relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || oid::regclass
 WHERE relkind IN ('r', 'p', 'S') AND relpersistence <> 't' AND relnamespace <> 'information_schema'::regnamespace
   AND relnamespace::regnamespace::text !~ '^"?pg_' AND NOT has_table_privilege(oid, 'SELECT')
 """
+_MAY_REPLACE = """
+SELECT rolsuper OR rolcreatedb,
+       coalesce((SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = %s), true)
+FROM pg_roles WHERE rolname = current_user
+"""
 _ROW_SECURITY = "SELECT oid::regclass::text FROM pg_class WHERE relrowsecurity AND row_security_active(oid)"
 
 
@@ -349,6 +354,12 @@ class PostgreSQL:
             )
         for tool in ("pg_restore", "vacuumdb"):
             tools.path(tool)
+        if not all(rows(session, _MAY_REPLACE, [self._database])[0]):
+            raise SnapshotError(
+                f"{self._server.user!r} may not make a database on {self._server.name}, or not rename "
+                f"{self._database!r}, which a restore does. Give the role CREATEDB and make it the owner, or name a "
+                "superuser in the option user. Nothing was changed."
+            )
         there = {name for (name,) in rows(session, "SELECT rolname FROM pg_roles")}
         if missing := sorted(set(needs["roles"]) - there):
             raise SnapshotError(

@@ -55,6 +55,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "pg_control_system": [MARK],
     "FROM pg_stat_user_tables": [("table public.items", 1, 10, 7)],
     "ev_action": [("99",)],
+    "rolcreatedb": [(True, True)],
     "'grants'": [(PROPERTIES,)],
     "has_table_privilege\\('pg_authid'": [(True,)],
     "c.relkind IN \\('r', 'p', 'S'\\)": [ITEMS, COUNTER],
@@ -388,6 +389,8 @@ def test_what_killed_restores_left_is_dropped(server: Fake, taken: Taken, said: 
 @pytest.mark.parametrize(
     ("pattern", "answer", "message"),
     [
+        ("rolcreatedb", [(False, True)], "'postgres' may not make a database on db.example, .* Nothing was changed"),
+        ("rolcreatedb", [(True, False)], "or not rename 'shop', which a restore does. Give the role CREATEDB"),
         ("SELECT rolname", [("shop",)], "does not have them any more: app. Create them, as globals.sql"),
         ("pg_available_extensions", [], "does not have these extensions any more: hstore"),
         ("pg_prepared_xacts", [("tx",)], "'shop' has prepared transactions, .*: tx. COMMIT PREPARED or ROLLBACK"),
@@ -570,12 +573,11 @@ pg_restore: detail: Command was: ALTER SUBSCRIPTION s CONNECTION 'password=S3CRE
 
 
 def test_a_session_that_fails_tells_neither_rows_nor_statements() -> None:
-    class Refused(_postgresql_server.DriverError):  # type: ignore[misc]  # it is psycopg2's, which has no types
-        diag = SimpleNamespace(message_primary="syntax error", message_hint="Look.")
-
+    its = SimpleNamespace(message_primary="syntax error", message_hint="Look.")
+    refused = type("Refused", (_postgresql_server.DriverError,), {"diag": its})
     told = pytest.raises(SnapshotError, match=r"^Doing it failed: syntax error\. Look\.$")
     with told, _postgresql_server.explained("Doing it"):
-        raise Refused("syntax error\nLINE 1: ALTER DATABASE x SET a.key TO 'S3CRET'")
+        raise refused("syntax error\nLINE 1: ALTER DATABASE x SET a.key TO 'S3CRET'")
 
 
 def test_what_a_scratch_server_logs_at_its_start_is_told(process: type[Process]) -> None:
