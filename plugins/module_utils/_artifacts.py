@@ -281,7 +281,7 @@ def _prove(engine: Engine, data: Path, taken: Taken, progress: Progress) -> dict
     if wrong:
         raise SnapshotError(
             f"the snapshot is not proven: restored into a place of its own, {artifact.some(wrong)}. It was not kept; "
-            "the part itself is as it was",
+            "the part's data is as it was",
             {"differences": wrong},
         )
     return {"at": time.time(), "seconds": round(time.monotonic() - began, 3)}

@@ -4,55 +4,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 
-ROLE = Path(__file__).resolve().parents[3] / "roles" / "freeze"
+from .conftest import Role
+
+FREEZE = Role("freeze")
 SESSION = {"pid": 7, "user": "shop", "application_name": "worker", "addr": "local", "state": "idle", "writing": False}
 
 
-def load(path: str) -> Any:
-    return DataLoader().load_from_file(str(ROLE / path), trusted_as_template=True)
-
-
-def templar(**variables: Any) -> Templar:
-    return Templar(loader=DataLoader(), variables={**load("vars/main.yml"), **variables})
-
-
-def rendered(name: str, **variables: Any) -> Any:
-    return templar(**variables).template(load("vars/main.yml")[name])
-
-
 def test_who_may_go_on_writing_is_said_while_they_do() -> None:
-    [said] = [task for task in load("tasks/main.yml") if task["name"] == "Say who may go on writing"]
+    [said] = [task for task in FREEZE.load("tasks/main.yml") if task["name"] == "Say who may go on writing"]
     held = {"seen": {"pgbouncer": {}, "read_only": {"remaining": [SESSION], "overrides": ["admin"]}}}
-    told = templar(freeze_held=held)
+    told = FREEZE.templar(freeze_held=held)
     assert list(told.template(said["ansible.builtin.debug"]["msg"]).values()) == [[SESSION], ["admin"]]
     assert told.evaluate_conditional(said["when"])
 
 
 @pytest.mark.parametrize("held", [{}, {"skipped": True}, {"seen": {}}, {"seen": {"pgbouncer": {}}}])
 def test_where_nobody_can_nothing_is_said(held: dict[str, Any]) -> None:
-    assert rendered("__freeze_remaining", freeze_held=held) == []
-    assert rendered("__freeze_overrides", freeze_held=held) == []
+    assert FREEZE.said("__freeze_remaining", freeze_held=held) == []
+    assert FREEZE.said("__freeze_overrides", freeze_held=held) == []
 
 
 def test_who_was_seen_comes_into_the_journal_when_they_are_let_go() -> None:
-    [block] = load("tasks/thaw.yml")
+    [block] = FREEZE.load("tasks/thaw.yml")
     [record] = [task["bluegreen.cutover.migration"] for task in block["block"] if task["name"].startswith("Record")]
     seen = {"read_only": {"remaining": [SESSION], "overrides": []}}
-    assert templar(freeze_held={"seen": seen}).template(record["data"]["seen"]) == seen
+    assert FREEZE.templar(freeze_held={"seen": seen}).template(record["data"]["seen"]) == seen
     # In the rescue of a run that held nobody yet, and in rollback.yml.
-    assert rendered("__freeze_seen") == {}
+    assert FREEZE.said("__freeze_seen") == {}
 
 
 def test_rows_that_were_written_all_the_same_are_told_with_what_that_means() -> None:
     told = {"read_only": {"written": 3, "ended": 0, "still_read_only": []}}
-    said = " ".join(rendered("__freeze_rest", freeze_released={"told": told}).split())
+    said = " ".join(FREEZE.said("__freeze_rest", freeze_released={"told": told}).split())
     assert said == (
         "; 3 rows were written while the database was read-only by default, so that parts which were read meanwhile "
         "may not fit together"
