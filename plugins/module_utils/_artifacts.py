@@ -281,7 +281,7 @@ def _prove(engine: Engine, data: Path, taken: Taken, progress: Progress) -> dict
     if wrong:
         raise SnapshotError(
             f"the snapshot is not proven: restored into a place of its own, {artifact.some(wrong)}. It was not kept; "
-            "the part itself is as it was",
+            "the part's data is as it was",
             {"differences": wrong},
         )
     return {"at": time.time(), "seconds": round(time.monotonic() - began, 3)}
@@ -626,7 +626,7 @@ def _part_of(name: str, service: str | None) -> str | None:
 
 def _abandoned(destination: Path, prefix: str, leftover: Path, *, check_mode: bool) -> bool:
     try:
-        with _alone(destination, prefix):
+        with _alone(destination, prefix, check_mode=check_mode):
             return _remove_forgotten(leftover, check_mode=check_mode)
     except SnapshotError:
         return False  # a run is at work there
@@ -746,11 +746,17 @@ def _make_place(destination: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(destination: Path, prefix: str) -> Iterator[None]:
-    """Be the only one that takes this part's snapshots. Raises SnapshotError, which says who else is."""
+def _alone(destination: Path, prefix: str, *, check_mode: bool = False) -> Iterator[None]:
+    """Be the only one that takes this part's snapshots. Raises SnapshotError, which says who else is.
+
+    Check mode leaves the file as it is; where there is none, nobody is.
+    """
     path = destination / f".{prefix}lock"
+    if check_mode and not os.path.lexists(path):
+        yield
+        return
     with _naming(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_RDWR | (0 if check_mode else os.O_CREAT) | os.O_NOFOLLOW, 0o600)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -760,8 +766,9 @@ def _alone(destination: Path, prefix: str) -> Iterator[None]:
                     f"another snapshot of {prefix[:-1]} is taken at the same time ({who or 'by a process unknown'}). "
                     "Wait for its end, and run again"
                 ) from error
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()}, since {artifact.moment(time.time())}\n".encode(), 0)
+            if not check_mode:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()}, since {artifact.moment(time.time())}\n".encode(), 0)
             yield
         finally:
             os.close(descriptor)

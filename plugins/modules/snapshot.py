@@ -18,7 +18,7 @@ description:
     C(.partial-), that only this user can read; the next run removes what a killed run has left.
   - With O(verify) it is restored into a scratch database, prefix or folder, which is removed again, and what that holds
     is compared with what was read. A snapshot that is not the same is not kept.
-  - The part itself is only read.
+  - The part's data is only read. O(git) also makes tags, and pushes them, before the proof; they stay where that fails.
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
@@ -204,8 +204,9 @@ def main() -> None:
     )
     given = module.params
     log = _artifacts.Log()
+    tags = "; tags that were made may stay" if given["git"] else ""
     try:
-        with _artifacts.bounded(given["timeout"], "Nothing was kept; the part is as it was. Run again"):
+        with _artifacts.bounded(given["timeout"], f"Nothing was kept; the part's data is as it was{tags}. Run again"):
             wanted = _artifacts.Wanted(
                 part=given["part"],
                 destination=Path(given["destination"]),

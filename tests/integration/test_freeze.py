@@ -383,6 +383,7 @@ def test_r_e1_a_service_moves_frozen_and_drained(lab: Lab, data: Data, monkeypat
     assert events["queues_drained"]["depths"]["jobs"]["waiting"] == 0
     assert events["queues_drained"]["waited"] > 1
     assert 0 < events["thawed"]["told"]["pgbouncer"]["longest_wait"] <= events["thawed"]["held"]
+    assert "pgbouncer" in events["thawed"]["seen"]
     print(f"MEASURED clients waited for at most {events['thawed']['held']} s")
     # Whoever froze it moved it, and that ended the freeze.
     assert "frozen:" not in lab.playbook("status").ok().stdout

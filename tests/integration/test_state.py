@@ -55,7 +55,9 @@ class Site:
 
     def __init__(self, lab: Lab, data: Data) -> None:
         self.lab, self.data = lab, data
-        self.beside = ["--inventory", str(data.inventory())]
+        lost = data.scratch / "lost.json"
+        lost.write_text(json.dumps({"all": {"hosts": {"lost": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}}))
+        self.beside = ["--inventory", str(data.inventory()), "--inventory", str(lost)]
         recipient = data.run(f"rm -f {KEY}; {PREPARE}").split()[-1]
         uploads = {"name": "uploads", "host": "data", "engine": "files", "options": {"paths": [UPLOADS]}}
         self.parts: dict[str, dict[str, Any]] = {
@@ -125,7 +127,13 @@ def test_no_traffic_moves_without_a_proven_snapshot_and_what_is_past_its_time_go
     assert "shop may not move: the snapshot of uploads," in words(run)
     assert site.of("weight_set") == []
     site.data.run(f"install -d {KEPT}/mine")
-    moved = site.play("cutover", **unproven, cutover_accept_unverified="it is a copy").ok()
+    lost = {**site.parts["uploads"], "name": "elsewhere", "host": "lost"}
+    parts = {"cutover_state": [lost, *unproven["cutover_state"]]}
+    run = site.play("cutover", **parts)
+    assert run.rc != 0
+    assert "lost, the host of the part elsewhere, cannot be reached" in words(run)
+    assert site.of("weight_set") == []
+    moved = site.play("cutover", **parts, cutover_accept_unverified="it is a copy").ok()
     assert moved.recap["router"]["failed"] == 0
     assert site.of("began")[-1]["unverified"] == "it is a copy"
     assert site.green() == 100

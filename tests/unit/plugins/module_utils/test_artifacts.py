@@ -572,5 +572,22 @@ def test_what_a_restore_decrypts_is_not_removed_from_under_it_nor_left_for_ever(
     assert not data.parent.exists()
 
 
+@pytest.mark.parametrize("lock", ["who was here before\n", None])
+def test_check_mode_of_expire_writes_nothing(place: Path, lock: str | None) -> None:
+    place.mkdir(0o700)
+    leftover = place / ".partial-shop.db.20260730T120000Z"
+    leftover.mkdir()
+    file = place / ".shop.db.lock"
+    if lock is not None:
+        file.write_text(lock)
+    told = _artifacts.expire(place, "shop", [], check_mode=True)
+    assert [one["path"] for one in told["removed"]] == [str(leftover)]
+    assert leftover.is_dir()
+    assert (file.read_text() if file.exists() else None) == lock
+    # Nor does it call dead who is at work.
+    with _artifacts._alone(place, "shop.db."):
+        assert not _artifacts.expire(place, "shop", [], check_mode=True)["changed"]
+
+
 def test_a_folder_that_is_not_there_has_nothing_to_expire(place: Path) -> None:
     assert not _artifacts.expire(place, "shop", [])["changed"]
