@@ -58,7 +58,7 @@ options:
         description: The path it gets. Folders on the way are made.
         type: str
         required: true
-  message:
+  commit_message:
     description: The commit's message.
     type: str
     default: Lay the code out anew
@@ -138,14 +138,14 @@ def main() -> None:
                 "required": True,
                 "options": {"from": {"type": "str", "required": True}, "to": {"type": "str", "required": True}},
             },
-            "message": {"type": "str", "default": "Lay the code out anew"},
+            "commit_message": {"type": "str", "default": "Lay the code out anew"},
         },
         supports_check_mode=True,
     )
     params = module.params
     try:
         made = Layout(params["repository"], params["branch"], params["moves"])
-        result = made.make(params["message"], check_mode=module.check_mode)
+        result = made.make(params["commit_message"], check_mode=module.check_mode)
     except CutoverError as error:
         module.fail_json(**error.as_result())
     names = ("from", "to")

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
+import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +21,8 @@ LIMIT = 0.100
 
 TRIES = 5
 """How often a test that was too slow is measured before it fails: what is slow by itself is so each time, and a disk, a
-collection of garbage, or another guest of the same processor is not.
+collection of garbage, or another guest of the same processor is not. Only the first time coverage is traced, too, which
+takes as long as what it traces.
 """
 
 TOOK = pytest.StashKey[float]()
@@ -66,6 +69,16 @@ def _reports(item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pyte
     return runtestprotocol(item, nextitem=nextitem, log=False), item.stash[TOOK]
 
 
+@contextlib.contextmanager
+def _untraced() -> Iterator[None]:
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """Measure a test that was too slow again; then fail it. One that fails is not run again."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -75,7 +88,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         gc.collect()
         time.sleep(LIMIT * len(took))
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures; there is no public way
-        reports, last = _reports(item, nextitem)
+        with _untraced():
+            reports, last = _reports(item, nextitem)
         took.append(last)
     for report in reports:
         if last > LIMIT and report.when == "call" and report.passed:
