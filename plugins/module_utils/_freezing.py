@@ -141,7 +141,10 @@ class Freezer:
         except BaseException:
             # Whatever ends this: nobody waits for a run that is not there any more.
             with self.store.locked():
-                self._let_go(hold)
+                now = self.store.read_freeze()
+                # Another run may hold them by now, which waits for nobody's end but its own.
+                if now is None or now["token"] == token:
+                    self._let_go(hold)
             raise
         return {"changed": True, "seen": seen}
 

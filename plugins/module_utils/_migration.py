@@ -239,10 +239,13 @@ class Migration:
         if not lacks:
             lacks = artifact.lost({part: state.artifacts[part] for part in parts}, snapshots)
         if lacks:
+            # A guard may have taken all of it.
+            gone = state.weight == journal.side(state.from_colour or "blue")
+            keeps = " for the candidate" if gone else "; the candidate keeps its share"
             raise SnapshotError(
-                f"{self.plan['service']} cannot go on: {'; '.join(lacks)}. Nothing was changed; the candidate keeps "
-                f"its share. It has had traffic, and {journal.ANOTHER}; or give a reason to go on, with no way back "
-                "for the data, by -e 'cutover_accept_unverified=\"why\"', which the journal keeps",
+                f"{self.plan['service']} cannot go on: {'; '.join(lacks)}. Nothing was changed{keeps}. It has "
+                f"had traffic, and {journal.ANOTHER}; or give a reason to go on, with no way back for the data, by "
+                "-e 'cutover_accept_unverified=\"why\"', which the journal keeps",
                 {"artifacts": dict(state.artifacts)},
             )
 

@@ -231,11 +231,14 @@ def unscale(deployment: Document, token: int | None, *, back: bool) -> Operation
 
 
 def stop(deployment: Document, token: int | None) -> Operations:
-    """Scale a Deployment to 0, and note how many replicas it had; nothing where it has none."""
-    if not wanted(deployment):
+    """Scale a Deployment to 0, and note how many replicas it had; nothing where it is stopped already. The note is what
+    keeps a restore from starting its pods, so one that has none gets it, too.
+    """
+    now, had = wanted(deployment), stopped(deployment)
+    if not now and had is not None:
         return []
     # One that we have stopped already was woken: it is to have no fewer than before.
-    had = max(wanted(deployment), stopped(deployment) or 0)
+    had = max(now, had or 0)
     changed = {"op": "add", "path": "/spec/replicas", "value": 0}
     return _annotated(deployment, {STOPPED: str(had)}, [changed], token)
 

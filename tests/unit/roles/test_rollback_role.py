@@ -34,6 +34,18 @@ def test_data_was_restored_is_only_said_where_something_was(parts: list[bool], s
 
 
 @pytest.mark.parametrize(
+    ("facts", "left"),
+    [
+        ({}, "The data of shop is left as it is"),
+        ({"rollback_restored": False}, "The data of shop is left as it is"),
+        ({"rollback_restored": True}, "Not all is well with the data of shop, of which some was restored"),
+    ],
+)
+def test_data_is_left_as_it_is_where_none_was_restored(facts: dict[str, Any], left: str) -> None:
+    assert ROLLBACK.said("__rollback_left", **SHOP, **facts).strip() == left
+
+
+@pytest.mark.parametrize(
     ("facts", "tells"),
     [
         ({}, False),

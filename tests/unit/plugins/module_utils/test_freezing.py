@@ -208,6 +208,21 @@ def test_a_run_whose_writers_another_one_took_meanwhile_holds_nobody(host: Host)
     assert host.is_clean()
 
 
+def test_a_run_that_another_one_has_overtaken_leaves_its_writers_alone(host: Host) -> None:
+    def overtake() -> None:
+        host.on_hold = lambda: None
+        given = {"first": {"database": "a"}, "second": {"database": "b"}}
+        assert host.another().freeze(6, given, wait=2, limit=10)["changed"]
+
+    host.on_hold = overtake
+    with pytest.raises(FencedError):
+        host.freeze()
+    held = host.store.read_freeze()
+    assert held is not None
+    assert (held["token"], held["ended"]) == (6, None)
+    assert (host.units / "bluegreen-thaw-shop.timer").exists()
+
+
 def test_what_an_earlier_run_left_is_let_go_first(host: Host) -> None:
     host.freeze(5)
     host.events.clear()

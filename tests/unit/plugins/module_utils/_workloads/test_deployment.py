@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import pytest
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core import rollout
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import objects, rollout
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     ClusterError,
     FencedError,
@@ -394,6 +394,22 @@ def test_what_was_woken_is_stopped_again_and_keeps_no_less(shop: Any) -> None:
     again = made(shop)
     again.stop(5)
     assert (again.commands, annotations(shop, f"{DEPLOYMENTS}/blue")) == (["scale blue to 0"], {STOPPED: "3"})
+
+
+def test_one_without_pods_is_noted_as_stopped_too(shop: Any) -> None:
+    """Or a restore of its objects would start them while other parts are restored."""
+    shop.patch(f"{DEPLOYMENTS}/green", {"spec": {"replicas": 0}})
+    ends(shop, "blue-0", "blue-1", "green-0", "green-1")
+    made(shop, token=7).stop(5)
+    green = shop.cluster.call("GET", f"{DEPLOYMENTS}/green")
+    assert annotations(shop, f"{DEPLOYMENTS}/green") == {TOKEN: "7", STOPPED: "0"}
+    taken = {**objects.clean(green), "spec": {**green["spec"], "replicas": 2}}
+    assert objects.carried(taken, green)["spec"]["replicas"] == 0
+    again = made(shop, token=7)
+    again.stop(5)
+    assert again.commands == []
+    made(shop, token=7).release("green", scale=True)
+    assert (replicas(shop, "green"), annotations(shop, f"{DEPLOYMENTS}/green")) == (0, {TOKEN: "7"})
 
 
 def test_a_pod_that_may_still_write_is_told(shop: Any) -> None:
