@@ -260,12 +260,23 @@ def test_restore_that_is_killed_leaves_what_was_there(data: Postgres) -> None:
 def test_a_database_that_is_gone_comes_back(data: Postgres) -> None:
     # What other tests have written before is in it, too.
     before = data.sql("SELECT count(*) FROM items", "shop")
-    [taken] = data.call(data.snapshot("gone", "shop"))
+    hold = {"do": "freeze", "service": "gone", "token": 5}
+    owner = {"database": "shop", "user": "shop", "password_file": f"{PASSWORDS}/shop"}
+    held, taken, thawed, untouched = data.call(
+        {**hold, "state": "frozen", "limit": 300, "wait": 2, "read_only": owner},
+        data.snapshot("gone", "shop"),
+        {**hold, "state": "thawed"},
+        data.restore("{{ answer1.artifact }}", "shop"),
+    )
+    assert (held["changed"], thawed["changed"]) == (True, True), (held, thawed)
+    # That its writers are not held any more is no change that a restore would take back.
+    assert untouched["changed"] is False, untouched
     data.sql("DROP DATABASE shop WITH (FORCE)")
     [restored] = data.call(data.restore(taken["artifact"], "shop", accept_data_loss=True))
     assert restored["changed"] is True, restored
     assert data.sql("SELECT count(*) FROM items", "shop") == before != "0"
     assert data.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shop'") == "shop"
+    assert data.sql("SHOW default_transaction_read_only", "shop") == "off"
 
 
 def test_statistics_that_began_anew_are_not_believed(data: Postgres) -> None:

@@ -47,6 +47,8 @@ INSIST = 0.05
 
 # Of settings that are lists, the catalogue has the text of SQL; of others, the value.
 _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries")
+# What cutover_freeze.read_only holds writers by, while a snapshot is taken. What is restored has to take writes.
+_HELD = (None, "default_transaction_read_only", "on")
 
 _PROPERTIES = """
 SELECT jsonb_build_object(
@@ -132,6 +134,8 @@ def finish(name: str, properties: Mapping[str, Any]) -> list[str]:
         to = "PUBLIC" if grantee is None else identifier(grantee)
         commands.append(f"GRANT {privilege} ON {database} TO {to}{' WITH GRANT OPTION' if grantable else ''}")
     for role, setting, value in properties["settings"]:
+        if (role, setting, value) == _HELD:
+            continue
         where = database if role is None else f"ROLE {identifier(role)} IN {database}"
         if setting in _LISTS:
             # Only the server itself reads its list as it wrote it. For this transaction alone.

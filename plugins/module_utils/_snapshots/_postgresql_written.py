@@ -36,7 +36,8 @@ FROM pg_stat_sys_tables WHERE relid = 'pg_largeobject'::regclass
 """
 
 # What is defined, by the rows of the catalogue themselves: texts made of them need locks, and a restore brings others.
-# What maintenance changes is left out, and where in its statement something was written, too.
+# What maintenance changes is left out, and where in its statement something was written, too; and whether the database
+# is read-only by default, which it may be for as long as its writers are held off.
 _DEFINED = r"""
 WITH ours AS (SELECT * FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
 relations AS (
@@ -80,8 +81,9 @@ found (what, definition) AS (
     UNION ALL
     SELECT 'database', concat_ws(' ', datdba, datacl, datconnlimit) FROM pg_database WHERE datname = current_database()
     UNION ALL
-    SELECT 'setting', concat_ws(' ', setrole, setconfig)
-    FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase WHERE datname = current_database()
+    SELECT 'setting', concat_ws(' ', setrole, one)
+    FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase, unnest(setconfig) AS one
+    WHERE datname = current_database() AND (setrole <> 0 OR split_part(one, '=', 1) <> 'default_transaction_read_only')
 )
 SELECT sum(hashtextextended(
            what || ' ' || regexp_replace(definition, ':(stmt_)?(location|len) -?\d+', '', 'g'), 0))::text

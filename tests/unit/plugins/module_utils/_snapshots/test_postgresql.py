@@ -231,6 +231,19 @@ def test_database_gets_the_rest_of_what_it_had() -> None:
     ]
 
 
+def test_what_held_its_writers_off_while_it_was_read_is_not_restored() -> None:
+    """R-E1: cutover_freeze.read_only; what somebody else has set, or for a role alone, is."""
+    name = "default_transaction_read_only"
+    settings = [[None, name, "on"], ["app", name, "on"], [None, "work_mem", "8MB"]]
+    found = _postgresql_restore.finish("new", {**PROPERTIES, "settings": settings})
+    assert [command for command in found if " SET " in command] == [
+        f'ALTER ROLE "app" IN DATABASE "new" SET "{name}" TO \'on\'',
+        'ALTER DATABASE "new" SET "work_mem" TO \'8MB\'',
+    ]
+    off = _postgresql_restore.finish("new", {**PROPERTIES, "settings": [[None, name, "off"]]})
+    assert f'ALTER DATABASE "new" SET "{name}" TO \'off\'' in off
+
+
 def test_what_is_replaced_keeps_a_name_that_fits() -> None:
     moment = "20261121T194000Z"
     assert _postgresql_restore.name_before("shop", moment) == "shop_before_20261121T194000Z"
