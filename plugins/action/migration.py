@@ -20,7 +20,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core import che
 
 MODULE = "bluegreen.cutover.migration"
 OPENING = ("awaited", "begun", "advancing", "rehearsing", "rolling_back", "frozen")
-RUN = ("decision", "id", "from", "to", "weight", "token", "artifacts", "served")
+RUN = ("decision", "id", "from", "to", "weight", "token", "artifacts", "earlier_hold", "served")
 POLL = 2.0
 """Seconds between two questions whether the lease is free."""
 PROGRESS = 10.0

@@ -70,7 +70,11 @@ class Log:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be taken. ``keep`` is in seconds, from the artifact's completion."""
+    """What is to be taken. ``keep`` is in seconds, from the artifact's completion.
+
+    ``hold`` names the hold of the writers of now, and ``earlier_hold`` the one, of a run before, whose snapshots are as
+    good.
+    """
 
     part: str
     destination: Path
@@ -80,6 +84,7 @@ class Wanted:
     verify: bool = True
     encryption: Encryption | None = None
     hold: str | None = None
+    earlier_hold: str | None = None
 
     def check(self) -> None:
         """Raises InputError."""
@@ -93,6 +98,11 @@ class Wanted:
     def prefix(self) -> str:
         """What the names of this part's artifacts begin with."""
         return ".".join(filter(None, (self.service, self.part))) + "."
+
+    @property
+    def read_in(self) -> str:
+        """The hold that what is read now is read in, or that nobody is held."""
+        return self.hold or artifact.NOBODY_HELD
 
 
 @dataclass
@@ -253,7 +263,7 @@ def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Pr
         "service": wanted.service,
         "part": wanted.part,
         "migration": wanted.migration,
-        "hold": (wanted.hold or artifact.NOBODY_HELD) if engine.apart else None,
+        "hold": wanted.read_in if engine.apart else None,
         "host": socket.gethostname(),
         "engine": engine.name,
         "source": taken.source,
@@ -300,7 +310,7 @@ def _result(found: Found) -> dict[str, Any]:
 
 
 def _usable(wanted: Wanted, engine: Engine) -> Found | None:
-    """What an earlier run of the same migration took, whole, proven and not expired."""
+    """What an earlier run of the same migration took, whole, proven, not expired, and fitting to the other parts."""
     if wanted.migration is None:
         return None
     encryption = None if wanted.encryption is None else asdict(wanted.encryption)
@@ -310,7 +320,8 @@ def _usable(wanted: Wanted, engine: Engine) -> Found | None:
             continue
         same = (one["migration"], one["engine"], one["encryption"]) == (wanted.migration, engine.name, encryption)
         good = one["expires"] > time.time() and (one["verified"] or not wanted.verify)
-        if same and good and _is_of(engine, one) and not check_files(found, sums=True):
+        fits = not engine.apart or one["hold"] in (wanted.read_in, wanted.earlier_hold)
+        if same and good and fits and _is_of(engine, one) and not check_files(found, sums=True):
             return found
     return None
 

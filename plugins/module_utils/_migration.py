@@ -553,6 +553,8 @@ class Migration:
     def _result(self, decision: Decision, state: journal.State, reality: Reality, token: int | None) -> dict[str, Any]:
         """What the next tasks need. Check mode gives no token, because none was taken."""
         opens = state.phase == journal.NONE or (decision.kind == decide.BEGIN)
+        parts = [part["name"] for part in self.plan["state"]]
+        resumes = decision.kind == decide.RESUME
         return {
             "changed": token is not None,
             "decision": decision.as_result(),
@@ -564,7 +566,8 @@ class Migration:
             "ready": dict(reality.ready),
             "token": None if self.check_mode else token,
             "artifacts": {part: dict(one) for part, one in state.artifacts.items()},
-            "served": decision.kind == decide.RESUME and state.served,
+            "earlier_hold": journal.earlier_hold(parts, state, self.clock.time()) if resumes else None,
+            "served": resumes and state.served,
         }
 
 

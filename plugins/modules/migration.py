@@ -309,6 +309,12 @@ artifacts:
   description: The snapshots of this migration, by their part.
   returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
   type: dict
+earlier_hold:
+  description:
+    - The hold of the writers in which an earlier run of this migration has read all parts, or V(none) where it held
+      nobody. Null where a snapshot is missing or has expired, and where they do not fit together.
+  returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)
+  type: str
 served:
   description: Whether the migration goes on, and its candidate may have had traffic; no snapshots are taken then.
   returned: when O(state) is V(begun), V(advancing), V(rehearsing) or V(rolling_back)

@@ -60,6 +60,12 @@ options:
       - Names the hold of the writers that the part is read in. The journal of a migration takes only parts that were
         read in the same one, or all of them without.
     type: str
+  earlier_hold:
+    description:
+      - Names the hold in which an earlier run of the migration has read all of its parts, C(cutover_run.earlier_hold).
+        Its artifact is as good as a new one. Without it, one that was read in another hold than O(hold) is not used;
+        it would not fit to the parts that are read now.
+    type: str
   destination:
     description:
       - The folder for artifacts. It is made where it is missing.
@@ -185,6 +191,7 @@ def main() -> None:
             "migration": {"type": "str"},
             "state": {"type": "str", "default": _artifacts.PRESENT, "choices": list(_artifacts.STATES)},
             "hold": {"type": "str"},
+            "earlier_hold": {"type": "str"},
             "destination": {"type": "path", "required": True},
             "keep": {"type": "str", "default": "72h"},
             "verify": {"type": "bool", "default": True},
@@ -216,6 +223,7 @@ def main() -> None:
                 verify=given["verify"],
                 encryption=Encryption(**given["encryption"]) if given["encryption"] else None,
                 hold=given["hold"],
+                earlier_hold=given["earlier_hold"],
             )
             engine = chosen_engine(given, log)
             result = _artifacts.take(wanted, engine, log, state=given["state"], check_mode=module.check_mode)

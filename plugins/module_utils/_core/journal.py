@@ -210,13 +210,26 @@ def unproven(parts: Sequence[str], state: State, now: float) -> list[str]:
             told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, is not proven")
         elif one["expires"] <= now:
             told.append(f"the snapshot of {part}, {one['path']} on {one['host']}, has expired")
-    # Parts that need no hold have None; those that were read with nobody held say that.
-    if not told and len({state.artifacts[part].get("hold") for part in parts} - {None}) > 1:
+    if not told and len(_holds(parts, state)) > 1:
         told.append(
             f"the snapshots of {', '.join(parts)} do not fit together: a run died while it took them, and writers were "
-            "held anew for the others. Begin a new migration: rollback.yml, then cutover.yml"
+            "held anew for the others"
         )
     return told
+
+
+def earlier_hold(parts: Sequence[str], state: State, now: float) -> str | None:
+    """The hold in which all of ``parts`` that need one were read in this migration, or that nobody was held then; None
+    where a snapshot is missing or has expired, or they do not fit together: then all are read again.
+    """
+    there = all(part in state.artifacts and state.artifacts[part]["expires"] > now for part in parts)
+    holds = _holds(parts, state) if there else set()
+    return holds.pop() if len(holds) == 1 else None
+
+
+def _holds(parts: Sequence[str], state: State) -> set[str]:
+    # Parts that need no hold have None; those that were read with nobody held say that.
+    return {state.artifacts[part].get("hold") for part in parts} - {None}
 
 
 def can_go_back(state: State) -> bool:

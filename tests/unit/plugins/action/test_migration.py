@@ -25,6 +25,7 @@ OPENED = {
     "to": "green",
     "token": 7,
     "artifacts": {},
+    "earlier_hold": None,
     "served": False,
     "weight": 0,
 }

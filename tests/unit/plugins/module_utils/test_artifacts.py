@@ -274,15 +274,16 @@ def test_what_is_read_while_writers_are_held_is_proven_when_they_are_let_go(plac
     engine.text = "written since"
     # A timer meanwhile; the migration is open.
     assert not _artifacts.expire(place, "shop", ["m1"])["changed"]
-    result = halves(place, engine, "proven")
+    result = halves(place, engine, "proven", hold="7")
     manifest = result["manifest"]
     assert (manifest["contents"]["text"]["digest"], manifest["hold"], engine.takes) == ("hello", "7", 1)
     assert manifest["verified"]
     assert visible(place) == [Path(result["artifact"]).name] == [partial[len(".partial-") :]]
     assert sorted(one.name for one in Path(result["artifact"]).iterdir()) == ["data", "manifest.json"]
     assert _artifacts.open_whole(Path(result["artifact"])).problems == []
-    # A run that is resumed has nothing to do in either half.
-    assert [halves(place, engine, state)["changed"] for state in ("taken", "proven")] == [False, False]
+    # A run that is resumed, after all parts were read in that hold, has nothing to do in either half.
+    again = [halves(place, engine, state, hold="8", earlier_hold="7") for state in ("taken", "proven")]
+    assert [(one["changed"], one["manifest"], engine.takes) for one in again] == [(False, manifest, 1)] * 2
 
 
 @pytest.mark.parametrize("damage", ["flipped", "source"])
@@ -313,11 +314,34 @@ def test_the_first_half_reads_anew_what_a_dead_run_has_read(place: Path) -> None
     engine.text = "later"
     halves(place, engine, "taken", hold="2")
     assert len(visible(place)) == 1
-    manifest = halves(place, engine, "proven")["manifest"]
+    manifest = halves(place, engine, "proven", hold="2")["manifest"]
     assert (manifest["contents"]["text"]["digest"], manifest["hold"]) == ("later", "2")
     assert not _artifacts.expire(place, "shop", [])["changed"]
     halves(place, Shelf(), "taken", part="other")
     assert _artifacts.expire(place, "shop", [])["changed"]
+
+
+@pytest.mark.parametrize(("first", "then"), [("1", "2"), ("1", None), (None, "2")])
+def test_a_part_that_was_read_in_another_hold_is_read_again_with_the_others(
+    place: Path, first: str | None, then: str | None
+) -> None:
+    """R-E1: the writers of both were let go when a run was killed while it proved the next part; or ``cutover_freeze``
+    has come into the inventory since, or is gone.
+    """
+    engine = Shelf()
+    for state in ("taken", "proven"):
+        halves(place, engine, state, hold=first)
+    assert not halves(place, engine, "taken", hold=first)["changed"]
+    engine.text = "later"
+    _read, proven = [halves(place, engine, state, hold=then) for state in ("taken", "proven")]
+    manifest = proven["manifest"]
+    assert (manifest["contents"]["text"]["digest"], manifest["hold"], engine.takes) == ("later", then or "none", 2)
+
+
+def test_what_needs_no_hold_is_used_again_in_any(place: Path) -> None:
+    engine = Shelf()
+    engine.apart = False
+    assert [halves(place, engine, "proven", hold=hold)["changed"] for hold in ("1", "2")] == [True, False]
 
 
 def test_what_was_read_with_nobody_held_says_so(place: Path) -> None:

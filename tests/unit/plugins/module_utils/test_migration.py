@@ -657,6 +657,24 @@ def test_no_other_snapshot_is_taken_once_the_candidate_has_had_traffic(desk: Des
     assert desk.store.read_journal()["migrations"][-1]["events"][-1]["unverified"] == "it is a copy"
 
 
+def test_a_run_that_goes_on_is_told_the_hold_of_the_one_before(desk: Desk) -> None:
+    """R-E1: where all parts were read in it."""
+    parts = [
+        {"name": name, "host": "router", "engine": "postgresql", "options": {"database": name}} for name in ("a", "b")
+    ]
+    changes = {"cutover_state": parts}
+    begun = desk.run(**changes).begin(desk.workloads, ALICE)
+    token = begun["token"]
+    told = [begun["earlier_hold"]]
+    for part in ("a", "b"):
+        kept = {"part": part, "path": part, "host": "router", "verified": True, "expires": 9000, "hold": "7"}
+        desk.store.record(token, 1000, "snapshot_taken", part=part, artifact=kept)
+        again = desk.run(1100, **changes).begin(desk.workloads, ALICE, token)
+        told.append(again["earlier_hold"])
+        token = again["token"]
+    assert told == [None, None, "7"]
+
+
 def test_what_rollback_can_go_back_from_needs_its_snapshots(desk: Desk) -> None:
     """R-E5: also when all has moved, until the old version is removed."""
     assert desk.run().describe(None)["needed"] == []

@@ -233,6 +233,25 @@ def test_traffic_moves_with_them_or_with_a_reason_to_do_without() -> None:
         write(INTENDED, document=document)
 
 
+@pytest.mark.parametrize(
+    ("events", "hold"),
+    [
+        ([taken("db", hold="1"), taken("files", hold="1")], "1"),
+        ([taken("db", hold="none"), taken("files", hold="none")], "none"),
+        # One needs no hold, such as a repository.
+        ([taken("db", hold="1"), taken("files", hold=None)], "1"),
+        ([taken("db", hold=None), taken("files", hold=None)], None),
+        ([taken("db", hold="1")], None),
+        ([taken("db", hold="1"), taken("files", hold="2")], None),
+        ([taken("db", hold="1"), taken("files", hold="1", expires=9.0)], None),
+        ([taken("db", hold="1"), taken("files", hold="2"), taken("db", hold="2")], "2"),
+    ],
+)
+def test_what_an_earlier_run_has_read_is_used_as_a_whole(events: list[Event], hold: str | None) -> None:
+    """R-E1: or all parts are read again, in one hold."""
+    assert journal.earlier_hold(["db", "files"], journal.fold(write(WITH_DATA, *events)), 10.0) == hold
+
+
 def test_traffic_goes_back_without_any() -> None:
     back: Event = ("weight_intended", {"before": 50, "weight": 0})
     write(WITH_DATA, back)

@@ -1,0 +1,27 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role snapshot asks for: each part in the hold of this run, or in the one of a run before (R-E1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import Role
+
+SNAPSHOT = Role("snapshot")
+
+
+@pytest.mark.parametrize(
+    ("writers", "earlier", "asked"),
+    [(["pgbouncer"], "3", ("7", "3")), (["pgbouncer"], None, ("7", "nothing")), ([], "none", ("nothing", "none"))],
+)
+def test_a_part_is_read_in_a_hold_or_used_from_an_earlier_one(
+    writers: list[str], earlier: str | None, asked: tuple[str, str]
+) -> None:
+    [part] = [task for task in SNAPSHOT.load("tasks/part.yml") if "bluegreen.cutover.snapshot" in task]
+    given = part["bluegreen.cutover.snapshot"]
+    run: dict[str, Any] = {"token": 7, "earlier_hold": earlier}
+    told = SNAPSHOT.templar(cutover_plan={"freeze": {"writers": writers}}, cutover_run=run, omit="nothing")
+    assert tuple(told.template(given[name]) for name in ("hold", "earlier_hold")) == asked
