@@ -112,7 +112,8 @@ options:
         default: 5432
       user:
         description:
-          - The role to connect as. It must be able to read all of the database and, for a restore, to make databases.
+          - The role to connect as. It must be able to read all of the database and, because a restore does that, to
+            make databases and to rename this one. A snapshot is refused where it may not.
           - Over a socket and without a password, root connects by the account of this name.
         type: str
         default: postgres

@@ -169,12 +169,14 @@ def test_what_keeps_it_from_succeeding_is_told_before_anything_is_written(data: 
         "rows",
     )
     plain = {"host": "127.0.0.1", "user": "plain", "password_file": f"{PASSWORDS}/plain"}
+    owner = {"host": "127.0.0.1", "user": "shop", "password_file": f"{PASSWORDS}/shop"}
     cases: list[tuple[dict[str, Any], str]] = [
         ({"port": 1}, "port 1 as 'postgres' failed: .* No such file or directory"),
         ({"database": "nowhere"}, 'database "nowhere" does not exist'),
         ({"tools": "/root/old"}, r"there is no pg_dump of that version on this host \(/root/old/pg_dump is 14.9\)"),
         ({"database": "shop", **plain}, "'plain' may not read all of 'shop': .*table .*items"),
         ({"database": "rows", **plain}, "Row-level security hides rows of .*hidden from 'plain'"),
+        ({"database": "shop", **owner}, "'shop' may not make a database on 127.0.0.1, port 5432, or not rename 'shop'"),
         ({**plain, "password_file": "/root/none"}, "the password of plain in /root/none cannot be read"),
     ]
     destination = "/var/backups/none"

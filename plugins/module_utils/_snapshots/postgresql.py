@@ -170,6 +170,7 @@ class PostgreSQL:
                     f"Row-level security hides rows of {some(hidden)} from {self._server.user!r}: the snapshot would "
                     "not be whole. Give the role BYPASSRLS, or name a superuser in the option user."
                 )
+            self._check_may_replace(session)
 
     def take(self, folder: Path) -> Taken:
         with ExitStack() as stack:
@@ -336,6 +337,14 @@ class PostgreSQL:
         with open(descriptor, "wb") as file, Tool(argv, self._server, output=file) as tool:
             tool.wait(lambda: self._progress("dumping roles"))
 
+    def _check_may_replace(self, session: Any) -> None:
+        if not all(rows(session, _MAY_REPLACE, [self._database])[0]):
+            raise SnapshotError(
+                f"{self._server.user!r} may not make a database on {self._server.name}, or not rename "
+                f"{self._database!r}, which a restore does. Give the role CREATEDB and make it the owner, or name a "
+                "superuser in the option user. Nothing was changed."
+            )
+
     def _tools_to_restore(self, taken: Taken) -> Tools:
         # Of the database alone: it may be that its server was lost, and this is a new one.
         self._check_database(taken)
@@ -354,12 +363,7 @@ class PostgreSQL:
             )
         for tool in ("pg_restore", "vacuumdb"):
             tools.path(tool)
-        if not all(rows(session, _MAY_REPLACE, [self._database])[0]):
-            raise SnapshotError(
-                f"{self._server.user!r} may not make a database on {self._server.name}, or not rename "
-                f"{self._database!r}, which a restore does. Give the role CREATEDB and make it the owner, or name a "
-                "superuser in the option user. Nothing was changed."
-            )
+        self._check_may_replace(session)
         there = {name for (name,) in rows(session, "SELECT rolname FROM pg_roles")}
         if missing := sorted(set(needs["roles"]) - there):
             raise SnapshotError(

@@ -206,6 +206,9 @@ def test_check_passes(server: Fake, said: list[str]) -> None:
         ("pg_is_in_recovery", [(True,)], "db.example, port 5432 is a standby: nothing can be restored there"),
         ("has_schema_privilege", [("table a",)], "'postgres' may not read all of 'shop': table a. Grant it"),
         ("row_security_active", [("a",)], "Row-level security hides rows of a from 'postgres'"),
+        # What is proven elsewhere could not be brought back here.
+        ("rolcreatedb", [(False, True)], "'postgres' may not make a database on db.example, port 5432, or not rename"),
+        ("rolcreatedb", [(True, False)], "or not rename 'shop', which a restore does. Give the role CREATEDB"),
         ("has_schema_privilege", _postgresql_server.DriverError("gone.\n"), "Looking at 'shop' failed: gone.$"),
     ],
 )
