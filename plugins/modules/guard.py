@@ -173,7 +173,7 @@ class Guarding:
         plan = self.plan
         if journal.fold(self.store.read_journal()).phase == journal.ROLLING_BACK:
             # Triggers would say no more than what is done about them already.
-            time_ = max(plan["guard"]["time"], plan["back_steps"]["settle"] + GUARD_MARGIN)
+            time_ = max(plan["guard"]["time"], plan["back_steps"]["time"] + GUARD_MARGIN)
             plan = {**plan, "guard": {**plan["guard"], "triggers": [], "time": time_}}
         self._ask(plan)
         self.write(lambda current: guard.arm(current, plan, self.token, self._now()))

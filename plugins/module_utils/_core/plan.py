@@ -1269,10 +1269,12 @@ def _check_guard(values: Mapping[str, Any], problems: _Problems) -> None:
             if guard.get(name)
         ]
     settles = [step["settle"] for step in values.get("cutover_steps") or [] if step and step["settle"] is not None]
-    if guard.get("time") and settles and guard["time"] <= max(settles):
+    following = _following(values)
+    if guard.get("time") and settles and guard["time"] <= following + max(settles):
+        waited = f"waits for its router for up to {following} s, and " if following else ""
         problems.append(
-            f"cutover_guard.time is {guard['time']}, and a step settles for {max(settles)} s: the guard would take it "
-            "back each time; more is needed"
+            f"cutover_guard.time is {guard['time']}, and a step {waited}settles for {max(settles)} s: the guard would "
+            "take it back meanwhile; more is needed"
         )
     if guard.get("triggers") and guard["enabled"] is False:
         problems.append("cutover_guard has triggers, and is not enabled: nobody would ask them")
@@ -1492,7 +1494,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "gate": _given(values["cutover_gate"]) if values["cutover_gate"] else None,
         "run_limit": values["cutover_run_limit"],
         "back": values["cutover_back"],
-        "back_steps": values["cutover_back_steps"],
+        "back_steps": {**values["cutover_back_steps"], "time": _step(values, [values["cutover_back_steps"]["settle"]])},
         "rehearsal": values["cutover_rehearsal"],
         "freeze": _freeze(values["cutover_freeze"], router),
         "queues": {"host": router, **_given(values["cutover_queues"])} if values["cutover_queues"] else None,
@@ -1518,7 +1520,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
 
 def _is_scaled(values: Mapping[str, Any]) -> bool:
     """Do numbers of pods make the shares? Then a step waits for pods."""
-    return bool(values["cutover_router"]["provider"] == "k8s_replicas")
+    return bool((values.get("cutover_router") or {}).get("provider") == "k8s_replicas")
 
 
 def _scaled(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -1530,12 +1532,19 @@ def _scaled(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _step(values: Mapping[str, Any]) -> int:
-    """Seconds of a step at most, but for its hold."""
-    scaling = values["cutover_health"]["timeout"] if _is_scaled(values) else 0
-    following = math.ceil(SETTLE.get(values["cutover_router"]["provider"], 0))
-    longest: int = max(step["settle"] for step in values["cutover_steps"])
-    return following + longest + _budget(values["cutover_verify"]) + scaling
+def _following(values: Mapping[str, Any]) -> int:
+    """Seconds that a router may take at most until it does what it was told; what is wrong with it counts for none."""
+    scaling: int = (_is_scaled(values) and (values.get("cutover_health") or {}).get("timeout")) or 0
+    return scaling + math.ceil(SETTLE.get((values.get("cutover_router") or {}).get("provider"), 0))
+
+
+def _step(values: Mapping[str, Any], settles: Iterable[int]) -> int:
+    """Seconds of the longest step, there or back, at most, but for its hold."""
+    return _following(values) + max(settles) + _budget(values["cutover_verify"])
+
+
+def _settles(values: Mapping[str, Any]) -> list[int]:
+    return [step["settle"] for step in values["cutover_steps"]]
 
 
 def _in_cluster(colour: Mapping[str, Any]) -> dict[str, Any]:
@@ -1579,7 +1588,7 @@ def _guard(values: Mapping[str, Any]) -> dict[str, Any]:
     given = values["cutover_guard"]
     return {
         **_given(given),
-        "time": given["time"] or _step(values) + GUARD_MARGIN,
+        "time": given["time"] or _step(values, _settles(values)) + GUARD_MARGIN,
         "triggers": [_given(trigger) for trigger in given["triggers"]],
         "prometheus": _given(values["cutover_prometheus"] or {}),
     }
@@ -1654,7 +1663,7 @@ def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int
         + (comparison.TIME if values["cutover_performance"] else 0)
         # What waits for metrics does so for five scrapes and 5 s.
         + (5 * values["cutover_prometheus"]["scrape_interval"] + 5 if values["cutover_metrics"] else 0),
-        _step(values),
+        _step(values, [*_settles(values), values["cutover_back_steps"]["settle"]]),
         # Nothing is recorded between the last step's weight and the end of the draining.
         values["cutover_steps"][-1]["settle"]
         + _budget(values["cutover_verify"])

@@ -26,7 +26,7 @@ PLAN = make_plan(
         "cutover_cluster": {"namespace": "shop"},
         "cutover_router": {"provider": "k8s_service", "name": "web", "selectors": SELECTORS},
         "cutover_colours": {colour: {"deployment": colour} for colour in SELECTORS},
-        "cutover_guard": {"time": 10},
+        "cutover_guard": {"time": 31},
     },
     routers=["control"],
     applications=[],

@@ -14,7 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_service, _triggers
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, WorkloadError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN, make_plan
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import SourceDownError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 from ansible_collections.bluegreen.cutover.plugins.modules import guard
@@ -111,6 +111,15 @@ def moved(folder: Path) -> FileStore:
     store.record(5, 2.0, "weight_intended", before=0, weight=50)
     store.record(5, 3.0, "weight_set", weight=50, commands=[], ms=1.0)
     return store
+
+
+@pytest.mark.usefixtures("started")
+def test_on_the_way_back_it_has_the_time_of_a_step_back(run_module: RunModule, tmp_path: Path) -> None:
+    back: dict[str, Any] = {"from": "green", "to": "blue", "owner": {}, "reason": "", "differences": []}
+    moved(tmp_path).record(5, 4.0, "rollback_began", weight=50, persisted=50, **back)
+    made = plan(tmp_path)
+    made["back_steps"]["time"] = 150
+    assert run_module(guard, state="armed", plan=made, token=5)["guard"]["time"] == 150 + GUARD_MARGIN
 
 
 def unanswered(_triggers: Any, _source: Any) -> None:

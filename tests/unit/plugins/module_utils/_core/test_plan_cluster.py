@@ -92,6 +92,36 @@ def test_guard_and_lease_outlive_what_a_router_waits_for(router: dict[str, Any],
     assert made["lease"]["ttl"] >= longest + MARGIN
 
 
+@pytest.mark.parametrize(("router", "filled"), WEIGHTED)
+def test_guard_and_lease_outlive_it_on_the_way_back_too(router: dict[str, Any], filled: dict[str, Any]) -> None:
+    """R-D7: a step of a progressive way back waits for the same router, and may settle longer than those forward."""
+    del filled
+    waits = {"k8s_configmap": k8s_configmap.SETTLE, "k8s_httproute": k8s_httproute.SETTLE, "k8s_ingress": 0}
+    made = plan(
+        cutover_router=router,
+        cutover_colours=COLOURS,
+        cutover_steps=[{"share": 5}, {"share": 100}],
+        cutover_verify=[{"path": "/", "budget_ms": 1500}],
+        cutover_back_steps={"shares": [3], "settle": 3600},
+    )
+    assert made["back_steps"] == {"shares": [3], "settle": 3600, "time": waits[router["provider"]] + 3600 + 3}
+    assert made["guard"]["time"] == waits[router["provider"]] + 3 + GUARD_MARGIN
+    assert made["lease"]["ttl"] == made["back_steps"]["time"] + MARGIN
+
+
+def test_a_guard_that_would_act_while_its_router_follows_is_refused() -> None:
+    steps = [{"share": 25, "settle": 4}, {"share": 100}]
+    given = {"cutover_steps": steps, "cutover_router": REPLICAS, "cutover_health": {"timeout": 20}}
+    (told,) = problems(cutover_guard={"time": 54}, **given)
+    assert told.startswith(
+        "cutover_guard.time is 54, and a step waits for its router for up to 50 s, and settles for 4 s: the guard"
+    )
+    assert plan(cutover_guard={"time": 55}, **given)["guard"]["time"] == 55
+    # What else is wrong is told beside it.
+    assert len(problems(cutover_guard={"time": 9}, cutover_router={"provider": "none"})) == 1
+    assert len(problems(cutover_guard={"time": 34}, **{**given, "cutover_health": {"timeout": "long"}})) == 2
+
+
 def test_the_guard_of_a_service_outlives_its_endpoints() -> None:
     assert plan()["guard"]["time"] == _selector.SETTLE + plan()["steps"][0]["settle"] + GUARD_MARGIN
 
@@ -121,7 +151,8 @@ def test_numbers_of_pods_are_those_of_the_deployment_that_does_not_keep_its_own(
         "timeout": 300,
     }
     assert made["guard"]["time"] == 360
-    assert made["lease"]["ttl"] == 390
+    # On the way back a step settles for 30 s.
+    assert made["lease"]["ttl"] == 420
     assert decide.subject(made)["cutover_router"] == {**REPLICAS, "namespace": "shop"}
 
 
