@@ -1486,7 +1486,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "min_ready": values["cutover_min_ready"] or len(addresses) or None,
         "tests": values["cutover_tests"],
         "lease": {
-            "ttl": _longest_stretch(values, len(addresses), batches) + MARGIN,
+            "ttl": _longest_stretch(values, len(addresses) or 1, batches) + MARGIN,
             "wait": values["cutover_lease_wait"],
         },
         "guard": _guard(values),
@@ -1645,7 +1645,8 @@ def _budget(probes: Sequence[Mapping[str, Any]], bases: int = 1) -> int:
 def _longest_stretch(values: Mapping[str, Any], hosts: int, batches: int) -> int:
     """Seconds between two records at most: the lease is renewed by each, and must not end in between.
 
-    What is done on each of the ``hosts`` is done in so many ``batches``, one after the other.
+    What is done on each of the ``hosts`` is done in so many ``batches``, one after the other. In a cluster the
+    candidate is asked at its one address.
     """
     queues, freeze = values["cutover_queues"], values["cutover_freeze"]
     stretches: list[int] = [

@@ -126,6 +126,16 @@ def test_the_guard_of_a_service_outlives_its_endpoints() -> None:
     assert plan()["guard"]["time"] == _selector.SETTLE + plan()["steps"][0]["settle"] + GUARD_MARGIN
 
 
+def test_the_lease_outlives_what_the_candidate_is_asked() -> None:
+    cases = [{"name": "half", "input": {"skills": 1}, "expected": {"decision": "review"}}]
+    made = plan(
+        cutover_colours=COLOURS,
+        cutover_probes=[{"path": "/", "budget_ms": 60_000}] * 3,
+        cutover_cases=[{"path": "/decide", "cases": cases, "budget_ms": 50_000}],
+    )
+    assert made["lease"]["ttl"] == 3 * 2 * 60 + 2 * 50 + MARGIN
+
+
 @pytest.mark.parametrize(("router", "filled"), WEIGHTED)
 def test_every_router_with_weights_has_its_options(router: dict[str, Any], filled: dict[str, Any]) -> None:
     made = plan(cutover_router=router, cutover_colours=COLOURS, cutover_steps=[{"share": 5}, {"share": 100}])
