@@ -24,6 +24,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.admin_a
 SETTLE = settling.SETTLE["k8s_configmap"]
 """Seconds for the application to take what is in the ConfigMap."""
 
+LOOK = 5.0
+"""Seconds that one look may take, but for its last answer: it is read under the store's lock, which is not believed for
+long, and the guard's time has only a margin for it.
+"""
+
 
 class K8sConfigMap(Connected):
     """The ``key`` of the ConfigMap ``name`` in ``namespace``; ``services`` are those of the two colours.
@@ -73,13 +78,13 @@ class K8sConfigMap(Connected):
 
     def read(self) -> Reading:
         """What the endpoints tell, asked once for each pod, what the ConfigMap holds, and the ready endpoints of both
-        Services.
+        Services. Where not all can be asked within ``LOOK``, the weight is unclear.
         """
         self._seen = shares.of_config(self.cluster.call("GET", self.path), self.key)
         ready, names = count_ready(self.cluster, self.namespace, self.services)
         # Requests come to blue first, which shares them out.
         self._pods = max(1, ready["blue"])
-        told = self._tell(self._pods)
+        told = self._tell(self._pods, self.cluster.clock.monotonic() + LOOK)
         return Reading(
             weight=told.weight,
             persisted=self._seen,
@@ -110,7 +115,7 @@ class K8sConfigMap(Connected):
         while True:
             told = self.api.tell()
             if told.weight == weight:
-                told = self._tell(enough(self._pods))
+                told = self._tell(enough(self._pods), deadline)
             if told.weight == weight:
                 return
             if clock.monotonic() >= deadline:
@@ -122,12 +127,16 @@ class K8sConfigMap(Connected):
                 )
             clock.sleep(PAUSES[-1])
 
-    def _tell(self, times: int) -> Told:
-        """What is told so many times in a row, by a connection for each; nobody is asked after one that differs."""
+    def _tell(self, times: int, deadline: float) -> Told:
+        """What is told so many times in a row, by a connection for each; nobody is asked after one that differs, nor
+        after ``deadline``, by the cluster's clock.
+        """
         first = told = self.api.tell()
         for _number in range(math.ceil(times / len(self.api.endpoints)) - 1):
             if told.weight is None:
                 break
+            if self.cluster.clock.monotonic() >= deadline:
+                return Told(None, told.said, "its pods answer so slowly that not all could be asked in time")
             told = self.api.tell()
             if told.weight not in (None, first.weight):
                 both = f"{first.weight} % and {told.weight} %"

@@ -21,7 +21,12 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer as HttpAnswer
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Service, _cluster, admin_api
-from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_configmap import K8sConfigMap, enough
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_configmap import (
+    LOOK,
+    SETTLE,
+    K8sConfigMap,
+    enough,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_httproute import K8sHttpRoute
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers.k8s_ingress import K8sIngress
 from cluster.inprocess import Answer
@@ -269,6 +274,30 @@ def test_a_config_map_counts_when_each_pod_has_taken_it(clock: Clock, flags: Fla
     router.settle(10)
     assert clock.now - began > 50
     assert router.read().weight == 10
+
+
+def test_pods_that_answer_slowly_are_not_asked_for_ever(
+    clock: Clock, flags: Flags, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-D3: a look is one under the lock, and lease and guard wait for a step no longer than the plan says."""
+    router, told, _late = flags
+    ask_all, slow = admin_api.ask_all, [LOOK + 1]
+
+    def ask_slowly(targets: list[Target]) -> list[HttpAnswer]:
+        clock.now += slow[0]
+        return list(ask_all(targets))
+
+    monkeypatch.setattr(admin_api, "ask_all", ask_slowly)
+    reading = router.read()
+    assert (reading.weight, reading.persisted, clock.now) == (None, 0, LOOK + 1)
+    assert reading.unclear == "its pods answer so slowly that not all could be asked in time"
+    slow[0] = LOOK / 2 - 1
+    assert router.read().weight == 0
+    router.apply(10)
+    told["v2_traffic_percentage"], slow[0], began = 10, 50, clock.now
+    with pytest.raises(RouterError, match="after 120 s the application does not do so: its pods answer so slowly"):
+        router.settle(10)
+    assert clock.now - began <= SETTLE + 50
 
 
 def test_a_config_map_counts_when_the_application_has_taken_it(empty: Any, clock: Clock, flags: Flags) -> None:
