@@ -25,7 +25,7 @@ ARGUMENTS: dict[str, Any] = {
     "slots": {"type": "list", "elements": "dict"},
     "zone": {"type": "str"},
     "needs": {"type": "float", "default": 0.0},
-    "reason": {"type": "str", "default": "no reason given"},
+    "reason": {"type": "str"},
 }
 
 
@@ -46,12 +46,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             cluster = connect(given["kubeconfig"], given["context"])
             environment = Environment(cluster, given["namespace"], given["environment"])
             if given["state"] == "free":
-                done = environment.give_back(given["application"], check_mode=check_mode)
+                done = environment.give_back(given["application"], given["reason"], check_mode=check_mode)
             else:
                 holder = {**owner(), "application": given["application"]}
-                done = environment.take(
-                    slots, given["zone"], holder, given["reason"], given["needs"], check_mode=check_mode
-                )
+                reason = given["reason"] or "no reason given"
+                done = environment.take(slots, given["zone"], holder, reason, given["needs"], check_mode=check_mode)
         except CutoverError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, **done}

@@ -63,8 +63,12 @@ class Environment:
             self._cluster.clock.sleep(pause)
         raise self._contended()
 
-    def give_back(self, application: str, *, check_mode: bool = False) -> dict[str, Any]:
-        """Let others have what is left of the slot. One that another application holds is not touched."""
+    def give_back(self, application: str, reason: str | None = None, *, check_mode: bool = False) -> dict[str, Any]:
+        """Let others have what is left of the slot. One that another application holds is not touched; nor is, with
+        ``reason``, one that was taken for something else.
+
+        ``changed``, and the lease that is left. Raises ``SlotError`` with the other application.
+        """
         for pause in PAUSES:
             found = self._object.find()
             current = self._held(found)
@@ -76,6 +80,8 @@ class Environment:
                     f"'{current['reason']}'; it was not given back",
                     {"holder": dict(current["owner"])},
                 )
+            if reason is not None and current["reason"] != reason:
+                return {"changed": False, "lease": current}
             if check_mode or self._object.put(found, None) is not None:
                 return {"changed": True, "lease": None}
             self._cluster.clock.sleep(pause)

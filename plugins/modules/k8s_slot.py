@@ -43,7 +43,7 @@ options:
   state:
     description:
       - V(held) takes the slot that is open now.
-      - V(free) gives it back before its end.
+      - V(free) gives it back before its end. One that another application holds is left alone, and that fails.
     type: str
     choices: [held, free]
     default: held
@@ -78,9 +78,10 @@ options:
     type: float
     default: 0.0
   reason:
-    description: What for; others are told.
+    description:
+      - What for; others are told.
+      - With V(state=free) a slot that was taken for something else is left alone; without this it is given back, too.
     type: str
-    default: no reason given
 """
 
 EXAMPLES = r"""

@@ -33,8 +33,8 @@ class Asked:
         self.calls.append(("take", given, options))
         return {"changed": True}
 
-    def give_back(self, application: str, **options: Any) -> dict[str, Any]:
-        self.calls.append(("give_back", application, options))
+    def give_back(self, *given: Any, **options: Any) -> dict[str, Any]:
+        self.calls.append(("give_back", given, options))
         raise SlotError("it is used by other", {"holder": {}})
 
 
@@ -71,8 +71,18 @@ def test_a_slot_is_taken_for_the_application() -> None:
 
 
 def test_a_refusal_carries_reason_and_evidence() -> None:
-    result = run(state="free", slots=None, zone=None)
+    result = run(state="free", slots=None, zone=None, reason="release 7")
     assert (result["failed"], result["reason"], result["evidence"]) == (True, "slot", {"holder": {}})
+    assert Asked.calls == [("give_back", ("nextstep", "release 7"), {"check_mode": True})]
+
+
+def test_a_slot_has_a_reason_when_it_is_taken_and_may_have_none_when_it_is_given_back() -> None:
+    run()
+    run(state="free")
+    assert [given[3] if what == "take" else given for what, given, _options in Asked.calls] == [
+        "no reason given",
+        ("nextstep", None),
+    ]
 
 
 def test_r_b15_a_lease_is_never_made_in_a_source() -> None:

@@ -71,6 +71,14 @@ def test_another_is_refused_until_it_is_given_back(staging: Environment) -> None
     assert second["lease"]["token"] > int(datetime.datetime(2026, 1, 15, 9, tzinfo=datetime.UTC).timestamp())
 
 
+def test_what_was_taken_for_something_else_is_not_given_back(empty: Any, staging: Environment) -> None:
+    """A migration that ends leaves the slot to the promotion, or the other service, that has taken it."""
+    held = take(staging)["lease"]
+    assert staging.give_back("nextstep", "shop moves") == {"changed": False, "lease": held}
+    assert empty.get(LEASE)["spec"]["holderIdentity"] == "alice@ops (pid 1)"
+    assert staging.give_back("nextstep", "release 7") == {"changed": True, "lease": None}
+
+
 def test_a_slot_that_has_ended_is_free_without_anybody_giving_it_back(staging: Environment, clock: Clock) -> None:
     take(staging)
     clock.now += 7200
