@@ -38,14 +38,17 @@ def remove(plan: Mapping[str, Any], token: int | None = None, *, check_mode: boo
     name, serving = (plan["colours"][plan[side]]["deployment"] for side in ("from", "to"))
     deployments = path_of("apps/v1", namespace, "deployments")
     scalers = path_of("autoscaling/v2", namespace, "horizontalpodautoscalers")
-    _check_serving(cluster.find(f"{deployments}/{serving}"), serving)
+
+    def check(path: str) -> None:
+        _check_serving(cluster.find(f"{deployments}/{serving}"), serving, path)
+
     found = [
         f"{scalers}/{one['metadata']['name']}" for one in cluster.call("GET", scalers)["items"] if _scales(one, name)
     ]
-    removed = [path for path in found if _delete(run, cluster, path, token)]
+    removed = [path for path in found if _delete(run, cluster, path, token, check)]
     path = f"{deployments}/{name}"
     # In one with its deletion: its pods are ready for a moment longer, and nobody may send the traffic back to them.
-    if _delete(run, cluster, path, token, run.record_gone):
+    if _delete(run, cluster, path, token, check, run.record_gone):
         removed.append(path)
     return {"changed": bool(removed), "removed": removed}
 
@@ -55,13 +58,13 @@ def _scales(scaler: Mapping[str, Any], name: str) -> bool:
     return (target["kind"], target["name"]) == ("Deployment", name)
 
 
-def _check_serving(found: Mapping[str, Any] | None, serving: str) -> None:
+def _check_serving(found: Mapping[str, Any] | None, serving: str, path: str) -> None:
     status = (found or {}).get("status") or {}
     wanted = ((found or {}).get("spec") or {}).get("replicas", 1)
     available = status.get("availableReplicas", 0)
     if found is None or not available or available < wanted:
         raise NotReadyError(
-            f"{serving} has {available} of {wanted} pods available, and what it replaces would go; nothing was "
+            f"{serving} has {available} of {wanted} pods available, and what it replaces would go: {path} was not "
             "removed. See why, then run again",
             {"status": status},
         )
@@ -72,11 +75,15 @@ def _delete(
     cluster: Cluster,
     path: str,
     token: int | None,
+    check: Callable[[str], None],
     gone: Callable[[int | None], None] = lambda _token: None,
 ) -> bool:
-    """Delete what is at ``path``, as it is now; whether there was anything. ``gone`` is called under the same lock."""
+    """Delete what is at ``path``, as it is now; whether there was anything. ``check``, which raises where it may not
+    go, and ``gone`` are called under the same lock.
+    """
     for pause in PAUSES:
         with run.unserved(token):
+            check(path)
             there = _try(run, cluster, path, token)
             if there is not None:
                 gone(token)
