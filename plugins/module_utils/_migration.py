@@ -135,6 +135,7 @@ class Migration:
                     rehearsal=way,
                     parts=parts,
                     unverified=self.plan["accept_unverified"],
+                    min_ready=decision.min_ready,
                 )
                 if decision.differences:
                     self._write(

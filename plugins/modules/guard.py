@@ -56,6 +56,12 @@ options:
       - The token of the run, from M(bluegreen.cutover.migration).
       - Needed, but for check mode.
     type: int
+  min_ready:
+    description:
+      - How many instances of the old colour are enough to send it all traffic, where O(plan) does not say so. In a
+        cluster nobody knows that before a run begins; it is C(cutover_run.decision.min_ready).
+      - Never more are asked for than the colour has that the traffic leaves. Without this it is as many as that.
+    type: int
 seealso:
   - module: bluegreen.cutover.migration
   - module: bluegreen.cutover.router_weight
@@ -67,6 +73,7 @@ EXAMPLES = r"""
     state: armed
     plan: "{{ cutover_plan }}"
     token: "{{ cutover_run.token }}"
+    min_ready: "{{ cutover_run.decision.min_ready }}"
   run_once: true
   delegate_to: "{{ cutover_plan.hosts.router }}"
 
@@ -75,6 +82,7 @@ EXAMPLES = r"""
     state: confirmed
     plan: "{{ cutover_plan }}"
     token: "{{ cutover_run.token }}"
+    min_ready: "{{ cutover_run.decision.min_ready }}"
   run_once: true
   delegate_to: "{{ cutover_plan.hosts.router }}"
 """
@@ -155,9 +163,12 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.opening 
 
 
 class Guarding:
-    """The guard of ``plan`` as the run with ``token`` sees it. Raises ``CutoverError``."""
+    """The guard of ``plan`` as the run with ``token`` sees it. ``min_ready`` instances of the old colour can serve
+    everything, where the plan does not say how many. Raises ``CutoverError``.
+    """
 
-    def __init__(self, plan: dict[str, Any], token: int) -> None:
+    def __init__(self, plan: dict[str, Any], token: int, min_ready: int | None = None) -> None:
+        plan = {**plan, "min_ready": plan["min_ready"] or min_ready}
         self.given, self.plan, self.token = plan, plan, token
         self.write: Callable[[Callable[[guard.Guard | None], guard.Guard]], None] = self._write
         self.store = open_store(plan["service"], plan["state_dir"], plan["cluster"])
@@ -243,12 +254,13 @@ def main() -> None:
             "state": {"type": "str", "required": True, "choices": ["armed", "confirmed", "disarmed"]},
             "plan": {"type": "dict", "required": True},
             "token": {"type": "int", "no_log": False},
+            "min_ready": {"type": "int"},
         },
         supports_check_mode=True,
     )
-    state, plan, token = (module.params[name] for name in ("state", "plan", "token"))
+    state, plan, token, min_ready = (module.params[name] for name in ("state", "plan", "token", "min_ready"))
     try:
-        guarding = Guarding(plan, token)
+        guarding = Guarding(plan, token, min_ready)
         if module.check_mode:
             module.exit_json(changed=state == "armed" or guarding.store.read_guard() is not None, guard=None)
         if token is None:

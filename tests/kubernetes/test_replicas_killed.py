@@ -17,7 +17,7 @@ from cluster.client import MERGE
 from cluster.inprocess import Pool, Setter
 
 from . import test_cluster_killed as killed
-from .test_cluster_killed import DEPLOYMENTS, SELECTORS, SERVICE, KilledError, Mortal, get
+from .test_cluster_killed import DEPLOYMENTS, ME, SELECTORS, SERVICE, KilledError, Mortal, get
 
 BOTH = {"app": "web"}
 PLAN = make_plan(
@@ -106,6 +106,28 @@ def test_it_is_ended_by_the_next_run_or_taken_back(shop: Setter, number: int) ->
         assert get(shop, SERVICE)["spec"]["selector"] == SELECTORS["green"]
         assert pods(shop) == {"blue": 2, "green": 2}
     assert all(blue + green >= 2 for blue, green in pool.shares)
+
+
+@pytest.mark.parametrize("weights", [(67,), (67, 100)])
+def test_from_more_pods_than_the_service_needs_it_goes_back_at_once(shop: Setter, weights: tuple[int, ...]) -> None:
+    """R-D6: before anything else is done, and with the old version's pods as they are."""
+    run = Run(Follower(shop))
+    begun = run.migration.begin(run.deployments(None).read(), ME, run.takeover)
+    run.make_ready(begun["token"], 0)
+    allowed = 0
+    for weight in weights:
+        run.send(begun["token"], weight, [allowed], begun["decision"]["min_ready"])
+        allowed = weight
+    assert pods(shop) == {"blue": 2, "green": 4}
+    if weights[-1] == 100:
+        run.deployments(begun["token"]).release("green", scale=False)
+        run.migration.close(begun["token"], "finished")
+    pool = Follower(shop)
+    Run(pool).back()
+    assert get(shop, SERVICE)["spec"]["selector"] == SELECTORS["blue"]
+    assert pods(shop) == {"blue": 2, "green": 4 if weights[-1] == 100 else 1}
+    patched = [path for method, path in pool.sent if method == "PATCH" and "configmaps" not in path]
+    assert (patched[0], f"{DEPLOYMENTS}/blue" in patched) == (SERVICE, False)
 
 
 def test_a_run_has_no_more_patches(shop: Setter) -> None:

@@ -153,6 +153,10 @@ def decide_rollback(plan: Mapping[str, Any], state: State, reality: Reality, *, 
     at_rest = state.phase in journal.CLOSED and reality.weight == reality.persisted == goal
     there = reality.ready.get(left, 0)
     needed = enough_to_return(plan["min_ready"] or there, there)
+    if plan["router"]["provider"] == "k8s_replicas" and state.min_ready:
+        # A share above half of the traffic took more pods than the service needs; and each one more of those that it
+        # goes back to would move shares on the way.
+        needed = min(needed, state.min_ready)
     if at_rest and _whole(plan, back, reality):
         sentence = f"Nothing to do: {back} serves {service} alone."
         return Decision(NOTHING, left, back, goal, sentence, needed, differences=tuple(found))

@@ -93,7 +93,8 @@ class State:
     is what a migration that is one has come to (see ``rehearsal.outcome``), and ``rehearsed`` that of the one just
     before. ``artifacts`` are the snapshots of this migration by their part, ``parts`` those that must be there before
     traffic moves, and ``unverified`` is why it may move without. ``served`` is whether the candidate may have had
-    traffic in this migration, so that what is there now has what it wrote. ``ended`` is how far the old version's end
+    traffic in this migration, so that what is there now has what it wrote. ``min_ready`` is how many instances served
+    everything when it began; None where that is not recorded. ``ended`` is how far the old version's end
     has come since the migration finished: ``{"colour", "deprecated", "sunset", "removed"}``, the last None before it
     is removed.
     ``token`` is the highest one in the whole journal.
@@ -117,6 +118,7 @@ class State:
     artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unverified: str | None = None
     served: bool = False
+    min_ready: int | None = None
     ended: dict[str, Any] | None = None
     token: int = 0
 
@@ -317,6 +319,7 @@ def _advance(state: State, event: Mapping[str, Any]) -> State:
             subject=event.get("subject", state.subject),
             parts=tuple(event.get("parts", state.parts)),
             unverified=event.get("unverified") if kind == "began" else state.unverified,
+            min_ready=state.min_ready or event.get("min_ready"),
             fired=None,
         )
     if kind == "weight_intended":

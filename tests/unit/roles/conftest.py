@@ -21,7 +21,8 @@ class Role:
         return DataLoader().load_from_file(str(self.folder / path), trusted_as_template=True)
 
     def templar(self, **variables: Any) -> Templar:
-        return Templar(loader=DataLoader(), variables={**self.load("vars/main.yml"), **variables})
+        own = self.load("vars/main.yml") if (self.folder / "vars/main.yml").exists() else {}
+        return Templar(loader=DataLoader(), variables={**own, **variables})
 
     def said(self, name: str, **variables: Any) -> Any:
         """One of its own variables."""

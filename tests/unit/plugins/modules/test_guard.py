@@ -15,7 +15,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils import _guard_se
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import journal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, WorkloadError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.plan import GUARD_MARGIN, make_plan
+from ansible_collections.bluegreen.cutover.plugins.module_utils._guardian import Guardian
 from ansible_collections.bluegreen.cutover.plugins.module_utils._prometheus import SourceDownError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Reading
+from ansible_collections.bluegreen.cutover.plugins.module_utils._routing import make_service
 from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.files import FileStore
 from ansible_collections.bluegreen.cutover.plugins.modules import guard
 
@@ -120,6 +123,40 @@ def test_on_the_way_back_it_has_the_time_of_a_step_back(run_module: RunModule, t
     made = plan(tmp_path)
     made["back_steps"]["time"] = 150
     assert run_module(guard, state="armed", plan=made, token=5)["guard"]["time"] == 150 + GUARD_MARGIN
+
+
+class Pods:
+    """A router in a cluster, in which green has been scaled above blue."""
+
+    weight = 50
+
+    def read(self) -> Reading:
+        return Reading(self.weight, self.weight, {"blue": 3, "green": 6}, {})
+
+    def apply(self, weight: int) -> list[str]:
+        self.weight = weight
+        return []
+
+    def persist(self, weight: int) -> list[str]:
+        del weight
+        return []
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("state", ["armed", "confirmed"])
+def test_a_candidate_that_has_more_pods_than_the_old_colour_does_not_keep_the_traffic(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """R-B13, R-D6: what served everything when the run began is enough, where the inventory names no number."""
+    monkeypatch.setattr(_triggers, "check", lambda _triggers, _source: None)
+    made = {**plan(tmp_path, triggers=[TRIGGER], source="http://127.0.0.1:9090"), "min_ready": None}
+    store, router = moved(tmp_path), Pods()
+    run_module(guard, state=state, plan=made, token=5, min_ready=3)
+    armed = store.read_guard() or {}
+    assert armed["target"]["min_ready"] == 3
+    service = make_service("guarded", made["colours"], "/ready")
+    Guardian(store, lambda _seen: None, routed=lambda _target: (service, router))._send_back(armed, None)
+    assert router.weight == 0
 
 
 def unanswered(_triggers: Any, _source: Any) -> None:

@@ -190,6 +190,24 @@ def test_what_is_needed_is_what_the_old_colour_has() -> None:
     assert (broken.min_ready, broken.at_once) == (1, True)
 
 
+@pytest.mark.parametrize(("phase", "weight"), [("moving", 67), ("moving", 100), ("finished", 100)])
+def test_by_numbers_of_pods_a_way_back_needs_what_served_everything_before(phase: str, weight: int) -> None:
+    """R-D6: not as many as a share above 50 % has made of the candidate, which would be scaled up first."""
+    ratio = plan(cutover_router={**SHOP["cutover_router"], "provider": "k8s_replicas", "both": {"app": "web"}})
+    state = State(phase=phase, from_colour="blue", to_colour="green", possible=frozenset({weight}), min_ready=3)
+
+    def back(blue: int, made: dict[str, Any] = ratio) -> tuple[int, bool]:
+        told = decide.decide_rollback(made, state, Reality(weight, weight, {"blue": blue, "green": 6}))
+        return told.min_ready, told.at_once
+
+    assert back(3) == (3, True)
+    # One that has lost pods gets them back first, and no more.
+    assert back(1) == (3, False)
+    assert back(1, {**ratio, "min_ready": 1}) == (1, True)
+    # Elsewhere more pods of the candidate are what its autoscaler found to be needed.
+    assert back(3, plan()) == (6, False)
+
+
 def test_the_old_colour_keeps_its_pods_and_that_is_no_difference() -> None:
     state = State(phase="finished", from_colour="blue", to_colour="green", possible=frozenset({100}))
     moved = Reality(100, 100, {"blue": 3, "green": 3}, deployments(blue=3, green=3))
