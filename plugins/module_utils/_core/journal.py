@@ -231,7 +231,7 @@ def earlier_hold(parts: Sequence[str], state: State, now: float) -> str | None:
 
 def _holds(parts: Sequence[str], state: State) -> set[str]:
     # Parts that need no hold have None; those that were read with nobody held say that.
-    return {state.artifacts[part].get("hold") for part in parts} - {None}
+    return {str(hold) for part in parts if (hold := state.artifacts[part].get("hold")) is not None}
 
 
 def can_go_back(state: State) -> bool:

@@ -1535,7 +1535,7 @@ def _scaled(values: Mapping[str, Any]) -> dict[str, Any]:
 def _following(values: Mapping[str, Any]) -> int:
     """Seconds that a router may take at most until it does what it was told; what is wrong with it counts for none."""
     scaling: int = (_is_scaled(values) and (values.get("cutover_health") or {}).get("timeout")) or 0
-    return scaling + math.ceil(SETTLE.get((values.get("cutover_router") or {}).get("provider"), 0))
+    return scaling + math.ceil(SETTLE.get(str((values.get("cutover_router") or {}).get("provider")), 0))
 
 
 def _step(values: Mapping[str, Any], settles: Iterable[int]) -> int:
