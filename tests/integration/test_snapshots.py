@@ -233,14 +233,14 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(home: Path, tree: Pat
 
 def test_a_tree_that_is_written_to_meanwhile_is_refused(home: Path, tree: Path) -> None:
     engine = files(tree)
-    inner = engine._read
+    inner = engine._packed
 
-    def read(path: Path, sink: int | None = None) -> Any:
-        content = inner(path, sink)
+    def packed(path: Path, sink: int | None) -> Any:
+        found = inner(path, sink)
         (tree / "it's").write_text("later")
-        return content
+        return found
 
-    engine._read = read  # type: ignore[method-assign]
+    engine._packed = packed  # type: ignore[method-assign]
     with pytest.raises(SnapshotError, match=r"was written to while it was packed: 1 of .*it's"):
         take(home, engine)
     assert names(home) == []
