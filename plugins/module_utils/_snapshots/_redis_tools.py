@@ -68,10 +68,10 @@ def program(*names: str) -> str:
 @contextlib.contextmanager
 def packed(path: Path) -> Iterator[IO[bytes]]:
     """Write a new file through zstd; it is whole when the block has ended."""
-    # The server waits for who reads its keys, and level 3 makes a file of them 3 % smaller. There is a SHA-256 of it.
+    # The server waits for who reads its keys, and level 3 makes a file of them 3 % smaller.
     with new_file(path) as file, tempfile.TemporaryFile() as said:
         zstd = subprocess.Popen(
-            [program("zstd"), "-q", "-1", "--no-check"], bufsize=PIECE, stdin=subprocess.PIPE, stdout=file, stderr=said
+            [program("zstd"), "-q", "-1"], bufsize=PIECE, stdin=subprocess.PIPE, stdout=file, stderr=said
         )
         try:
             with zstd.stdin as out:  # type: ignore[union-attr]
