@@ -140,8 +140,7 @@ def _copy(
     out = first.stdout.fileno() if first.stdout else -1
     into = second.stdin if second else None
     for end in filter(None, (first.stdout, into)):
-        with contextlib.suppress(OSError):  # more than an unprivileged user may have: then it takes longer
-            fcntl.fcntl(end.fileno(), _F_SETPIPE_SZ, _PIPE)
+        widen(end)
     due = time.monotonic() + _TICK
     buffer = memoryview(bytearray(_CHUNK))
     try:
@@ -162,6 +161,12 @@ def _copy(
         for end in filter(None, (first.stdout, into)):
             with contextlib.suppress(BrokenPipeError):
                 end.close()
+
+
+def widen(pipe: IO[bytes]) -> None:
+    """Have a pipe hold so much that its two ends seldom wait for each other."""
+    with contextlib.suppress(OSError):  # more than an unprivileged user may have: then it takes longer
+        fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE)
 
 
 def _tee(source: int, into: int) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import widen
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import PIECE, Address, Connection, RefusedError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
@@ -67,12 +68,14 @@ def program(*names: str) -> str:
 @contextlib.contextmanager
 def packed(path: Path) -> Iterator[IO[bytes]]:
     """Write a new file through zstd; it is whole when the block has ended."""
+    # The server waits for who reads its keys, and level 3 makes a file of them 3 % smaller.
     with new_file(path) as file, tempfile.TemporaryFile() as said:
         zstd = subprocess.Popen(
-            [program("zstd"), "-q", "-3"], bufsize=PIECE, stdin=subprocess.PIPE, stdout=file, stderr=said
+            [program("zstd"), "-q", "-1"], bufsize=PIECE, stdin=subprocess.PIPE, stdout=file, stderr=said
         )
         try:
             with zstd.stdin as out:  # type: ignore[union-attr]
+                widen(out)
                 yield out
             status = zstd.wait(_SILENCE)
         except BrokenPipeError as error:
