@@ -15,8 +15,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues import INTERVAL
 
 MODULE = "bluegreen.cutover.queue_drain"
-SLICE = 6.0
-"""Seconds of one call of the module; with its start and a last look that takes its time, a line at least every 10 s."""
+SLICE = 5.0
+"""Seconds of one call of the module; with its start and the looks that may follow, a line at least every 10 s."""
 TIMEOUT = 300.0
 """The module's default, in seconds."""
 

@@ -47,42 +47,49 @@ class Drain:
         self._queues = make_queues(given)
         self._clock = clock
         known = state or {}
-        self.zeros = int(known.get("zeros", 0))
+        # Not gone on with: what moves between two calls is not seen by all.
+        self.zeros = 0
         self.looks = int(known.get("looks", 0))
-        self.first = _depths(known.get("first"))
-        self.last = _depths(known.get("last"))
+        self.last = {name: Depth(**depth) for name, depth in known.get("last", {}).items()}
+        # By the host's clock since it was booted, which is the same one in the next call.
+        self._moved: dict[str, float] = dict(known.get("moved", {}))
 
     @property
     def state(self) -> dict[str, Any]:
         return {
-            "zeros": self.zeros,
             "looks": self.looks,
-            "first": {name: depth.as_result() for name, depth in (self.first or {}).items()},
-            "last": {name: depth.as_result() for name, depth in (self.last or {}).items()},
+            "last": {name: depth.as_result() for name, depth in self.last.items()},
+            "moved": self._moved,
         }
 
     def look(self) -> bool:
         """Look once; whether all of them are empty, and have been for long enough. Raises ``QueueError``."""
+        at = self._clock.monotonic()
         now = {name: queue.read() for name, queue in self._queues.items()}
         self.zeros = queues.advance(self.zeros, self.last, now)
+        self._moved = {**dict.fromkeys(now, at), **self._moved, **dict.fromkeys(queues.moved(self.last, now), at)}
         self.looks += 1
-        self.first, self.last = self.first or now, now
-        return self.zeros >= queues.ZEROS
+        self.last = now
+        return self.zeros >= queues.ZEROS and queues.are_quiet(now, self._quiet(at))
 
     def wait(self, seconds: float) -> bool:
-        """Look until they are empty, for at most about ``seconds``; whether they are."""
+        """Look until they are empty; whether they are. It takes about ``seconds`` at most, and longer by the looks
+        that have to follow one which has just found nothing.
+        """
         end = self._clock.monotonic() + seconds
-        while not self.look():
-            left = end - self._clock.monotonic()
-            if left < queues.INTERVAL:
+        while True:
+            before = self.zeros
+            if self.look():
+                return True
+            begun = before < self.zeros < queues.ZEROS
+            if not begun and end - self._clock.monotonic() < queues.INTERVAL:
                 return False
             self._clock.sleep(queues.INTERVAL)
-        return True
 
     def describe(self) -> str:
         """Where it is, for a person."""
-        return queues.describe(self.last or {}, self.first)
+        return queues.describe(self.last, self._quiet(self._clock.monotonic()))
 
-
-def _depths(known: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Depth] | None:
-    return {name: Depth(**depth) for name, depth in known.items()} if known else None
+    def _quiet(self, at: float) -> dict[str, float]:
+        """For how many seconds nothing was seen to move in each."""
+        return {name: at - since for name, since in self._moved.items()}

@@ -11,11 +11,13 @@ module: queue_drain
 short_description: Wait until queues are empty, and nothing of them is in flight
 version_added: 0.1.0
 description:
-  - Looks at all of O(queues) once a second, until three looks in a row have found nothing waiting, nothing in flight,
-    and, where the server counts that, nothing added in between.
+  - Looks at all of O(queues) once a second, until three looks in a row have found nothing waiting and nothing in
+    flight, and nothing that came and went in between. Of RabbitMQ that is known later, so that it has to be so for 11
+    seconds.
   - Fails when that is not so within O(timeout), and says what was there last. Takes nothing out of a queue and stops
     nobody; who adds to it has to have been stopped.
   - A number that is not known is not zero.
+  - Where a server does not tell what comes and goes between two looks, it warns that producers were not watched.
   - While it waits, a line with what is left is shown at least every 10 seconds.
 author:
   - bluegreen.cutover contributors (@bluegreen)
@@ -139,17 +141,21 @@ drained:
 depths:
   description:
     - What each queue had at the last look, by name. How much is C(waiting) and C(in_flight), null where that cannot be
-      seen; how much was ever C(added), null where the server does not count it; the C(parts) of these numbers; and why
-      they are C(unknown), where they are.
+      seen; the C(parts) of these numbers; and why they are C(unknown), where they are.
+    - Of what comes and goes between two looks, C(touched) is whether there was something since the look before;
+      C(moves) is the server's number that grows with it, null where it has none, and C(late) is how many seconds that
+      may be behind. C(unwatched) is why none of it is known, and empty where it is.
   returned: when the queues could be read
   type: dict
   sample:
-    orders: {waiting: 0, in_flight: 0, added: 812, parts: {"billing: lag": 0, "billing: pending": 0}, unknown: ""}
+    orders:
+      {waiting: 0, in_flight: 0, moves: 812, late: 0.0, touched: false, unwatched: "",
+       parts: {"billing: lag": 0, "billing: pending": 0}, unknown: ""}
 described:
   description: The same in one line.
   returned: when the queues could be read
   type: str
-  sample: "'orders': 0 waiting, 0 in flight"
+  sample: "'orders': 0 waiting, 0 in flight, quiet for 2 s"
 looks:
   description: How many times it has looked.
   returned: when the queues could be read
@@ -215,12 +221,18 @@ def main() -> None:
     try:
         drain = Drain(given["queues"], given["state"])
         told["described"] = drain.describe()
-        drained = drain.look() if module.check_mode else drain.wait(given["timeout"])
+        if module.check_mode:
+            drain.look()
+        drained = drain.zeros > 0 if module.check_mode else drain.wait(given["timeout"])
     except CutoverError as error:
         module.fail_json(**error.as_result(), **told)
+    if drained:
+        for name, depth in drain.last.items():
+            if depth.unwatched:
+                module.warn(f"the producers of the queue {name!r} were not watched: {depth.unwatched}")
     module.exit_json(
         changed=False,
-        drained=drained or (module.check_mode and drain.zeros > 0),
+        drained=drained,
         depths=drain.state["last"],
         described=drain.describe(),
         looks=drain.looks,

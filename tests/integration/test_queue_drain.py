@@ -53,6 +53,46 @@ while not os.path.exists(sys.argv[3]):
 channel.basic_ack(message.delivery_tag)
 connection.close()
 """
+# Whatever it adds is taken and done at once, so that each look finds nothing. The queue "again" gets what another one
+# dead-letters, and nothing else.
+CHURN = f"""
+import amqp, redis, threading, time
+password = open("{PASSWORDS}/redis").read().strip()
+first, third = (redis.Redis(password=password, db=db) for db in (0, 3))
+
+def connect():
+    connection = amqp.Connection("127.0.0.1:5672", userid="lab", password=open("{PASSWORDS}/lab").read().strip())
+    connection.connect()
+    return connection
+
+def take(client, key):
+    while True:
+        client.brpop(key)
+
+def consume(connection):
+    while True:
+        connection.drain_events()
+
+source, sink = connect(), connect()
+out, into = source.channel(), sink.channel()
+dead = {{"x-message-ttl": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "again"}}
+out.queue_declare("later", durable=True, auto_delete=False, arguments=dead)
+for name in ("quick", "again"):
+    out.queue_declare(name, durable=True, auto_delete=False)
+    into.basic_consume(name, no_ack=True, callback=lambda message: None)
+for target, given in ((take, (first, "jobs")), (take, (third, "celery\\x06\\x163")), (consume, (sink,))):
+    threading.Thread(target=target, args=given, daemon=True).start()
+while True:
+    first.lpush("jobs", "x")
+    third.lpush("celery\\x06\\x163", "x")
+    first.xadd("busy", {{"n": 1}})
+    for entry, _fields in first.xreadgroup("g", "c", {{"busy": ">"}})[0][1]:
+        first.xack("busy", "g", entry)
+    out.basic_publish(amqp.Message("x"), routing_key="quick")
+    out.basic_publish(amqp.Message("x"), routing_key="later")
+    print("round", flush=True)
+    time.sleep(0.02)
+"""
 
 
 def drain(timeout: float, *queues: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +106,7 @@ def _data(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Data:
     one.furnish()
     one.put("/root/tasks.py", TASKS)
     one.put("/root/holder.py", HOLDER)
+    one.put("/root/churn.py", CHURN)
     one.run("systemctl start rabbitmq-server", timeout=300)
     return one
 
@@ -126,28 +167,56 @@ def test_lists_and_streams_are_empty_when_nothing_is_in_flight(data: Data) -> No
 
 
 def test_a_queue_that_is_never_empty_ends_with_its_last_depth(data: Data) -> None:
-    redis(data, "r.flushall()\nr.rpush('jobs', 'a', 'b', 'c')\nr.xgroup_create('busy', 'g', 0, mkstream=True)")
-    # Read and acknowledged at once: each look finds nothing, and still it is not over.
-    churn = (
-        f"import redis,time\\nr=redis.Redis(password=open('{PASSWORDS}/redis').read().strip())\\n"
-        "while 1:\\n r.xadd('busy',{'n':1}); [r.xack('busy','g',i) for i,_ in r.xreadgroup('g','c',{'busy':'>'})[0][1]]"
-        "; time.sleep(.05)"
-    )
-    data.run(f'printf "{churn}" > /root/churn.py')
-    with unit(data, "churn", "python3 /root/churn.py"):
-        run = data.play(
-            drain(12, {"provider": "redis_list", "name": "jobs", "processing": [], **REDIS}),
-            drain(5, {"provider": "redis_stream", "name": "busy", **REDIS}),
-        )
-    full, busy = data.answers()
+    redis(data, "r.flushall()\nr.rpush('jobs', 'a', 'b', 'c')")
+    run = data.play(drain(12, {"provider": "redis_list", "name": "jobs", "processing": [], **REDIS}))
+    (full,) = data.answers()
     assert (full["failed"], full["reason"]) == (True, "queue")
     assert "'jobs': 3 waiting" in full["msg"]
     assert full["depths"]["jobs"]["in_flight"] is None
-    assert 11 < full["waited"] < 60
+    assert full["waited"] > 11
     # Who waits is told in between, too.
     assert "of 12 s: 'jobs': 3 waiting" in run.stdout
-    assert (busy["failed"], busy["reason"]) == (True, "queue")
-    assert "added meanwhile" in busy["msg"]
+
+
+def test_who_adds_what_is_taken_at_once_is_seen_and_waited_for(data: Data) -> None:
+    redis(data, "r.flushall()\nr.xgroup_create('busy', 'g', 0, mkstream=True)")
+    at_once = [
+        {"provider": "redis_list", "name": "jobs", "processing": [], **REDIS},
+        {"provider": "redis_stream", "name": "busy", **REDIS},
+        {"provider": "celery", "name": "celery", "db": 3, **REDIS},
+    ]
+    later = [{**RABBIT, "name": "quick"}, {**RABBIT, "name": "again"}]
+    with unit(data, "churn", "--property=StandardOutput=file:/root/churned python3 /root/churn.py"):
+        data.run("until grep -q round /root/churned; do sleep 0.1; done")
+        answers = data.call(*(drain(5, queue) for queue in at_once), *(drain(15, queue) for queue in later))
+    for answer in answers:
+        assert (answer["failed"], answer["reason"]) == (True, "queue"), answer
+        ((_name, depth),) = answer["depths"].items()
+        assert not depth["unwatched"]
+        assert "quiet for " in answer["msg"]
+    # A list that somebody waits at holds nothing at any moment.
+    assert {answer["depths"][name]["waiting"] for answer, name in ((answers[0], "jobs"), (answers[2], "celery"))} == {0}
+    (drained,) = data.call(drain(120, *at_once, *later))
+    assert drained["drained"], drained
+
+
+def test_producers_that_nobody_watched_are_told(data: Data) -> None:
+    data.run(
+        "python3 - <<'END'\nimport amqp\n"
+        f"password = open('{PASSWORDS}/lab').read().strip()\n"
+        "connection = amqp.Connection('127.0.0.1:5672', userid='lab', password=password)\n"
+        "connection.connect()\nconnection.channel().queue_declare('plain', durable=True, auto_delete=False)\nEND"
+    )
+    kept = "application:set_env(rabbitmq_management_agent, disable_metrics_collector, {})."
+    data.run(f"rabbitmqctl eval '{kept.format('true')}'")
+    try:
+        run = data.play(drain(60, {**RABBIT, "name": "plain"}))
+    finally:
+        data.run(f"rabbitmqctl eval '{kept.format('false')}'")
+    (drained,) = data.answers()
+    assert drained["drained"]
+    assert drained["depths"]["plain"]["unwatched"] == "RabbitMQ keeps no statistics"
+    assert "the producers of the queue 'plain' were not watched" in " ".join(run.stdout.split())
 
 
 def test_celery_is_drained_when_its_workers_are_done(data: Data) -> None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,13 +21,20 @@ class Depth:
     """What a queue holds at one moment.
 
     ``waiting`` are for nobody yet. ``in_flight`` are with a worker; None where the inventory says that they cannot be
-    seen. ``added`` counts all that were ever added, None where the server does not. ``parts`` says how the numbers came
-    about. ``unknown`` is why they cannot be trusted now; such a queue is not empty.
+    seen. ``parts`` says how these numbers came about. ``unknown`` is why they cannot be trusted now; such a queue is
+    not empty.
+
+    What comes and goes between two looks is in none of them: ``moves`` is a number of the server that grows with it,
+    None where it has none, and ``late`` is how many seconds it may be behind; ``touched`` says that there was something
+    since the look before. ``unwatched`` is why neither of them would tell it, and empty where one would.
     """
 
     waiting: int
     in_flight: int | None
-    added: int | None = None
+    moves: int | None = None
+    late: float = 0.0
+    touched: bool = False
+    unwatched: str = ""
     parts: Mapping[str, int] = field(default_factory=dict)
     unknown: str = ""
 
@@ -39,30 +46,37 @@ class Depth:
         return asdict(self)
 
 
-def advance(zeros: int, before: Mapping[str, Depth] | None, now: Mapping[str, Depth]) -> int:
-    """How many looks in a row have found nothing, and nobody who adds, once ``now`` is seen after ``before``."""
+def moved(before: Mapping[str, Depth], now: Mapping[str, Depth]) -> set[str]:
+    """The queues with something that came or went between two looks, as far as they tell."""
+    return {
+        name for name, depth in now.items() if depth.touched or (name in before and before[name].moves != depth.moves)
+    }
+
+
+def advance(zeros: int, before: Mapping[str, Depth], now: Mapping[str, Depth]) -> int:
+    """How many looks in a row have found nothing, and nothing that moved, once ``now`` is seen after ``before``."""
     if not all(depth.is_empty for depth in now.values()):
         return 0
-    if before is not None and any(_grew(before.get(name), depth) for name, depth in now.items()):
-        return 1
-    return zeros + 1
+    return 1 if moved(before, now) else zeros + 1
 
 
-def describe(now: Mapping[str, Depth], before: Mapping[str, Depth] | None = None) -> str:
-    """The queues in one line; ``before`` is the first look, for what was added since."""
-    return "; ".join(_describe(name, depth, (before or {}).get(name)) for name, depth in now.items())
+def are_quiet(now: Mapping[str, Depth], quiet: Mapping[str, float]) -> bool:
+    """Whether nothing has moved for longer than it may be seen too late; ``quiet`` has the seconds by name."""
+    return all(quiet[name] >= depth.late for name, depth in now.items())
 
 
-def _describe(name: str, depth: Depth, before: Depth | None) -> str:
-    said = [f"{depth.waiting} waiting"]
+def describe(now: Mapping[str, Depth], quiet: Mapping[str, float]) -> str:
+    """The queues in one line; ``quiet`` has the seconds, by name, for which nothing was seen to move."""
+    return "; ".join(f"{name!r}: {', '.join(_describe(depth, quiet[name]))}" for name, depth in now.items())
+
+
+def _describe(depth: Depth, quiet: float) -> Iterator[str]:
+    yield f"{depth.waiting} waiting"
     if depth.in_flight is not None:
-        said.append(f"{depth.in_flight} in flight")
-    if before is not None and depth.added is not None and before.added is not None and depth.added > before.added:
-        said.append(f"{depth.added - before.added} added meanwhile")
+        yield f"{depth.in_flight} in flight"
+    if depth.unwatched:
+        yield f"its producers are not watched ({depth.unwatched})"
+    else:
+        yield f"quiet for {quiet:.0f} s" + (f" of {depth.late:.0f}" if quiet < depth.late else "")
     if depth.unknown:
-        said.append(depth.unknown)
-    return f"{name!r}: {', '.join(said)}"
-
-
-def _grew(before: Depth | None, now: Depth) -> bool:
-    return before is not None and before.added is not None and now.added is not None and now.added > before.added
+        yield depth.unknown

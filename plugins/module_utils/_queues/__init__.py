@@ -15,7 +15,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues imp
 
 
 class Queue(Protocol):
-    """A provider. It only reads, and raises ``QueueError``."""
+    """A provider. It only reads, and raises ``QueueError``. What it needs from one look to the next it keeps open."""
 
     name: str
 

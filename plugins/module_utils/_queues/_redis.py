@@ -35,36 +35,63 @@ ANSWER = 3.0
 _COUNTS = {"list": "llen", "hash": "hlen", "set": "scard", "zset": "zcard", "none": ""}
 
 
-@contextlib.contextmanager
-def opened(options: Mapping[str, Any]) -> Iterator[Any]:
-    """A client of the server, for as long as the block lasts; what goes wrong in it is a ``QueueError``."""
-    if REDIS_PROBLEM:
-        raise QueueError("redis is missing on this host; install python3-redis, and run again")
-    port = options.get("port") or PORT
-    client = redis.Redis(
-        host=options["host"],
-        port=port,
-        db=options["db"],
-        username=options.get("user"),
-        password=read_secret(options.get("password_file"), "password of Redis", QueueError),
-        socket_timeout=ANSWER,
-        socket_connect_timeout=ANSWER,
-    )
-    try:
-        yield client
-    except redis.RedisError as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise QueueError(
-            f"Redis at {options['host']}:{port}/{options['db']}: {said}. See that it runs there, and that this user "
-            "may read these keys; then run again"
-        ) from error
-    finally:
-        client.close()
+class Server:
+    """Redis, asked again and again by one client, until the process ends."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._client: Any = None
+        self._watch: Any = None
+
+    @contextlib.contextmanager
+    def asked(self) -> Iterator[Any]:
+        """The client; what goes wrong in the block is a ``QueueError``."""
+        if REDIS_PROBLEM:
+            raise QueueError("redis is missing on this host; install python3-redis, and run again")
+        options = self._options
+        port = options.get("port") or PORT
+        if self._client is None:
+            self._client = redis.Redis(
+                host=options["host"],
+                port=port,
+                db=options["db"],
+                username=options.get("user"),
+                password=read_secret(options.get("password_file"), "password of Redis", QueueError),
+                socket_timeout=ANSWER,
+                socket_connect_timeout=ANSWER,
+            )
+        try:
+            yield self._client
+        except redis.RedisError as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise QueueError(
+                f"Redis at {options['host']}:{port}/{options['db']}: {said}. See that it runs there, and that this "
+                "user may read and watch these keys; then run again"
+            ) from error
+
+    def watched(self, keys: list[str], commands: list[tuple[Any, ...]]) -> tuple[list[Any], bool]:
+        """What ``at_once`` answers, and whether one of ``keys`` was touched since the call before.
+
+        From one call to the next the server watches the keys (WATCH), on a connection that stays open; one that broke
+        has seen nothing, and they count as touched. The next watch begins before this one ends: no moment is unseen.
+        """
+        with self.asked() as client:
+            watch = client.pipeline()
+            watch.watch(*keys)
+            before, self._watch = self._watch, watch
+            try:
+                return _together(client.pipeline() if before is None else before, commands), False
+            except redis.WatchError:
+                return at_once(client, commands), True
 
 
 def at_once(client: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
     """The answers to all ``commands``, at one moment: what moves from one key to another is in one of them."""
-    pipeline = client.pipeline(transaction=True)
+    return _together(client.pipeline(), commands)
+
+
+def _together(pipeline: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
+    pipeline.multi()
     for command in commands:
         pipeline.execute_command(*command)
     return list(pipeline.execute())

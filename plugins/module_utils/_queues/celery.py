@@ -48,6 +48,7 @@ class Celery:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.name = str(options["name"])
         self.options = options
+        self._server = _redis.Server(options)
 
     def read(self) -> Depth:
         prefix = self.options["prefix"]
@@ -55,18 +56,17 @@ class Celery:
             self.name,
             *(f"{self.name}{SEPARATOR}{priority}" for priority in self.options["priorities"] if priority),
         ]
-        with _redis.opened(self.options) as client:
-            commands = [("LLEN", prefix + key) for key in lists]
-            *lengths, unacked, bound = _redis.at_once(
-                client, [*commands, ("HLEN", prefix + UNACKED), ("SMEMBERS", prefix + BOUND)]
-            )
+        keys = [prefix + key for key in lists]
+        (*lengths, unacked, bound), touched = self._server.watched(
+            keys, [*(("LLEN", key) for key in keys), ("HLEN", prefix + UNACKED), ("SMEMBERS", prefix + BOUND)]
+        )
         parts = {key.replace(SEPARATOR, " priority "): int(length) for key, length in zip(lists, lengths)}
         parts["unacked"] = int(unacked)
         waiting, in_flight, unknown = sum(map(int, lengths)), int(unacked), ""
         if self.options["ask_workers"] and not waiting and not in_flight:
             in_flight, unknown = self._active(_workers(bound))
             parts["active"] = in_flight
-        return Depth(waiting, in_flight, parts=parts, unknown=unknown)
+        return Depth(waiting, in_flight, touched=touched, parts=parts, unknown=unknown)
 
     def _active(self, workers: set[str]) -> tuple[int, str]:
         """How many tasks the workers are at, and who of them does not say."""

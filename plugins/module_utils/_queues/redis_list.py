@@ -20,12 +20,12 @@ class RedisList:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.name = str(options["name"])
-        self.options = options
+        self._processing = list(options["processing"])
+        self._server = _redis.Server(options)
 
     def read(self) -> Depth:
-        processing = list(self.options["processing"])
-        with _redis.opened(self.options) as client:
-            commands: list[tuple[Any, ...]] = [("LLEN", self.name), *_redis.counting(client, processing)]
-            waiting, *worked_at = _redis.at_once(client, commands)
-        parts = dict(zip(processing, map(int, worked_at)))
-        return Depth(int(waiting), sum(parts.values()) if processing else None, parts=parts)
+        with self._server.asked() as client:
+            commands: list[tuple[Any, ...]] = [("LLEN", self.name), *_redis.counting(client, self._processing)]
+        (waiting, *worked_at), touched = self._server.watched([self.name], commands)
+        parts = dict(zip(self._processing, map(int, worked_at)))
+        return Depth(int(waiting), sum(parts.values()) if self._processing else None, touched=touched, parts=parts)

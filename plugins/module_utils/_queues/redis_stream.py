@@ -25,9 +25,10 @@ class RedisStream:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.name = str(options["name"])
         self.options = options
+        self._server = _redis.Server(options)
 
     def read(self) -> Depth:
-        with _redis.opened(self.options) as client:
+        with self._server.asked() as client:
             if not client.exists(self.name):
                 raise QueueError(f"Redis has no stream {self.name!r}. Correct cutover_queues, or create it")
             kind = client.type(self.name)
@@ -51,7 +52,8 @@ class RedisStream:
         return Depth(
             waiting=sum(lags.values()) if lags else int(length),
             in_flight=sum(pending.values()),
-            added=None if added is None else int(added),
+            moves=None if added is None else int(added),
+            unwatched="Redis before 7 does not count what is added to a stream" if added is None else "",
             parts=parts,
         )
 

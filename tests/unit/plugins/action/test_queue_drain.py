@@ -27,7 +27,7 @@ class Module:
         self.given.append(module_args)
         self.now += module_args["timeout"] if isinstance(module_args.get("timeout"), float) else 0.0
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return {"described": "'jobs': 3 waiting", "depths": {}, "state": {"zeros": 0}, "invocation": {}, **answer}
+        return {"described": "'jobs': 3 waiting", "depths": {}, "state": {"looks": 1}, "invocation": {}, **answer}
 
 
 def run(module: Module, monkeypatch: pytest.MonkeyPatch, *, check_mode: bool = False, **given: Any) -> dict[str, Any]:
@@ -49,17 +49,17 @@ def test_it_is_called_again_until_it_is_drained(monkeypatch: pytest.MonkeyPatch)
     module = Module({"drained": False}, {"drained": False}, {"drained": True})
     result = run(module, monkeypatch, timeout=60, queues=[])
     assert (result["drained"], result["waited"]) == (True, 3 * SLICE)
-    assert [given.get("state") for given in module.given] == [None, {"zeros": 0}, {"zeros": 0}]
-    assert module.lines[0] == "queues, after 6 of 60 s: 'jobs': 3 waiting"
+    assert [given.get("state") for given in module.given] == [None, {"looks": 1}, {"looks": 1}]
+    assert module.lines[0] == "queues, after 5 of 60 s: 'jobs': 3 waiting"
     assert not {"state", "invocation"} & set(result)
 
 
 def test_the_last_depth_is_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Module({"drained": False})
-    result = run(module, monkeypatch, timeout=20, queues=[])
+    result = run(module, monkeypatch, timeout=17, queues=[])
     assert (result["failed"], result["reason"]) == (True, "queue")
-    assert result["msg"].startswith("the queues were not empty after 20 s: 'jobs': 3 waiting. See that nobody adds")
-    assert [given["timeout"] for given in module.given] == [6, 6, 6, 2]
+    assert result["msg"].startswith("the queues were not empty after 17 s: 'jobs': 3 waiting. See that nobody adds")
+    assert [given["timeout"] for given in module.given] == [5, 5, 5, 2]
     assert len(module.lines) == 3
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ class Scripted:
         depth = self._depths.pop(0) if len(self._depths) > 1 else self._depths[0]
         if isinstance(depth, Exception):
             raise depth
-        return Depth(*depth)
+        return Depth(*depth) if isinstance(depth, tuple) else depth
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def test_it_is_drained_after_three_looks_that_find_nothing() -> None:
     drain = Drain([script((2, 1), (0, 1), (0, 0))], None, Watch())
     assert drain.wait(60)
     assert drain.looks == 5
-    assert drain.describe() == "'jobs': 0 waiting, 0 in flight"
+    assert drain.describe() == "'jobs': 0 waiting, 0 in flight, quiet for 4 s"
 
 
 def test_queues_have_to_be_empty_together() -> None:
@@ -67,21 +68,53 @@ def test_queues_have_to_be_empty_together() -> None:
 
 def test_the_wait_has_an_end_and_can_be_gone_on_with() -> None:
     clock = Watch()
-    queues = [script((0, 3), (0, 0))]
+    queues = [script((0, 3), (0, 3), (0, 0), (0, 1), (0, 0))]
     first = Drain(queues, None, clock)
     assert not first.wait(1.5)
-    assert clock.now == 1
-    assert (first.looks, first.zeros) == (2, 1)
+    assert (first.looks, clock.now) == (2, 1)
+    then = Drain(queues, json.loads(json.dumps(first.state)), clock)
+    assert then.describe() == "'jobs': 0 waiting, 3 in flight, quiet for 1 s"
+    assert then.wait(10)
+    assert then.looks == 7
+
+
+def test_a_look_that_finds_nothing_is_followed_by_the_others_even_when_the_time_is_over() -> None:
+    clock = Watch()
+    assert Drain([script((0, 3), (0, 0))], None, clock).wait(1.5)
+    assert clock.now == 3
+    # What moves meanwhile ends it, and nothing of it counts for the next call, in which nobody has watched yet.
+    moving = Depth(0, 0, touched=True)
+    queues = [script((0, 3), (0, 0), (0, 0), moving, (0, 0))]
+    first = Drain(queues, None, clock)
+    assert not first.wait(1)
+    assert (first.looks, first.zeros) == (4, 1)
     then = Drain(queues, first.state, clock)
     assert then.wait(10)
-    assert then.looks == 4
-    assert then.first == {"jobs": Depth(0, 3)}
+    assert then.looks == 7
 
 
-def test_who_adds_all_the_time_keeps_it_from_being_drained() -> None:
-    drain = Drain([script(*((0, 0, added) for added in range(50)))], None, Watch())
+@pytest.mark.parametrize(
+    "moving",
+    [[Depth(0, 0, moves=moves) for moves in range(50)], [Depth(0, 0, touched=True)]],
+    ids=["counted", "touched"],
+)
+def test_who_adds_all_the_time_keeps_it_from_being_drained(moving: list[Depth]) -> None:
+    drain = Drain([script(*moving)], None, Watch())
     assert not drain.wait(20)
-    assert "added meanwhile" in drain.describe()
+    assert drain.describe() == "'jobs': 0 waiting, 0 in flight, quiet for 0 s"
+
+
+def test_what_a_server_tells_late_is_waited_for_across_calls() -> None:
+    clock = Watch()
+    queues = [script(*(Depth(0, 0, moves=moves, late=11) for moves in (7, 7, 8))), script((0, 0), name="mails")]
+    state: dict[str, Any] | None = None
+    for _call in range(3):
+        drain = Drain(queues, state, clock)
+        assert not drain.wait(3)
+        state = drain.state
+    assert "'jobs': 0 waiting, 0 in flight, quiet for 8 s of 11" in drain.describe()
+    assert Drain(queues, state, clock).wait(30)
+    assert clock.now == 13
 
 
 def test_a_queue_that_cannot_be_read_ends_it() -> None:
@@ -89,7 +122,7 @@ def test_a_queue_that_cannot_be_read_ends_it() -> None:
     with pytest.raises(QueueError, match="gone"):
         drain.wait(20)
     # What was there last is still known.
-    assert drain.describe() == "'jobs': 5 waiting, 0 in flight"
+    assert drain.describe() == "'jobs': 5 waiting, 0 in flight, quiet for 1 s"
 
 
 def test_two_queues_of_one_name_are_told_apart() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ class Line:
 def _line(monkeypatch: pytest.MonkeyPatch) -> type[Line]:
     monkeypatch.setattr(_queue_drain, "PROVIDERS", {"redis_list": Line})
     monkeypatch.setattr(Line, "depth", Depth(0, 0))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     return Line
 
 
@@ -51,8 +53,24 @@ def test_what_is_left_is_returned_for_the_next_call(run_module: RunModule, line:
     first = run_module(queue_drain, queues=[JOBS], timeout=0)
     assert (first["rc"], first["drained"], first["looks"]) == (0, False, 1)
     line.depth = Depth(0, 0)
-    then = run_module(queue_drain, queues=[JOBS], timeout=0, state={**first["state"], "zeros": 2})
-    assert (then["drained"], then["looks"]) == (True, 2)
+    then = run_module(queue_drain, queues=[JOBS], timeout=0, state=first["state"])
+    assert (then["drained"], then["looks"]) == (True, 4)
+
+
+def test_who_was_not_watched_is_told_with_the_end(
+    run_module: RunModule, line: type[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(queue_drain.AnsibleModule, "warn", lambda _module, said: warned.append(said))
+    line.depth = Depth(1, 0, unwatched="it does not count")
+    waits = run_module(queue_drain, queues=[JOBS], timeout=0)
+    assert not warned
+    assert "its producers are not watched (it does not count)" in waits["described"]
+    line.depth = Depth(0, 0, unwatched="it does not count")
+    for given in ({"state": waits["state"], "timeout": 0}, {"check_mode": True}):
+        result = run_module(queue_drain, queues=[JOBS], **given)
+        assert result["depths"]["jobs"]["unwatched"] == "it does not count"
+        assert warned.pop() == "the producers of the queue 'jobs' were not watched: it does not count"
 
 
 def test_what_was_there_last_is_told_when_it_cannot_be_read_any_more(run_module: RunModule, line: type[Line]) -> None:
@@ -61,7 +79,7 @@ def test_what_was_there_last_is_told_when_it_cannot_be_read_any_more(run_module:
     line.depth = QueueError("gone")
     result = run_module(queue_drain, queues=[JOBS], timeout=0, state=first["state"])
     assert (result["reason"], result["msg"]) == ("queue", "gone")
-    assert result["described"] == "'jobs': 2 waiting, 1 in flight"
+    assert result["described"].startswith("'jobs': 2 waiting, 1 in flight, quiet for ")
 
 
 @pytest.mark.parametrize(

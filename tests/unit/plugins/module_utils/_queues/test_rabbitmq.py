@@ -18,18 +18,32 @@ OPTIONS = {"url": "http://mq:15672/", "vhost": "a/b", "name": "ma ils&x", "user"
 
 
 class Api:
-    """Gives one page after the other."""
+    """Gives one page after the other, and then what its statistics have of one queue, and of what they are."""
 
-    def __init__(self, *pages: Any, status: int | None = 200, error: str = "") -> None:
+    def __init__(
+        self,
+        *pages: Any,
+        stats: dict[str, Any] | None = None,
+        about: dict[str, Any] | None = None,
+        status: int | None = 200,
+        error: str = "",
+    ) -> None:
         self.pages = pages
+        self.stats = {} if stats is None else {"message_stats": stats}
+        self.about = about or {}
         self.status = status
         self.error = error
         self.asked: list[Target] = []
 
     def __call__(self, target: Target) -> Answer:
         self.asked.append(target)
-        page = self.pages[len(self.asked) - 1] if self.pages else ""
-        body = page if isinstance(page, str) else json.dumps({"items": page, "page_count": len(self.pages)})
+        if "/api/overview?" in target.url:
+            body = json.dumps(self.about)
+        elif "/api/queues/a%2Fb/" in target.url:
+            body = json.dumps({"name": "ma ils&x", **self.stats})
+        else:
+            page = self.pages[len(self.asked) - 1] if self.pages else ""
+            body = page if isinstance(page, str) else json.dumps({"items": page, "page_count": len(self.pages)})
         return Answer(1.0, self.status, body=body.encode(), error=self.error)
 
 
@@ -42,11 +56,41 @@ def test_a_queue_is_found_among_all_whose_name_has_its_own_in_it(tmp_path: Path)
     api = Api([queue("ma ils&x2", 9, 9)], [queue("ma ils&x", 3, 2)])
     depth = RabbitMQ({**OPTIONS, "user": "lab", "password_file": str(tmp_path / "password")}, api).read()
     assert (depth.waiting, depth.in_flight) == (3, 2)
-    assert [target.url.partition("?")[0] for target in api.asked] == ["http://mq:15672/api/queues/a%2Fb"] * 2
+    assert [target.url.partition("?")[0] for target in api.asked[:2]] == ["http://mq:15672/api/queues/a%2Fb"] * 2
     assert api.asked[1].url.endswith("&page=2&page_size=500&name=ma%20ils%26x")
     assert "disable_stats=true&enable_queue_totals=true" in api.asked[0].url
     given = api.asked[0].headers["Authorization"].removeprefix("Basic ")
     assert base64.b64decode(given) == b"lab:s3cret"
+
+
+def test_what_comes_and_goes_is_in_its_statistics_later() -> None:
+    """What another queue dead-letters into it is published by nobody, and delivered all the same."""
+    api = Api([queue("ma ils&x", 0, 0)], stats={"publish": 40, "deliver_get": 42})
+    depth = RabbitMQ(OPTIONS, api).read()
+    assert (depth.moves, depth.late > 2 * 5, depth.unwatched) == (82, True, "")
+    assert "/api/queues/a%2Fb/ma%20ils%26x?" in api.asked[-1].url
+    # Totals would be all that it has.
+    assert "disable_stats" not in api.asked[-1].url
+    assert RabbitMQ(OPTIONS, Api([queue("ma ils&x", 0, 0)], stats={"deliver_get": 2})).read().moves == 2
+
+
+@pytest.mark.parametrize(
+    ("about", "moves"),
+    [
+        ({"rates_mode": "basic", "disable_stats": False}, 0),
+        ({"rates_mode": "none", "disable_stats": False}, None),
+        ({"rates_mode": "basic", "disable_stats": True}, None),
+    ],
+)
+def test_a_queue_that_had_no_message_yet_is_not_one_without_statistics(
+    about: dict[str, Any], moves: int | None
+) -> None:
+    depth = RabbitMQ(OPTIONS, Api([queue("ma ils&x", 0, 0)], about=about)).read()
+    assert depth.is_empty
+    assert depth.moves == moves
+    assert (depth.late > 0, depth.unwatched) == (
+        (True, "") if moves is not None else (False, "RabbitMQ keeps no statistics")
+    )
 
 
 @pytest.mark.parametrize("numbers", [(None, 0), (0, None), (0, "0")])

@@ -23,24 +23,62 @@ class RedisError(Exception):
     pass
 
 
+class WatchError(RedisError):
+    pass
+
+
+class Pipeline:
+    """Of one connection, which the server may watch keys for."""
+
+    def __init__(self, server: Redis) -> None:
+        self.server = server
+        self.watched: dict[str, int] = {}
+        self.queued: list[tuple[Any, ...]] = []
+        self.transaction = False
+
+    def watch(self, *keys: str) -> None:
+        self.watched = {key: self.server.touched.get(key, 0) for key in keys}
+        self.server.watches.append(self)
+
+    def multi(self) -> None:
+        self.transaction = True
+
+    def execute_command(self, *command: Any) -> None:
+        assert self.transaction
+        self.queued.append(command)
+
+    def execute(self) -> list[Any]:
+        server = self.server
+        if server.error is not None:
+            raise server.error
+        if self in server.watches:
+            # Another watch has begun by now, or something would be missed.
+            assert server.watches.index(self) < len(server.watches) - 1
+            server.watches.remove(self)
+            if any(server.touched.get(key, 0) != count for key, count in self.watched.items()):
+                raise WatchError
+        server.commands = self.queued
+        return [server.answer(*command) for command in self.queued]
+
+
 class Redis:
-    """A server, its client and a pipeline in one: keys that hold Python's own kinds, and streams by what XINFO says."""
+    """A server and its client in one: keys that hold Python's own kinds, and streams by what XINFO says."""
 
     def __init__(self, keys: dict[str, Any] | None = None, streams: dict[str, Any] | None = None) -> None:
         self.keys = keys or {}
         self.streams = streams or {}
         self.given: dict[str, Any] = {}
         self.error: RedisError | None = None
-        self.queued: list[tuple[Any, ...]] = []
-        self.transaction = False
-        self.closed = 0
+        self.commands: list[tuple[Any, ...]] = []
+        self.touched: dict[str, int] = {}
+        self.watches: list[Pipeline] = []
 
     def __call__(self, **given: Any) -> Redis:
         self.given = given
         return self
 
-    def close(self) -> None:
-        self.closed += 1
+    def come_and_go(self, key: str) -> None:
+        self.touched[key] = self.touched.get(key, 0) + 2
 
     def type(self, key: str) -> bytes:
         if key in self.streams:
@@ -50,17 +88,8 @@ class Redis:
     def exists(self, key: str) -> int:
         return int(key in self.keys or key in self.streams)
 
-    def pipeline(self, transaction: bool) -> Redis:
-        self.queued, self.transaction = [], transaction
-        return self
-
-    def execute_command(self, *command: Any) -> None:
-        self.queued.append(command)
-
-    def execute(self) -> list[Any]:
-        if self.error is not None:
-            raise self.error
-        return [self.answer(*command) for command in self.queued]
+    def pipeline(self) -> Pipeline:
+        return Pipeline(self)
 
     def answer(self, command: str, key: str) -> Any:
         if command == "XLEN":
@@ -79,7 +108,9 @@ class Redis:
 @pytest.fixture(name="server")
 def _server(monkeypatch: pytest.MonkeyPatch) -> Redis:
     one = Redis()
-    monkeypatch.setattr(_redis, "redis", SimpleNamespace(Redis=one, RedisError=RedisError), raising=False)
+    monkeypatch.setattr(
+        _redis, "redis", SimpleNamespace(Redis=one, RedisError=RedisError, WatchError=WatchError), raising=False
+    )
     monkeypatch.setattr(_redis, "REDIS_PROBLEM", "")
     return one
 
@@ -89,14 +120,28 @@ def test_a_list_and_what_is_worked_at_are_counted_at_one_moment(server: Redis) -
     depth = RedisList({**REACHED, "name": "jobs", "processing": ["wip", "busy", "set", "not there"]}).read()
     assert (depth.waiting, depth.in_flight) == (2, 4)
     assert depth.parts == {"wip": 1, "busy": 1, "set": 2, "not there": 0}
-    assert server.transaction
-    assert server.closed
+    # All in one transaction.
+    assert len(server.commands) == 5
 
 
 def test_workers_that_leave_no_trace_are_not_counted_as_none(server: Redis) -> None:
     depth = RedisList({**REACHED, "name": "jobs", "processing": []}).read()
     assert (depth.waiting, depth.in_flight) == (0, None)
-    assert server.queued == [("LLEN", "jobs")]
+    assert server.commands == [("LLEN", "jobs")]
+
+
+def test_what_comes_and_goes_between_two_looks_is_seen(server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspecting(monkeypatch, Inspecting({}))
+    jobs = RedisList({**REACHED, "name": "jobs", "processing": ["wip"]})
+    mails = Celery(CELERY)
+    for queue, key, other in ((jobs, "jobs", "wip"), (mails, "p:mails\x06\x169", "p:unacked")):
+        assert not queue.read().touched
+        server.come_and_go(key)
+        depth = queue.read()
+        assert (depth.is_empty, depth.touched, depth.unwatched) == (True, True, "")
+        # Only workers touch where they keep what they are at.
+        server.come_and_go(other)
+        assert not queue.read().touched
 
 
 def test_what_holds_no_jobs_is_refused(server: Redis) -> None:
@@ -112,7 +157,6 @@ def test_what_redis_refuses_is_told_without_the_password(server: Redis, tmp_path
         RedisList({**REACHED, "name": "q", "processing": [], "password_file": str(tmp_path / "password")}).read()
     assert caught.value.message.startswith("Redis at 127.0.0.1:6379/0: WRONGPASS of this user. See that")
     assert server.given["password"] == "s3cret"
-    assert server.closed
 
 
 def test_a_password_that_is_not_there_is_told(server: Redis, tmp_path: Path) -> None:
@@ -136,7 +180,7 @@ def test_a_stream_is_read_when_all_groups_have_read_and_acknowledged(server: Red
     groups = [group("billing", 1, 2), group("shipping", 4, 0)]
     server.streams = {"orders": {"length": 9, "stream": {"entries-added": 12}, "groups": groups}}
     depth = RedisStream({**REACHED, "name": "orders"}).read()
-    assert (depth.waiting, depth.in_flight, depth.added) == (2, 5, 12)
+    assert (depth.waiting, depth.in_flight, depth.moves, depth.unwatched) == (2, 5, 12, "")
     assert depth.parts == {"billing: lag": 2, "billing: pending": 1, "shipping: lag": 0, "shipping: pending": 4}
     only = RedisStream({**REACHED, "name": "orders", "groups": ["shipping"]}).read()
     assert (only.waiting, only.in_flight) == (0, 4)
@@ -146,7 +190,8 @@ def test_a_stream_is_read_when_all_groups_have_read_and_acknowledged(server: Red
 def test_a_lag_that_is_not_known_is_counted(server: Redis, left: int, waiting: int) -> None:
     server.streams = {"orders": {"length": 9, "stream": {}, "groups": [group("g", 0, None)], "left": range(left)}}
     depth = RedisStream({**REACHED, "name": "orders"}).read()
-    assert (depth.waiting, depth.added) == (waiting, None)
+    assert (depth.waiting, depth.moves) == (waiting, None)
+    assert depth.unwatched == "Redis before 7 does not count what is added to a stream"
 
 
 def test_a_stream_that_nobody_reads_waits_whole(server: Redis) -> None:
