@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier, literal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_contents import read_contents
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_server import (
@@ -30,9 +31,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     conninfo,
     execute,
     explained,
-    identifier,
     lent,
-    literal,
     rows,
     since,
 )

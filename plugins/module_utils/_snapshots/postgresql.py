@@ -22,6 +22,7 @@ from typing import Any
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
@@ -52,7 +53,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     connect,
     conninfo,
     explained,
-    identifier,
     lent,
     major_of,
     rows,
