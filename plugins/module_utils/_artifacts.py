@@ -47,6 +47,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import Sum
 
 STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
@@ -608,15 +609,15 @@ def expire(
 
 def _retire(path: Path) -> bool:
     """Remove an artifact, unless it is in use: its name goes first, so that no half of one has it."""
-    with _naming(path), _opened(path) as descriptor:
+    with _naming(path):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with unused(path):
+                going = path.with_name(PARTIAL + path.name)
+                os.rename(path, going)
+                _sync_folder(path.parent)
+                _remove(going)
         except BlockingIOError:
             return False
-        going = path.with_name(PARTIAL + path.name)
-        os.rename(path, going)
-        _sync_folder(path.parent)
-        _remove(going)
         return True
 
 
@@ -805,8 +806,7 @@ def _remove(path: Path) -> None:
 def _remove_forgotten(path: Path, *, check_mode: bool = False) -> bool:
     """Remove what has the name of a leftover, unless somebody has locked it, who is at work in it."""
     try:
-        with _opened(path) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with unused(path):
             if not check_mode:
                 _remove(path)
     except BlockingIOError:

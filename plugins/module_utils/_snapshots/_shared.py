@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +24,34 @@ def new_file(path: Path) -> IO[bytes]:
 def old_file(path: Path) -> IO[bytes]:
     """A file, to be read. Raises SnapshotError, also where it is a link."""
     return _opened(path, os.O_RDONLY, "rb")
+
+
+@contextlib.contextmanager
+def unused(folder: Path) -> Iterator[int]:
+    """Lock a folder that runs lock while they are at work in it; its descriptor.
+
+    Raises BlockingIOError where one is, and another OSError where it is no folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def check_not_older(who: str, now: str, then: str) -> None:
+    """Raise SnapshotError where the version of ``who`` has lower first two numbers than that of the snapshot."""
+    if numbers(now) < numbers(then):
+        raise SnapshotError(
+            f"{who} is version {now}, and the snapshot was taken from {then}: an older server does not understand what "
+            f"a newer one has written. Install {then} or later"
+        )
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _opened(path: Path, flags: int, mode: str) -> IO[bytes]:

@@ -37,6 +37,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import following
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
@@ -365,19 +366,10 @@ def _beside(path: Path, prefix: str) -> Iterator[Path]:
 def _remove_forgotten(path: Path, begin: str) -> None:
     """Remove what killed runs have left beside ``path``: what only has something of that name, while that is there."""
     for one in path.parent.glob(f"{glob.escape(begin)}*"):
-        try:
-            descriptor = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue  # not a folder, or gone
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), unused(one) as descriptor:  # not a folder, in use, or gone
             ours = os.fstat(descriptor).st_uid == os.geteuid() and os.listdir(descriptor) == [path.name]
             if ours and os.path.lexists(path):
                 shutil.rmtree(one, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(descriptor)
 
 
 def _exchange(one: Path, other: Path) -> None:

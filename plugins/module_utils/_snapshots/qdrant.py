@@ -34,7 +34,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    check_not_older,
+    new_file,
+    old_file,
+)
 
 OPTIONS: dict[str, Any] = {
     "url": {"type": "str", "default": "http://127.0.0.1:6333"},
@@ -143,7 +147,7 @@ class Qdrant:
                 f"use an alias, and name that in qdrant.collection. By hand: recover {SNAPSHOT} of the artifact into a "
                 "new collection. Nothing was changed"
             )
-        self._check_version(taken)
+        check_not_older(f"Qdrant at {self._url}", self._version(), taken.versions["qdrant"])
         return aliases[self._collection]
 
     def restore(self, folder: Path, taken: Taken) -> Left:
@@ -197,14 +201,6 @@ class Qdrant:
 
     def _version(self) -> str:
         return str(self._get("/", envelope=False)["version"])
-
-    def _check_version(self, taken: Taken) -> None:
-        now, then = self._version(), taken.versions["qdrant"]
-        if _number(now) < _number(then):
-            raise SnapshotError(
-                f"Qdrant at {self._url} is version {now}, and the snapshot was taken from {then}: an older server does "
-                f"not understand what a newer one has written. Install {then} or later"
-            )
 
     def _read(self, collection: str) -> tuple[Content, str]:
         """All points, with payloads and vectors: their number and digest, and their parts."""
@@ -371,10 +367,6 @@ _ADVICE = {
 
 def _path(collection: str) -> str:
     return f"/collections/{quote(collection, safe='')}"
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _error(body: bytes) -> str:

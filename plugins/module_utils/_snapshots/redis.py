@@ -44,6 +44,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redi
     program,
     unpacked,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import check_not_older, numbers
 
 OPTIONS: dict[str, Any] = {
     "host": {"type": "str", "default": "127.0.0.1"},
@@ -77,7 +78,6 @@ _TICK = 5.0
 """Seconds between two signs of life."""
 
 _RESTORING = "restoring it; what was there is as it was"
-_NAMING = "giving the restored keys their names; some may have theirs, so restore it again"
 _ADVICE = {
     "NOAUTH": "Give redis.password_file",
     "WRONGPASS": "See redis.username and redis.password_file",
@@ -354,7 +354,7 @@ def _info(connection: Connection) -> dict[str, str]:
 def _check_server(info: Mapping[str, str], where: str) -> None:
     """Raise what keeps a server from being read and restored key by key."""
     problem = None
-    if _number(info["redis_version"]) < _OLDEST:
+    if numbers(info["redis_version"]) < _OLDEST:
         problem = (
             f"is version {info['redis_version']}, and {'.'.join(map(str, _OLDEST))} is the oldest that can tell when a "
             "key expires. Upgrade it first"
@@ -373,22 +373,13 @@ def _check_server(info: Mapping[str, str], where: str) -> None:
         raise SnapshotError(f"{where} {problem}")
 
 
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
-
-
 def _versions(info: Mapping[str, str]) -> dict[str, str]:
     # Valkey tells both: its own version, and that of the Redis that it is like.
     return {name: info[f"{name}_version"] for name in ("redis", "valkey") if f"{name}_version" in info}
 
 
 def _check_versions(info: Mapping[str, str], taken: Taken, who: str) -> None:
-    then, now = taken.versions["redis"], info["redis_version"]
-    if _number(now) < _number(then):
-        raise SnapshotError(
-            f"{who} is version {now}, and the snapshot was taken from {then}: an older server does not understand what "
-            f"a newer one has written. Install {then} or later"
-        )
+    check_not_older(who, info["redis_version"], taken.versions["redis"])
 
 
 def _check_count(found: int, taken: Taken) -> None:
