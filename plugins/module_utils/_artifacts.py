@@ -47,7 +47,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space, unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import Sum
 
 STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
@@ -477,12 +477,11 @@ def restore(
                 "with accept_data_loss, or leave the data as it is",
                 {"written": result["written"], "differences": told},
             )
-        engine.check_restore(taken)
-        if check_mode:
-            _check_identity(found, identity, progress)
-            return result
         began = time.monotonic()
         with _unpacked(found, identity, progress) as data:
+            if check_mode:
+                engine.check_restore(data, taken)
+                return result
             progress(f"{manifest['part']} is restored")
             result.update(asdict(engine.restore(data, taken)))
         return {**result, "seconds": round(time.monotonic() - began, 3)}
@@ -522,36 +521,21 @@ def numbers(written: Collection[Written]) -> str:
     return artifact.some([f"{one.count} {one.what} ({one.name})" for one in ranked])
 
 
-def _check_identity(found: Found, identity: Path | None, progress: Progress) -> None:
-    """Decrypt to nowhere what is encrypted. Raises SnapshotError where that is not possible with this key."""
-    locked = _encryption_of(found, identity)
-    if locked is not None:
-        encryption, file, key = locked
-        progress(f"whether {encryption.tool} can decrypt it is tried")
-        encryption.decrypt(file, None, key, progress)
-
-
-def _encryption_of(found: Found, identity: Path | None) -> tuple[Encryption, Path, Path] | None:
-    """By whom and which file is encrypted, and the private key's file; None where nothing is."""
+@contextlib.contextmanager
+def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
+    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
     manifest = found.manifest or {}
     if manifest["encryption"] is None:
-        return None
+        yield found.path / DATA
+        return
     encryption = Encryption(**manifest["encryption"])
     if identity is None:
         raise SnapshotError(
             f"{found.path} is encrypted to {encryption.recipient}. Give the file of its private key as identity_file"
         )
-    return encryption, found.path / f"{DATA}{encryption.suffix}", identity
-
-
-@contextlib.contextmanager
-def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
-    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
-    locked = _encryption_of(found, identity)
-    if locked is None:
-        yield found.path / DATA
-        return
-    encryption, file, key = locked
+    # A disk that runs full would harm whoever else writes there.
+    size = sum(one["size"] for one in manifest["packed"].values())
+    require_space(found.path.parent, size, f"Decrypting {found.path.name}", "Free some space there, and run again.")
     # It has the name of a leftover of this part, and its lock says that it is none yet.
     with _naming(found.path.parent):
         place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{found.path.name}-", dir=found.path.parent))
@@ -561,8 +545,8 @@ def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterat
                 data = place / DATA
                 data.mkdir(0o700)
                 progress(f"it is decrypted by {encryption.tool}")
-                encryption.decrypt(file, data, key, progress)
-                if hash_tree(data, place) != (found.manifest or {})["packed"]:
+                encryption.decrypt(found.path / f"{DATA}{encryption.suffix}", data, identity, progress)
+                if hash_tree(data, place) != manifest["packed"]:
                     raise SnapshotError(
                         f"{found.path} was decrypted, and has not what was encrypted. Use another artifact"
                     )

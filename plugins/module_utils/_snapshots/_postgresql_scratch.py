@@ -30,7 +30,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     lent,
     since,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space, unused
 
 #: Large, on a disk, and emptied by the host of what is forgotten.
 DIRECTORY = "/var/tmp"  # noqa: S108 - mkdtemp makes a folder of its own
@@ -84,15 +84,6 @@ def _runner(account: str | None) -> str | None:
     with suppress(KeyError):
         return pwd.getpwnam(account or "postgres").pw_name
     return None
-
-
-def require_space(path: Path, need: int, purpose: str, remedy: str) -> None:
-    """Raise SnapshotError when the disk of ``path`` has less than ``need`` bytes."""
-    free = shutil.disk_usage(path).free
-    if free < need:
-        raise SnapshotError(
-            f"{purpose} needs {need / 2**20:.0f} MiB, and the disk of {path} has {free / 2**20:.0f} MiB free. {remedy}"
-        )
 
 
 @contextmanager

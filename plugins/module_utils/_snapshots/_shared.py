@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -38,6 +39,25 @@ def unused(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def require_space(path: Path, need: int, purpose: str, remedy: str) -> None:
+    """Raise SnapshotError when the disk of ``path`` has less than ``need`` bytes."""
+    free = shutil.disk_usage(path).free
+    if free < need:
+        raise SnapshotError(
+            f"{purpose} needs {need / 2**20:.0f} MiB, and the disk of {path} has {free / 2**20:.0f} MiB free. {remedy}",
+            {"free": free},
+        )
+
+
+def require_writable(folder: Path) -> None:
+    """Raise SnapshotError where this user may not write to a folder, its disk is read-only, or it is immutable."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SnapshotError(
+            f"{folder} cannot be written to by the user with uid {os.geteuid()}, which a restore does. See who may, "
+            "and whether its file system is read-only; nothing was changed"
+        )
 
 
 def check_not_older(who: str, now: str, then: str) -> None:

@@ -37,7 +37,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_writable, unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import following
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
@@ -101,13 +101,17 @@ class Files:
                 raise InputError(f"files.paths has {path} and {inside[0]}; what is inside of another is packed with it")
 
     def check(self) -> None:
+        self._check_tools()
+        for path in self._paths:
+            self._check_path(path)
+
+    @staticmethod
+    def _check_tools() -> None:
         for tool in ("tar", "zstd"):
             if shutil.which(tool) is None:
                 raise SnapshotError(f"{tool} is not installed on this host. Install the package {tool}")
         if "GNU tar" not in _version("tar"):
             raise SnapshotError("tar is not GNU tar, which alone keeps extended attributes. Install it")
-        for path in self._paths:
-            self._check_path(path)
 
     @staticmethod
     def _check_path(path: Path) -> None:
@@ -167,15 +171,20 @@ class Files:
         if taken.source["paths"] != [str(path) for path in self._paths]:
             raise SnapshotError(f"the snapshot is of {', '.join(taken.source['paths'])}; name these in files.paths")
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_restore(self, _folder: Path, taken: Taken) -> None:
         self.check_source(taken)
+        self._check_tools()
         for path in self._paths:
             _check_mounts(path)
+            require_writable(_place_of(path))
+            if path.is_dir():
+                # Its own entry of where it is changes, too.
+                require_writable(path)
         # Of an older version's snapshot it is not known.
         _check_room({path: taken.mark.get("bytes", {}).get(str(path), 0) for path in self._paths})
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        self.check_restore(taken)
+        self.check_restore(folder, taken)
         with contextlib.ExitStack() as stack:
             swaps, found = [], {}
             for index, path in enumerate(self._paths):
@@ -275,11 +284,16 @@ def _check_mounts(path: Path) -> None:
             )
 
 
+def _place_of(path: Path) -> Path:
+    """The folder that ``path`` is in, or will be made in."""
+    return next(one for one in path.parents if one.exists())
+
+
 def _check_room(sizes: Mapping[Path, int]) -> None:
     """Raise where a disk has no room for what is unpacked beside what is there."""
     needed: dict[int, list[tuple[Path, int]]] = {}
     for path, size in sizes.items():
-        place = next(one for one in path.parents if one.exists())
+        place = _place_of(path)
         needed.setdefault(place.stat().st_dev, []).append((place, size))
     for places in needed.values():
         need, free = sum(size for _place, size in places), _free(places[0][0])

@@ -86,6 +86,9 @@ class Qdrant:
 
     def check(self) -> None:
         self._behind()
+        self._check_peers()
+
+    def _check_peers(self) -> None:
         cluster = self._get("/cluster")
         if len(cluster.get("peers") or {}) > 1:
             raise SnapshotError(
@@ -134,7 +137,7 @@ class Qdrant:
                 f"{self._where}. Nothing was changed"
             )
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_restore(self, _folder: Path, taken: Taken) -> None:
         self._used_to_restore(taken)
 
     def _used_to_restore(self, taken: Taken) -> str:
@@ -148,6 +151,9 @@ class Qdrant:
                 "new collection. Nothing was changed"
             )
         check_not_older(f"Qdrant at {self._url}", self._version(), taken.versions["qdrant"])
+        self._check_peers()
+        # No change of aliases: it is refused to whoever may not manage collections.
+        self._change_aliases()
         return aliases[self._collection]
 
     def restore(self, folder: Path, taken: Taken) -> Left:
@@ -158,8 +164,7 @@ class Qdrant:
             self._upload(place, folder / SNAPSHOT)
             self._compare(self._read(place)[0], taken.contents[POINTS])
             # One action takes the alias from where it is, and no reader sees it missing.
-            swap = {"create_alias": {"collection_name": place, "alias_name": self._collection}}
-            self._ask("POST", "/collections/aliases", "moving the alias", {"actions": [swap]})
+            self._change_aliases({"create_alias": {"collection_name": place, "alias_name": self._collection}})
         except BaseException:
             with contextlib.suppress(SnapshotError):
                 if self._aliases().get(self._collection) != place:
@@ -201,6 +206,10 @@ class Qdrant:
 
     def _version(self) -> str:
         return str(self._get("/", envelope=False)["version"])
+
+    def _change_aliases(self, *actions: Mapping[str, Any]) -> None:
+        """All of them at once."""
+        self._ask("POST", "/collections/aliases", "moving the alias", {"actions": actions})
 
     def _read(self, collection: str) -> tuple[Content, str]:
         """All points, with payloads and vectors: their number and digest, and their parts."""

@@ -200,10 +200,12 @@ PROPERTIES: dict[str, Any] = {
     ],
 )
 def test_database_is_made_as_it_was(more: dict[str, Any], end: str) -> None:
-    command = _postgresql_restore.creation(HOSTILE, {**PROPERTIES, **more})
+    command = _postgresql_restore.creation(HOSTILE, {**PROPERTIES, **more}, "pg_default")
     name = identifier(HOSTILE)
     assert command.startswith(f'CREATE DATABASE {name} TEMPLATE template0 OWNER "o""wner" ENCODING \'UTF8\' ')
     assert command.endswith(end)
+    elsewhere = _postgresql_restore.creation(HOSTILE, {**PROPERTIES, **more}, 'fa"st')
+    assert elsewhere == f'{command} TABLESPACE "fa""st"'
 
 
 def test_database_gets_the_rest_of_what_it_had() -> None:
