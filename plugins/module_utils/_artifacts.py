@@ -47,7 +47,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space, unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    require_space,
+    sync_folder,
+    unused,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import Sum
 
 STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
@@ -190,8 +194,8 @@ def _leave(read: Found) -> None:
     """Note what was read, for a process that proves it later."""
     with _unless_it_fails(read.path):
         _write_new(read.path / TAKEN_FILE, artifact.render(read.manifest or {}))
-        _sync_folder(read.path)
-        _sync_folder(read.path.parent)
+        sync_folder(read.path)
+        sync_folder(read.path.parent)
 
 
 def _read_before(wanted: Wanted, engine: Engine) -> Found | None:
@@ -229,9 +233,9 @@ def _finish(read: Found, wanted: Wanted, engine: Engine, progress: Progress) -> 
         )
         _write_new(partial / MANIFEST, artifact.render(manifest))
         (partial / TAKEN_FILE).unlink(missing_ok=True)
-        _sync_folder(partial)
+        sync_folder(partial)
         os.rename(partial, final)
-        _sync_folder(wanted.destination)
+        sync_folder(wanted.destination)
     return Found(final, manifest)
 
 
@@ -598,7 +602,7 @@ def _retire(path: Path) -> bool:
             with unused(path):
                 going = path.with_name(PARTIAL + path.name)
                 os.rename(path, going)
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
                 _remove(going)
         except BlockingIOError:
             return False
@@ -668,7 +672,7 @@ def hash_tree(
         hashed = list(pool.map(lambda name: _hash(base / name, sync, (known or {}).get(name)), names))
     if sync:
         for folder in {base, *((base / name).parent for name in names)}:
-            _sync_folder(folder)
+            sync_folder(folder)
     return dict(zip(names, hashed))
 
 
@@ -737,7 +741,7 @@ def _make_place(destination: Path) -> None:
         for folder in reversed([destination, *destination.parents]):
             if not os.path.lexists(folder):
                 folder.mkdir(0o700)
-                _sync_folder(folder.parent)
+                sync_folder(folder.parent)
     _check_place(destination)
 
 
@@ -807,14 +811,6 @@ def _write_new(path: Path, content: bytes) -> None:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _ADVICE = {

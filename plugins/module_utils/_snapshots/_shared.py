@@ -41,6 +41,15 @@ def unused(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring to the disk which names a folder has. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def require_space(path: Path, need: int, purpose: str, remedy: str) -> None:
     """Raise SnapshotError when the disk of ``path`` has less than ``need`` bytes."""
     free = shutil.disk_usage(path).free

@@ -37,7 +37,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_writable, unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    require_writable,
+    sync_folder,
+    unused,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import following
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
@@ -425,8 +429,4 @@ def _swap(swaps: list[tuple[Path, Path]]) -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     for parent in {old.parent for _new, old in swaps}:
-        descriptor = os.open(parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(parent)
