@@ -539,7 +539,7 @@ def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterat
         )
     # A disk that runs full would harm whoever else writes there.
     size = sum(one["size"] for one in manifest["packed"].values())
-    require_space(found.path.parent, size, f"Decrypting {found.path.name}", "Free some space there, and run again.")
+    require_space(found.path.parent, size, f"Decrypting {found.path.name}", "Free some space there, and run again")
     # It has the name of a leftover of this part, and its lock says that it is none yet.
     with _naming(found.path.parent):
         place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{found.path.name}-", dir=found.path.parent))
