@@ -453,7 +453,7 @@ def test_data_is_restored_while_no_pod_runs_and_is_left_while_one_may_write(
     assert (uploads / "order").read_text() == "corrupt"
     since = [event["kind"] for event in nextstep.events()]
     since = since[len(since) - since[::-1].index("rollback_began") :]
-    assert since == ["restore_counted", "data_left", "rolled_back"]
+    assert since == ["restore_counted", "data_left", "evidence_kept", "rolled_back"]
 
     # What comes after the restore fails: what it has cost is written down, and told.
     nextstep.admin.gone(f"{settings}/worker")
