@@ -47,6 +47,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    require_space,
+    sync_folder,
+    unused,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import Sum
 
 STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
@@ -189,8 +194,8 @@ def _leave(read: Found) -> None:
     """Note what was read, for a process that proves it later."""
     with _unless_it_fails(read.path):
         _write_new(read.path / TAKEN_FILE, artifact.render(read.manifest or {}))
-        _sync_folder(read.path)
-        _sync_folder(read.path.parent)
+        sync_folder(read.path)
+        sync_folder(read.path.parent)
 
 
 def _read_before(wanted: Wanted, engine: Engine) -> Found | None:
@@ -228,9 +233,9 @@ def _finish(read: Found, wanted: Wanted, engine: Engine, progress: Progress) -> 
         )
         _write_new(partial / MANIFEST, artifact.render(manifest))
         (partial / TAKEN_FILE).unlink(missing_ok=True)
-        _sync_folder(partial)
+        sync_folder(partial)
         os.rename(partial, final)
-        _sync_folder(wanted.destination)
+        sync_folder(wanted.destination)
     return Found(final, manifest)
 
 
@@ -476,12 +481,11 @@ def restore(
                 "with accept_data_loss, or leave the data as it is",
                 {"written": result["written"], "differences": told},
             )
-        engine.check_restore(taken)
-        if check_mode:
-            _check_identity(found, identity, progress)
-            return result
         began = time.monotonic()
         with _unpacked(found, identity, progress) as data:
+            if check_mode:
+                engine.check_restore(data, taken)
+                return result
             progress(f"{manifest['part']} is restored")
             result.update(asdict(engine.restore(data, taken)))
         return {**result, "seconds": round(time.monotonic() - began, 3)}
@@ -521,36 +525,21 @@ def numbers(written: Collection[Written]) -> str:
     return artifact.some([f"{one.count} {one.what} ({one.name})" for one in ranked])
 
 
-def _check_identity(found: Found, identity: Path | None, progress: Progress) -> None:
-    """Decrypt to nowhere what is encrypted. Raises SnapshotError where that is not possible with this key."""
-    locked = _encryption_of(found, identity)
-    if locked is not None:
-        encryption, file, key = locked
-        progress(f"whether {encryption.tool} can decrypt it is tried")
-        encryption.decrypt(file, None, key, progress)
-
-
-def _encryption_of(found: Found, identity: Path | None) -> tuple[Encryption, Path, Path] | None:
-    """By whom and which file is encrypted, and the private key's file; None where nothing is."""
+@contextlib.contextmanager
+def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
+    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
     manifest = found.manifest or {}
     if manifest["encryption"] is None:
-        return None
+        yield found.path / DATA
+        return
     encryption = Encryption(**manifest["encryption"])
     if identity is None:
         raise SnapshotError(
             f"{found.path} is encrypted to {encryption.recipient}. Give the file of its private key as identity_file"
         )
-    return encryption, found.path / f"{DATA}{encryption.suffix}", identity
-
-
-@contextlib.contextmanager
-def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterator[Path]:
-    """The folder as the engine wrote it; of an encrypted artifact in a private place, removed whatever happens."""
-    locked = _encryption_of(found, identity)
-    if locked is None:
-        yield found.path / DATA
-        return
-    encryption, file, key = locked
+    # A disk that runs full would harm whoever else writes there.
+    size = sum(one["size"] for one in manifest["packed"].values())
+    require_space(found.path.parent, size, f"Decrypting {found.path.name}", "Free some space there, and run again")
     # It has the name of a leftover of this part, and its lock says that it is none yet.
     with _naming(found.path.parent):
         place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{found.path.name}-", dir=found.path.parent))
@@ -560,8 +549,8 @@ def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterat
                 data = place / DATA
                 data.mkdir(0o700)
                 progress(f"it is decrypted by {encryption.tool}")
-                encryption.decrypt(file, data, key, progress)
-                if hash_tree(data, place) != (found.manifest or {})["packed"]:
+                encryption.decrypt(found.path / f"{DATA}{encryption.suffix}", data, identity, progress)
+                if hash_tree(data, place) != manifest["packed"]:
                     raise SnapshotError(
                         f"{found.path} was decrypted, and has not what was encrypted. Use another artifact"
                     )
@@ -608,15 +597,15 @@ def expire(
 
 def _retire(path: Path) -> bool:
     """Remove an artifact, unless it is in use: its name goes first, so that no half of one has it."""
-    with _naming(path), _opened(path) as descriptor:
+    with _naming(path):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with unused(path):
+                going = path.with_name(PARTIAL + path.name)
+                os.rename(path, going)
+                sync_folder(path.parent)
+                _remove(going)
         except BlockingIOError:
             return False
-        going = path.with_name(PARTIAL + path.name)
-        os.rename(path, going)
-        _sync_folder(path.parent)
-        _remove(going)
         return True
 
 
@@ -683,7 +672,7 @@ def hash_tree(
         hashed = list(pool.map(lambda name: _hash(base / name, sync, (known or {}).get(name)), names))
     if sync:
         for folder in {base, *((base / name).parent for name in names)}:
-            _sync_folder(folder)
+            sync_folder(folder)
     return dict(zip(names, hashed))
 
 
@@ -752,7 +741,7 @@ def _make_place(destination: Path) -> None:
         for folder in reversed([destination, *destination.parents]):
             if not os.path.lexists(folder):
                 folder.mkdir(0o700)
-                _sync_folder(folder.parent)
+                sync_folder(folder.parent)
     _check_place(destination)
 
 
@@ -805,8 +794,7 @@ def _remove(path: Path) -> None:
 def _remove_forgotten(path: Path, *, check_mode: bool = False) -> bool:
     """Remove what has the name of a leftover, unless somebody has locked it, who is at work in it."""
     try:
-        with _opened(path) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with unused(path):
             if not check_mode:
                 _remove(path)
     except BlockingIOError:
@@ -823,14 +811,6 @@ def _write_new(path: Path, content: bytes) -> None:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _ADVICE = {

@@ -118,7 +118,7 @@ def pipeline(
                 stderr=spoken[-1],
                 env={**environment(), **(variables or {})},
             )
-            stack.callback(_end, one)
+            stack.callback(end, one)
             running.append(one)
         if tap:
             _copy(running[0], running[1] if len(running) > 1 else None, tap, tick)
@@ -190,13 +190,14 @@ def _wait(one: subprocess.Popen[bytes], tick: Callable[[], Any]) -> None:
             tick()
 
 
-def _end(one: subprocess.Popen[bytes]) -> None:
+def end(one: subprocess.Popen[bytes]) -> None:
+    """Leave nothing of a command, whatever it was doing."""
     if one.poll() is None:
         one.kill()
         one.wait()
-    for end in filter(None, (one.stdin, one.stdout)):
+    for pipe in filter(None, (one.stdin, one.stdout)):
         with contextlib.suppress(OSError):
-            end.close()
+            pipe.close()
 
 
 def _last(said: IO[bytes]) -> str:

@@ -71,16 +71,15 @@ class Encryption:
         finally:
             os.close(sink)
 
-    def decrypt(self, file: Path, into: Path | None, identity: Path, progress: Progress) -> None:
-        """Unpack ``file`` into the folder ``into``, None for nowhere, with the private key in the file ``identity``."""
+    def decrypt(self, file: Path, into: Path, identity: Path, progress: Progress) -> None:
+        """Unpack ``file`` into the folder ``into``, with the private key in the file ``identity``."""
         _installed(self.tool)
         source = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             with self._decrypting(identity) as (argv, variables):
-                unpack = [] if into is None else [[*_UNPACK, f"--directory={into}"]]
                 _ended_well(
                     pipeline(
-                        [argv, *unpack],
+                        [argv, [*_UNPACK, f"--directory={into}"]],
                         source=source,
                         tick=lambda: progress(f"{self.tool} decrypts"),
                         variables=variables,

@@ -28,7 +28,8 @@ attributes:
     support: full
     details: >-
       It fails as it would without, for data that would be lost too, and for what would keep it from being restored, as
-      far as that is known before; an artifact that is encrypted is decrypted to nowhere.
+      far as that is known before. Servers are asked whether they would do it. An artifact that is encrypted is
+      decrypted into a private folder, which is removed.
   diff_mode:
     support: none
   idempotent:

@@ -44,6 +44,8 @@ class Qdrant:
         """What is downloaded ends early."""
         self.hang_up = ""
         """The connection ends without an answer to requests whose path has this."""
+        self.read_only = False
+        """Its key may not manage collections."""
         self.lose = False
         """A recovered collection lacks a point."""
         self.asked: list[str] = []
@@ -56,6 +58,8 @@ class Qdrant:
         return self.collections[name]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Any:
+        if self.read_only and method != "GET" and not path.endswith("/points/scroll"):
+            raise RefusedError(403, "Forbidden: Global manage access is required")
         known = (
             (r"GET /aliases", self._aliases),
             (r"GET /cluster", self._cluster),

@@ -52,7 +52,8 @@ class Postgres(Data):
 
     def restore(self, artifact: str, database: str, **more: Any) -> dict[str, Any]:
         """The arguments of a task that brings one back."""
-        return {"do": "snapshot_restore", "path": artifact, "postgresql": {"database": database}, **more}
+        options = {"database": database, **more.pop("options", {})}
+        return {"do": "snapshot_restore", "path": artifact, "postgresql": options, **more}
 
     def databases(self) -> set[str]:
         return set(json.loads(self.sql("SELECT json_agg(datname) FROM pg_database")))
@@ -288,3 +289,25 @@ def test_statistics_that_began_anew_are_not_believed(data: Postgres) -> None:
     written = {(one["name"], one["what"]): one["count"] for one in refused["evidence"]["written"]}
     assert written["table public.items", "more"] == 1
     assert written["sequence public.items_id_seq", "values given out"] == 1
+
+
+def test_who_owns_a_database_and_may_make_others_brings_it_back(data: Postgres) -> None:
+    """No superuser is needed. And what he may not is told in check mode: R-E7, before anything is stopped."""
+    data.sql("CREATE ROLE maker LOGIN CREATEDB PASSWORD 'maker'")
+    data.sql("CREATE DATABASE made OWNER maker")
+    data.sql("SET ROLE maker; CREATE TABLE kept AS SELECT 1 AS a", "made")
+    data.put(f"{PASSWORDS}/maker", "maker")
+    options = {"host": "127.0.0.1", "user": "maker", "password_file": f"{PASSWORDS}/maker"}
+    [taken] = data.call(data.snapshot("made", "made", options=options))
+    assert not taken.get("failed"), taken["msg"]
+    data.sql("INSERT INTO kept VALUES (2)", "made")
+    wanted = data.restore(taken["artifact"], "made", accept_data_loss=True, options=options)
+    data.sql("ALTER ROLE maker NOCREATEDB")
+    [refused] = data.call({**wanted, "check": True})
+    assert "'maker' may not make a database on 127.0.0.1" in refused["msg"]
+    data.sql("ALTER ROLE maker CREATEDB")
+    possible, restored = data.call({**wanted, "check": True}, wanted)
+    assert possible["changed"], possible
+    assert restored["changed"], restored
+    assert data.sql("SELECT array_agg(a) FROM kept", "made") == "{1}"
+    assert data.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'made'") == "maker"

@@ -182,7 +182,6 @@ def test_a_snapshot_that_fails_is_told_and_leaves_nothing(
         (_set(hang_up="/snapshots/upload"), "cannot be talked to, while recovering"),
         (_set(lose=True), "was recovered as 449 points, and the snapshot has 450"),
         (_set(hang_up="/collections/aliases"), "cannot be talked to, while moving the alias"),
-        (_set(version="1.18.2"), "an older server does not understand"),
     ],
 )
 def test_a_restore_that_fails_leaves_what_was_there(place: Place, fault: Callable[[Place], None], told: str) -> None:
@@ -192,6 +191,30 @@ def test_a_restore_that_fails_leaves_what_was_there(place: Place, fault: Callabl
     fault(place)
     with pytest.raises(SnapshotError, match=told):
         place.restore(path)
+    assert place.look() == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (_set(version="1.18.2"), "an older server does not understand"),
+        (_set(peers=3), "is one of 3 peers"),
+        (_set(read_only=True), "answered 403, .*Give a key that may manage collections"),
+    ],
+)
+def test_what_keeps_it_from_being_restored_is_told_before_anything_is_stopped(
+    place: Place, fault: Callable[[Place], None], told: str
+) -> None:
+    """R-E7."""
+    path = place.take()
+    damage(place)
+    before = place.look()
+    assert _artifacts.restore(path, place.engine(), place.log, accept_data_loss=True, check_mode=True)["changed"]
+    assert place.look() == before
+    fault(place)
+    for check_mode in (True, False):
+        with pytest.raises(SnapshotError, match=told):
+            _artifacts.restore(path, place.engine(), place.log, accept_data_loss=True, check_mode=check_mode)
     assert place.look() == before
 
 

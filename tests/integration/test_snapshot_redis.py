@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 import subprocess
 import tarfile
@@ -82,6 +83,8 @@ try:
             with engine.scratch(folder, taken) as found:
                 wrong = differences(taken.contents, found, later=True)
                 told = {'same': found == taken.contents, 'wrong': wrong}
+        elif action == 'ask':
+            engine.check_restore(folder, taken)
         elif action == 'written':
             told = {'written': [asdict(one) for one in engine.written_since(taken)]}
         else:
@@ -293,6 +296,15 @@ def test_a_whole_instance_comes_back_with_its_databases_and_functions(server: Se
     server.ask(["FUNCTION", "FLUSH"], ["DEL", "nextstep:dev:jobs"], ["SET", "new", 1])
     server.ask(["SET", "a", 2], database=3)
     server.ask(["SET", "b", 2], database=5)
+    server.ask(["ACL", "SETUSER", "shop", "reset", "on", ">x", "~*", "+@all", "-function|restore"])
+    server.run("echo x > /root/shop")
+    limited = {**REDIS, "username": "shop", "password_file": "/root/shop"}
+    damaged = [server.look(database) for database in (0, 3, 5)]
+    asked = {"do": "snapshot_restore", "path": took["artifact"], "accept_data_loss": True, "check": True}
+    refused, possible = server.call({**asked, "redis": limited}, {**asked, "redis": REDIS})
+    assert re.search("while restoring it; what was there is as it was: NOPERM .*function", refused["msg"]), refused
+    assert possible["changed"], possible
+    assert [server.look(database) for database in (0, 3, 5)] == damaged
     [restored] = server.call(
         {"do": "snapshot_restore", "path": took["artifact"], "redis": REDIS, "accept_data_loss": True}
     )
@@ -389,7 +401,7 @@ def test_a_newer_snapshot_is_not_given_to_an_older_server(server: Server) -> Non
     server.run(f'sed -i \'s/"redis": "7.0.15"/"redis": "7.2.4"/\' {FOLDER}.json')
     server.damage("nextstep:prod:")
     before = server.look()
-    for action in ("prove", "restore"):
+    for action in ("prove", "ask", "restore"):
         assert "was taken from 7.2.4: an older server does not understand" in server.engine(action, PROD)["error"]
     assert server.look() == before
 
@@ -447,10 +459,12 @@ def test_a_user_who_may_not_is_told_before_anything_is_touched(server: Server) -
     assert under("nextstep:prod:", server.look()) == under("nextstep:prod:", before)
     server.damage("nextstep:prod:")
     damaged = server.look()
-    for command in ("rename", "unlink", "restore", "hset", "eval"):
+    assert "error" not in server.engine("ask", options)
+    for command in ("rename", "unlink", "restore", "set", "rpush", "sadd", "zadd", "hset", "pexpireat", "eval"):
         server.ask(["ACL", "SETUSER", "shop", "+@all", f"-{command}"])
-        assert f"+{command}" in server.engine("restore", options)["error"].replace("+@scripting", "+eval")
-        assert server.look() == damaged
+        for action in ("ask", "restore"):
+            assert f"+{command}" in server.engine(action, options)["error"].replace("+@scripting", "+eval")
+            assert server.look() == damaged
     server.ask(["ACL", "SETUSER", "shop", "+@all", "-dump"])
     assert "+@read" in server.engine("take", options, "/root/taken/other")["error"]
     server.ask(["ACL", "SETUSER", "shop", "resetkeys", "~nextstep:dev:*", "+@all"])
@@ -464,7 +478,8 @@ def test_a_server_without_room_refuses_before_anything_is_touched(server: Server
     used = int(server.run(server.cli("info memory | sed -n 's/^used_memory:\\([0-9]*\\).*/\\1/p'")))
     server.ask(["CONFIG", "SET", "maxmemory", used + 100_000])
     before = server.look()
-    assert "Raise maxmemory" in server.engine("restore", PROD)["error"]
+    for action in ("ask", "restore"):
+        assert "Raise maxmemory" in server.engine(action, PROD)["error"]
     assert server.look() == before
 
 

@@ -15,7 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -335,6 +337,33 @@ def test_a_disk_without_room_for_a_restore_is_told_before_anything_is_stopped(ho
     assert os.listdir(small) == ["tree"]
 
 
+def ask(path: Path, engine: Engine, **more: Any) -> None:
+    """What a restore asks while versions still run."""
+    _artifacts.restore(path, engine, Log(), accept_data_loss=True, check_mode=True, **more)
+
+
+def test_what_cannot_be_written_to_is_told_before_anything_is_stopped(
+    home: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-E7; and a tool that is missing is."""
+    top = small / "tree"
+    top.mkdir()
+    path = take(home, files(top))
+    (top / "more").touch()
+    ask(path, files(top))
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    try:
+        with pytest.raises(SnapshotError, match=f"{small} cannot be written to by the user with uid 0"):
+            ask(path, files(top))
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda tool: None if tool == "zstd" else which(tool))
+    with pytest.raises(SnapshotError, match="zstd is not installed on this host"):
+        ask(path, files(top))
+    assert os.listdir(top) == ["more"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_killed_in_the_middle_leaves_no_artifact(home: Path, number: signal.Signals) -> None:
     top = home / "tree"
@@ -437,10 +466,12 @@ def test_gpg_encrypts_to_a_recipient_and_a_restore_needs_the_private_key(
     assert manifest["verified"]
     assert manifest["needs"][-1] == f"the private key of {public}"
     shutil.rmtree(tree / "sub")
-    with pytest.raises(SnapshotError, match="Give the file of its private key as identity_file"):
-        _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
-    with pytest.raises(SnapshotError, match="gpg ended with status 2"):
-        _artifacts.restore(path, files(tree), Log(), identity=public, accept_data_loss=True)
+    for restore in (_artifacts.restore, partial(_artifacts.restore, check_mode=True)):
+        with pytest.raises(SnapshotError, match="Give the file of its private key as identity_file"):
+            restore(path, files(tree), Log(), accept_data_loss=True)
+        with pytest.raises(SnapshotError, match="gpg ended with status 2"):
+            restore(path, files(tree), Log(), identity=public, accept_data_loss=True)
+    ask(path, files(tree), identity=private)
     assert not (tree / "sub").exists()
     _artifacts.restore(path, files(tree), Log(), identity=private, accept_data_loss=True)
     assert look(tree) == before
@@ -567,7 +598,9 @@ def test_what_is_not_as_it_was_after_it_was_restored_is_told(home: Path, reposit
         _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
 
 
-def test_the_commit_is_brought_back_into_a_clone_that_has_lost_it(home: Path, repository: Repository) -> None:
+def test_the_commit_is_brought_back_into_a_clone_that_has_lost_it(
+    home: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = take(home, repository.engine)
     shutil.rmtree(repository.path / ".git")
     (repository.path / "code.py").unlink()
@@ -575,8 +608,33 @@ def test_the_commit_is_brought_back_into_a_clone_that_has_lost_it(home: Path, re
     repository.git("config", "user.name", "x")
     repository.git("config", "user.email", "x@localhost")
     repository.commit("another history")
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=0))
+        with pytest.raises(SnapshotError, match="Bringing back its history needs 0 MiB, and the disk of"):
+            ask(path, repository.engine)
     _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)
     assert (repository.path / "code.py").read_text() == "one"
+
+
+def test_a_working_tree_that_git_cannot_change_is_told_before_anything_is_stopped(
+    home: Path, repository: Repository
+) -> None:
+    """R-E7: git was killed there; it is mounted read-only."""
+    path = take(home, repository.engine)
+    repository.commit("two")
+    lock = repository.path / ".git" / "index.lock"
+    lock.touch()
+    with pytest.raises(SnapshotError, match=f"{lock} is there: git is at work in .*, or was killed"):
+        ask(path, repository.engine)
+    lock.unlink()
+    ask(path, repository.engine)
+    subprocess.run(["mount", "--bind", "-o", "ro", str(repository.path), str(repository.path)], check=True)
+    try:
+        with pytest.raises(SnapshotError, match=f"{repository.path} cannot be written to by the user with uid 0"):
+            ask(path, repository.engine)
+    finally:
+        subprocess.run(["umount", str(repository.path)], check=True)
+    assert (repository.path / "code.py").read_text() == "two"
 
 
 def test_a_remote_that_refuses_leaves_no_tag(home: Path, repository: Repository) -> None:

@@ -232,3 +232,28 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     secrets = json.loads((site.lab.state / "secrets.json").read_text()).values()
     written = site.data.run(f"cat {KEPT}/*/manifest.json {KEPT}/*.md") + site.lab.ssh("router", f"cat {STATE}/*.json")
     assert not [secret for secret in [*secrets, "AGE-SECRET"] if secret in written]
+
+
+def test_what_keeps_data_from_being_restored_is_known_before_anything_is_stopped(site: Site) -> None:
+    """R-E7, under load: who restores the carts may not, any more; then he may."""
+    redis = f"REDISCLI_AUTH=$(cat {PASSWORDS}/redis) redis-cli"
+    may = f"{redis} acl setuser keeper on '>x' '~cart:*' +@all"
+    site.data.run(f"{redis} set cart:1 mine; {may}; echo x >{PASSWORDS}/keeper")
+    options = {"prefix": "cart:", "username": "keeper", "password_file": f"{PASSWORDS}/keeper"}
+    site.parts["carts"] = {"name": "carts", "host": "data", "engine": "redis", "options": options}
+    site.play("cutover", "carts").ok()
+    site.data.run(f"{redis} set cart:1 corrupt; {may} -rename")
+    back = {"rollback_restore": True, "rollback_accept_data_loss": True}
+    with site.lab.load(f"http://{site.lab.address('router')}:8080", rate=20, duration=200) as running:
+        run = site.play("rollback", "carts", **back)
+        running.stop()
+    assert run.rc != 0
+    assert "All traffic of shop is on blue again, and its data was not restored" in words(run)
+    assert "while restoring it; what was there is as it was: NOPERM" in words(run)
+    assert running.result().outcomes() == {"ok": running.result().count}
+    assert (site.green(), site.data.run(f"{redis} get cart:1").strip()) == (0, "corrupt")
+    assert len(site.of("data_left")) == 1
+    assert site.of("restore_began") == []
+    site.data.run(may)
+    site.play("rollback", "carts", **back).ok()
+    assert (site.green(), site.data.run(f"{redis} get cart:1").strip()) == (0, "mine")

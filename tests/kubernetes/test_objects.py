@@ -207,6 +207,11 @@ def test_an_emptied_namespace_is_as_it_was_with_its_secrets(
         _artifacts.restore(path, of, Log())
     with pytest.raises(SnapshotError, match="Give the file of its private key"):
         _artifacts.restore(path, of, Log(), accept_data_loss=True)
+    # R-E7: that a key does not fit is known while versions still run.
+    to["identity_file"] = str(public)
+    locked = engine(cluster.kubeconfig, shop.namespace, secrets="encrypted", encryption=to)
+    with pytest.raises(SnapshotError, match="gpg ended with status 2"):
+        _artifacts.restore(path, locked, Log(), accept_data_loss=True, check_mode=True)
     assert shop.names("services") == set()
     to["identity_file"] = str(private)
     again = engine(cluster.kubeconfig, shop.namespace, secrets="encrypted", encryption=to)
@@ -300,8 +305,9 @@ def test_what_the_server_would_refuse_is_told_before_anything_is_changed(
     shop.change("configmaps", "settings", {"data": {"MODE": "wild"}})
     shop.admin.call("DELETE", shop.path("deployments", "web"))
     shop.make("deployments", deployment("web", {"app": "other"}))
-    with pytest.raises(SnapshotError, match=r"nothing was changed: Deployment web: .*immutable"):
-        _artifacts.restore(path, of, Log(), accept_data_loss=True)
+    for check_mode in (True, False):
+        with pytest.raises(SnapshotError, match=r"nothing was changed: Deployment web: .*immutable"):
+            _artifacts.restore(path, of, Log(), accept_data_loss=True, check_mode=check_mode)
     assert shop.get("configmaps", "settings")["data"] == {"MODE": "wild"}
     other = Kubernetes({"namespace": "elsewhere", "secrets": "left_out", "kubeconfig": str(cluster.kubeconfig)}, Log())
     with pytest.raises(SnapshotError, match="and not of the namespace elsewhere"):
@@ -370,8 +376,12 @@ def test_kinds_that_may_not_be_read_are_told_all_at_once(reader: Path, shop: Sho
     narrow = engine(reader, shop.namespace, leave_out=refused)
     with pytest.raises(SnapshotError, match="cannot list resource .namespaces."):
         take(tmp_path, narrow)
-    done = take(tmp_path, narrow, verify=False)["manifest"]
-    assert set(done["contents"]) == {"namespaces", "configmaps", "services"}
+    done = take(tmp_path, narrow, verify=False)
+    assert set(done["manifest"]["contents"]) == {"namespaces", "configmaps", "services"}
+    # Who may read may not write: R-E7, known while versions still run.
+    shop.change("configmaps", "settings", {"data": {"MODE": "wild"}})
+    with pytest.raises(SnapshotError, match=r"nothing was changed: ConfigMap settings: .*\(403\)"):
+        _artifacts.restore(Path(done["artifact"]), narrow, Log(), accept_data_loss=True, check_mode=True)
     with pytest.raises(SnapshotError, match="leave_out has gadgets.acme.example, which this cluster does not have"):
         engine(reader, shop.namespace, leave_out=["gadgets.acme.example"]).check()
 

@@ -394,15 +394,30 @@ def killed(nextstep: NextStep, proxied: tuple[Proxy, Path]) -> None:
     assert nextstep.selected() == "green"
 
 
+@pytest.fixture
+def settings(admin: Client, namespace: str) -> Iterator[str]:
+    """The path of the Deployments of another namespace, where one is that no controller starts pods for."""
+    name = f"{namespace}-settings"
+    path = f"/apis/apps/v1/namespaces/{name}/deployments"
+    admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    admin.call("POST", path, deployment("worker", {"app": "worker"}, 0))
+    yield path
+    admin.gone(f"/api/v1/namespaces/{name}")
+
+
 def test_data_is_restored_while_no_pod_runs_and_is_left_while_one_may_write(
-    nextstep: NextStep, proxied: tuple[Proxy, Path], tmp_path: Path
+    nextstep: NextStep, proxied: tuple[Proxy, Path], tmp_path: Path, cluster: Cluster, settings: str
 ) -> None:
-    """R-B13, R-E7: green corrupts files, its guard still armed; a pod of it does not end, then it does."""
+    """R-B13, R-E7: green corrupts files, its guard still armed; a pod of it does not end, then it does. What the server
+    would not take back keeps everything from being stopped.
+    """
     uploads = tmp_path / "uploads"
     uploads.mkdir()
     (uploads / "order").write_text("as it was")
-    part = {"name": "uploads", "host": "control", "engine": "files", "options": {"paths": [str(uploads)]}}
-    nextstep.extra |= {"cutover_state": [part], "cutover_artifacts": {"destination": str(tmp_path / "kept")}}
+    files = {"name": "uploads", "host": "control", "engine": "files", "options": {"paths": [str(uploads)]}}
+    options = {"namespace": settings.split("/")[-2], "secrets": "left_out", "kubeconfig": str(cluster.kubeconfig)}
+    objects = {"name": "settings", "host": "control", "engine": "kubernetes", "options": options}
+    nextstep.extra |= {"cutover_state": [files, objects], "cutover_artifacts": {"destination": str(tmp_path / "kept")}}
     for colour in LABELS:
         quick = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
         nextstep.admin.call("PATCH", nextstep.path("apps/v1", "deployments", f"{APP}-{colour}"), quick, STRATEGIC)
@@ -427,8 +442,21 @@ def test_data_is_restored_while_no_pod_runs_and_is_left_while_one_may_write(
     assert (nextstep.selected(), nextstep.serving()) == ("blue", ["blue"] * 3)
     assert [nextstep.deployment(one)["spec"]["replicas"] for one in LABELS] == [3, 0]
 
-    # What comes after the restore fails: what it has cost is written down, and told.
     nextstep.admin.call("PATCH", f"{path}/{pod}", {"metadata": {"finalizers": None}}, MERGE)
+    nextstep.admin.gone(f"{settings}/worker")
+    nextstep.admin.call("POST", settings, deployment("worker", {"app": "other"}, 0))
+    generations = [nextstep.deployment(one)["metadata"]["generation"] for one in LABELS]
+    rc, told = nextstep.run("rollback")
+    assert rc == 2, told
+    assert "its data was not restored: the server would not have it as it was; nothing was changed: Deploy" in told
+    assert [nextstep.deployment(one)["metadata"]["generation"] for one in LABELS] == generations
+    assert (uploads / "order").read_text() == "corrupt"
+    since = [event["kind"] for event in nextstep.events()]
+    since = since[len(since) - since[::-1].index("rollback_began") :]
+    assert since == ["restore_counted", "data_left", "evidence_kept", "rolled_back"]
+
+    # What comes after the restore fails: what it has cost is written down, and told.
+    nextstep.admin.gone(f"{settings}/worker")
     nobody = [{"path": "/", "budget_ms": 500}]
     nextstep.extra |= {"cutover_front": "http://127.0.0.1:1", "cutover_verify": nobody}
     rc, told = nextstep.run("rollback")
@@ -436,8 +464,9 @@ def test_data_is_restored_while_no_pod_runs_and_is_left_while_one_may_write(
     assert {one.name: one.read_text() for one in uploads.iterdir()} == {"order": "as it was"}
     kinds = [event["kind"] for event in nextstep.events()]
     # Each of them renews the lease.
-    restored = ["restore_counted", "evidence_kept", "restore_began", "data_restored"]
-    assert [kind for kind in kinds if kind in restored][-4:] == restored
+    each = ["restore_began", "data_restored"]
+    restored = ["restore_counted", "restore_counted", "evidence_kept", *each, *each]
+    assert [kind for kind in kinds if kind in restored][-7:] == restored
     assert kinds[-1] == "failed"
     config = nextstep.admin.call("GET", nextstep.path("v1", "configmaps", "bluegreen-nextstep"))["data"]
     [audit] = [text for name, text in config.items() if name.startswith("audit-")]

@@ -85,13 +85,17 @@ class Engine(Protocol):
     def check_source(self, taken: Taken) -> None:
         """Raise where ``taken`` is of something else than the options name now."""
 
-    def check_restore(self, taken: Taken) -> None:
-        """Raise what would keep ``restore`` from succeeding, as far as it is known before anything is touched."""
+    def check_restore(self, folder: Path, taken: Taken) -> None:
+        """Raise what would keep ``restore`` from succeeding, as far as it is known while versions still run (R-E7).
+
+        Nothing is changed for it.
+        """
 
     def restore(self, folder: Path, taken: Taken) -> Left:
         """Put ``folder`` in the place of what is there now; what fails on the way leaves what was there.
 
-        It is compared with ``taken.contents`` before, where that can be: afterwards others may write to it.
+        It begins with what ``check_restore`` does. It is compared with ``taken.contents`` before, where that can be:
+        afterwards others may write to it.
         """
 
     def contents(self) -> Mapping[str, Content]:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_server import (
     CHANGED,
@@ -29,7 +30,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     connect,
     execute,
     explained,
-    identifier,
     rows,
     since,
 )

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier, literal
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Progress
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_contents import read_contents
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_server import (
@@ -30,9 +31,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     conninfo,
     execute,
     explained,
-    identifier,
     lent,
-    literal,
     rows,
     since,
 )
@@ -40,6 +39,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
 #: What a database that is ours to drop begins with, and has as its comment.
 PREFIX = "bluegreen_restore_"
 MARK = "bluegreen.cutover: a restore that is under way, or was killed"
+#: Where a database is for which none is named: only a superuser may name it.
+DEFAULT_TABLESPACE = "pg_default"
 #: Bytes of a name.
 NAME_BYTES = 63
 #: Seconds between two tries to send away who is connected to a database that is being renamed.
@@ -76,7 +77,9 @@ SELECT jsonb_build_object(
                          AND (dbid = d.oid OR classid = 'pg_database'::regclass AND objid = d.oid)
                   UNION ALL SELECT setrole FROM pg_db_role_setting WHERE setdatabase = d.oid AND setrole <> 0
                   UNION ALL SELECT 10 UNION ALL SELECT d.datdba) AS used (role)),
-    'extensions', (SELECT jsonb_object_agg(extname, extversion) FROM pg_extension))
+    'extensions', (SELECT jsonb_object_agg(extname, extversion) FROM pg_extension),
+    'tablespaces', (SELECT coalesce(jsonb_agg(spcname), '[]') FROM pg_tablespace
+                    WHERE oid IN (SELECT reltablespace FROM pg_class WHERE NOT relisshared)))
 FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
 WHERE d.datname = current_database()
 """
@@ -90,13 +93,12 @@ WHERE datname LIKE %s AND shobj_description(oid, 'pg_database') = %s
 _SEND_AWAY = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY (%s)"
 
 
-def describe(session: Any, path: Path) -> dict[str, Any]:
-    """Write, and return, what belongs to the session's database and is in no dump of it; a setting may be a secret."""
+def describe(session: Any, path: Path) -> None:
+    """Write what belongs to the session's database and is in no dump of it; a setting may be a secret."""
     [(properties,)] = rows(session, _PROPERTIES)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         json.dump(properties, file, indent=2, sort_keys=True)
-    return dict(properties)
 
 
 def described(path: Path) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def described(path: Path) -> dict[str, Any]:
     return properties
 
 
-def creation(name: str, properties: Mapping[str, Any]) -> str:
+def creation(name: str, properties: Mapping[str, Any], tablespace: str) -> str:
     """The command that makes a database with what cannot be changed later, and its owner."""
     parts = [
         f"CREATE DATABASE {identifier(name)} TEMPLATE template0 OWNER {identifier(properties['owner'])}",
@@ -122,6 +124,8 @@ def creation(name: str, properties: Mapping[str, Any]) -> str:
             parts.append(f"ICU_RULES {literal(properties['rules'])}")
     elif provider == "b":
         parts.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(locale)}")
+    if tablespace != DEFAULT_TABLESPACE:
+        parts.append(f"TABLESPACE {identifier(tablespace)}")
     return " ".join(parts)
 
 
@@ -198,10 +202,9 @@ class Restored:
                 tablespace = self._properties["tablespace"]
                 if self._elsewhere:
                     self._create_roles()
-                    tablespace = "pg_default"
+                    tablespace = DEFAULT_TABLESPACE
                 stack.callback(self._drop)
-                command = f"{creation(self.name, self._properties)} TABLESPACE {identifier(tablespace)}"
-                execute(self._session, command)
+                execute(self._session, creation(self.name, self._properties, tablespace))
                 # Somebody is connected as long as it is in use: one that nobody uses is a forgotten one.
                 self._in_use.enter_context(closing(connect(self._server, self.name)))
                 execute(self._session, f"COMMENT ON DATABASE {identifier(self.name)} IS {literal(MARK)}")

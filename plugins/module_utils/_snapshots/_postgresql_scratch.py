@@ -30,6 +30,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     lent,
     since,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space, unused
 
 #: Large, on a disk, and emptied by the host of what is forgotten.
 DIRECTORY = "/var/tmp"  # noqa: S108 - mkdtemp makes a folder of its own
@@ -83,15 +84,6 @@ def _runner(account: str | None) -> str | None:
     with suppress(KeyError):
         return pwd.getpwnam(account or "postgres").pw_name
     return None
-
-
-def require_space(path: Path, need: int, purpose: str, remedy: str) -> None:
-    """Raise SnapshotError when the disk of ``path`` has less than ``need`` bytes."""
-    free = shutil.disk_usage(path).free
-    if free < need:
-        raise SnapshotError(
-            f"{purpose} needs {need / 2**20:.0f} MiB, and the disk of {path} has {free / 2**20:.0f} MiB free. {remedy}"
-        )
 
 
 @contextmanager
@@ -156,15 +148,6 @@ def remove_forgotten(base: Path, runner: str | None) -> None:
     """Remove what killed runs left; only what has our name, is ours or ``runner``'s, and is locked by nobody."""
     owners = {os.geteuid()} | ({pwd.getpwnam(runner).pw_uid} if runner else set())
     for path in base.glob(f"{PREFIX}*"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), unused(path) as descriptor:  # not a folder, in use, or gone
             if os.fstat(descriptor).st_uid in owners:
                 shutil.rmtree(path, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(descriptor)

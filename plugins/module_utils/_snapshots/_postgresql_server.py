@@ -198,17 +198,6 @@ def execute(connection: Any, command: str) -> None:
         cursor.execute(command)
 
 
-def identifier(name: str) -> str:
-    """``name`` as SQL has it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """``text`` as a string of SQL, whatever is in it."""
-    escaped = text.replace("'", "''").replace("\\", "\\\\")
-    return f" E'{escaped}'" if "\\" in text else f"'{escaped}'"
-
-
 def major_of(version: str) -> int:
     """The major version in what a tool or a server says of itself. Raises SnapshotError."""
     found = re.search(r"\b(\d+)(?:\.\d+|devel|beta\d+|rc\d+)", version)

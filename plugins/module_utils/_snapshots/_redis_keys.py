@@ -161,19 +161,19 @@ for _, key in ipairs(found[2]) do
 end
 return found[1]
 """
-# What a commit needs to be allowed to do, with keys that are not there: so what is forbidden is known before.
-_PROBE = """\
-redis.call('SCAN', 0)
-redis.call('EXISTS', KEYS[1])
-redis.call('UNLINK', KEYS[1])
-redis.call('PEXPIRETIME', KEYS[1])
-redis.call('PEXPIREAT', KEYS[1], 1)
-local told = redis.pcall('RENAME', KEYS[1], KEYS[2])
-if told['err'] and not string.find(told['err'], 'no such key') then
-  return told
-end
-return true
-"""
+# What a restore does to keys, with enough behind the key to be announced.
+_DONE_TO_KEYS: tuple[tuple[str, ...], ...] = (
+    ("EXISTS",),
+    ("UNLINK",),
+    ("PEXPIRETIME",),
+    ("PEXPIREAT", "1"),
+    ("SET", "x"),
+    ("RPUSH", "x"),
+    ("SADD", "x"),
+    ("ZADD", "1", "x"),
+    ("HSET", "x", "x"),
+    ("RESTORE", "0", "x"),
+)
 
 
 class Keys:
@@ -227,13 +227,22 @@ class Keys:
         self._ask(b"0", [], dumps=True)
         self._connection.reply()
 
+    def probe_restore(self, *, functions: bool) -> None:
+        """Announce every command of a restore, which the server refuses at once where this user may not, or there is no
+        memory for it. None is done: end the connection then. ``functions`` are restored, too.
+        """
+        commands: list[tuple[str | bytes, ...]] = [(name, self._staged, *rest) for name, *rest in _DONE_TO_KEYS]
+        commands += [("RENAME", self._staged, self._staged + b"probe"), ("SCAN", "0"), ("EVAL", "", "0")]
+        commands += [("FUNCTION", "RESTORE", "x", "FLUSH")] if functions else []
+        for command in [("MULTI",), *commands]:
+            self._connection.call(*command)
+
     def restore(self, stream: IO[bytes]) -> None:
         """Restore the keys of a file that ``read`` wrote under names of their own, and forget those of an earlier try.
 
         Whatever is raised, no key that was there has changed; ``forget`` removes what was restored.
         """
         self.forget()
-        self._connection.call("EVAL", _PROBE, 2, self._staged, self._staged + b"probe")
         self._load(stream, self._staged)
 
     def load(self, stream: IO[bytes]) -> None:

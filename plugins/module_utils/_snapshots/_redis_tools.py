@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils._command import widen
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import end, widen
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._redis import PIECE, Address, Connection, RefusedError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
@@ -204,16 +204,6 @@ def _answering(folder: Path, alive: Alive) -> Connection:
                 raise
         alive("loading its RDB file")
         time.sleep(0.05)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of a program, whatever it was doing."""
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-    for stream in filter(None, (process.stdin, process.stdout)):
-        with contextlib.suppress(OSError):
-            stream.close()
 
 
 def _failed(what: str, name: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> SnapshotError:

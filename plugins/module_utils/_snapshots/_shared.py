@@ -6,7 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +25,62 @@ def new_file(path: Path) -> IO[bytes]:
 def old_file(path: Path) -> IO[bytes]:
     """A file, to be read. Raises SnapshotError, also where it is a link."""
     return _opened(path, os.O_RDONLY, "rb")
+
+
+@contextlib.contextmanager
+def unused(folder: Path) -> Iterator[int]:
+    """Lock a folder that runs lock while they are at work in it; its descriptor.
+
+    Raises BlockingIOError where one is, and another OSError where it is no folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring to the disk which names a folder has. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_space(path: Path, need: int, purpose: str, remedy: str) -> None:
+    """Raise SnapshotError when the disk of ``path`` has less than ``need`` bytes."""
+    free = shutil.disk_usage(path).free
+    if free < need:
+        raise SnapshotError(
+            f"{purpose} needs {need / 2**20:.0f} MiB, and the disk of {path} has {free / 2**20:.0f} MiB free. {remedy}",
+            {"free": free},
+        )
+
+
+def require_writable(folder: Path) -> None:
+    """Raise SnapshotError where this user may not write to a folder, its disk is read-only, or it is immutable."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SnapshotError(
+            f"{folder} cannot be written to by the user with uid {os.geteuid()}, which a restore does. See who may, "
+            "and whether its file system is read-only; nothing was changed"
+        )
+
+
+def check_not_older(who: str, now: str, then: str) -> None:
+    """Raise SnapshotError where the version of ``who`` has lower first two numbers than that of the snapshot."""
+    if numbers(now) < numbers(then):
+        raise SnapshotError(
+            f"{who} is version {now}, and the snapshot was taken from {then}: an older server does not understand what "
+            f"a newer one has written. Install {then} or later"
+        )
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _opened(path: Path, flags: int, mode: str) -> IO[bytes]:

@@ -37,6 +37,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    require_writable,
+    sync_folder,
+    unused,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import following
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}
@@ -100,13 +105,17 @@ class Files:
                 raise InputError(f"files.paths has {path} and {inside[0]}; what is inside of another is packed with it")
 
     def check(self) -> None:
+        self._check_tools()
+        for path in self._paths:
+            self._check_path(path)
+
+    @staticmethod
+    def _check_tools() -> None:
         for tool in ("tar", "zstd"):
             if shutil.which(tool) is None:
                 raise SnapshotError(f"{tool} is not installed on this host. Install the package {tool}")
         if "GNU tar" not in _version("tar"):
             raise SnapshotError("tar is not GNU tar, which alone keeps extended attributes. Install it")
-        for path in self._paths:
-            self._check_path(path)
 
     @staticmethod
     def _check_path(path: Path) -> None:
@@ -166,15 +175,20 @@ class Files:
         if taken.source["paths"] != [str(path) for path in self._paths]:
             raise SnapshotError(f"the snapshot is of {', '.join(taken.source['paths'])}; name these in files.paths")
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_restore(self, _folder: Path, taken: Taken) -> None:
         self.check_source(taken)
+        self._check_tools()
         for path in self._paths:
             _check_mounts(path)
+            require_writable(_place_of(path))
+            if path.is_dir():
+                # Its own entry of where it is changes, too.
+                require_writable(path)
         # Of an older version's snapshot it is not known.
         _check_room({path: taken.mark.get("bytes", {}).get(str(path), 0) for path in self._paths})
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        self.check_restore(taken)
+        self.check_restore(folder, taken)
         with contextlib.ExitStack() as stack:
             swaps, found = [], {}
             for index, path in enumerate(self._paths):
@@ -274,11 +288,16 @@ def _check_mounts(path: Path) -> None:
             )
 
 
+def _place_of(path: Path) -> Path:
+    """The folder that ``path`` is in, or will be made in."""
+    return next(one for one in path.parents if one.exists())
+
+
 def _check_room(sizes: Mapping[Path, int]) -> None:
     """Raise where a disk has no room for what is unpacked beside what is there."""
     needed: dict[int, list[tuple[Path, int]]] = {}
     for path, size in sizes.items():
-        place = next(one for one in path.parents if one.exists())
+        place = _place_of(path)
         needed.setdefault(place.stat().st_dev, []).append((place, size))
     for places in needed.values():
         need, free = sum(size for _place, size in places), _free(places[0][0])
@@ -365,19 +384,10 @@ def _beside(path: Path, prefix: str) -> Iterator[Path]:
 def _remove_forgotten(path: Path, begin: str) -> None:
     """Remove what killed runs have left beside ``path``: what only has something of that name, while that is there."""
     for one in path.parent.glob(f"{glob.escape(begin)}*"):
-        try:
-            descriptor = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue  # not a folder, or gone
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), unused(one) as descriptor:  # not a folder, in use, or gone
             ours = os.fstat(descriptor).st_uid == os.geteuid() and os.listdir(descriptor) == [path.name]
             if ours and os.path.lexists(path):
                 shutil.rmtree(one, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(descriptor)
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -419,8 +429,4 @@ def _swap(swaps: list[tuple[Path, Path]]) -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     for parent in {old.parent for _new, old in swaps}:
-        descriptor = os.open(parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(parent)

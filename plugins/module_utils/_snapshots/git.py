@@ -30,6 +30,10 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    require_space,
+    require_writable,
+)
 
 OPTIONS: dict[str, Any] = {
     "repository": {"type": "path", "required": True},
@@ -122,12 +126,23 @@ class Git:
         if taken.source["repository"] != str(self._repository):
             raise SnapshotError(f"the snapshot is of {taken.source['repository']}; name that in git.repository")
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_restore(self, folder: Path, taken: Taken) -> None:
         self.check_source(taken)
         self._commit()
+        own = Path(self._git("rev-parse", "--absolute-git-dir"))
+        for one in (self._repository, own):
+            require_writable(one)
+        if self._try("rev-parse", "--verify", "--quiet", f"{taken.source['commit']}^{{commit}}") is None:
+            need = (folder / BUNDLE).stat().st_size
+            require_space(own, need, "Bringing back its history", "Free some there; nothing was changed")
+        if (lock := own / "index.lock").exists():
+            raise SnapshotError(
+                f"{lock} is there: git is at work in {self._repository}, or was killed. Wait for it, or remove that "
+                "file, and run again; nothing was changed"
+            )
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        self.check_restore(taken)
+        self.check_restore(folder, taken)
         commit = taken.source["commit"]
         self._git("fetch", "--quiet", str(folder / BUNDLE), _REF)
         differing = differences(taken.contents, {str(self._repository): self._content(self._repository, "FETCH_HEAD")})

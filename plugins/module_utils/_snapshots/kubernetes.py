@@ -69,6 +69,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DRY = {"dryRun": "All"}
 _NAMESPACE = Kind("v1", NAMESPACES, "Namespace", namespaced=False, verbs=frozenset())
 _TICK = 5.0
+_LOOKS = 3
+"""At what is there, where it changes while a restore of it is tried."""
 _ABANDONED = 3600.0
 """Seconds after which a scratch namespace is nobody's any more."""
 
@@ -159,23 +161,40 @@ class Kubernetes:
                 f"the snapshot is of {_place(taken.source)}, and not of {_place(self._source)}. Nothing was changed"
             )
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_restore(self, folder: Path, taken: Taken) -> None:
+        self._tried_steps(folder, taken)
+
+    def _tried_steps(self, folder: Path, taken: Taken) -> list[_Step]:
+        """The steps of a restore. The server has tried all of them, and what it would refuse is raised."""
         self.check_source(taken)
         if self._encryption is not None and self._identity is None:
             raise SnapshotError(
                 f"the Secrets are encrypted to {self._encryption.recipient}. Give the file of its private key as "
                 "kubernetes.encryption.identity_file; nothing was changed"
             )
+        wanted = {**self._load(folder / OBJECTS), **self._load_secrets(folder)}
+        looks = _LOOKS
+        while True:
+            looks -= 1
+            with _told():
+                namespace = self._found_namespace(missing_ok=True)
+                steps = self._steps(wanted, self._read() if namespace else {})
+                # Where it is missing, nothing can be tried but to make it.
+                refused = self._try_steps(steps if namespace else steps[:1])
+            if not refused:
+                return steps
+            # While versions run, controllers write to what was just read.
+            if not looks or any(error.status != 409 for _step, error in refused):
+                told = [f"{step.told}: {error.message}" for step, error in refused]
+                raise SnapshotError(
+                    f"the server would not have it as it was; nothing was changed: {some(told)}. Where a field cannot "
+                    "be changed back, delete that object by hand and run again",
+                    {"refused": told},
+                )
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        self.check_restore(taken)
-        wanted = {**self._load(folder / OBJECTS), **self._load_secrets(folder)}
+        steps = self._tried_steps(folder, taken)
         with _told():
-            namespace = self._found_namespace(missing_ok=True)
-            live = self._read() if namespace else {}
-            steps = self._steps(wanted, live)
-            if namespace:
-                self._rehearse(steps)
             self._do(steps)
         if wrong := differences(taken.contents, self.contents()):
             raise SnapshotError(
@@ -378,8 +397,8 @@ class Kubernetes:
                 steps.append(_Step(self._kind(live[key]), self._namespace, None, live[key]))
         return steps
 
-    def _rehearse(self, steps: list[_Step]) -> None:
-        """Have the server try all of it, before any of it is done."""
+    def _try_steps(self, steps: list[_Step]) -> list[tuple[_Step, ClusterError]]:
+        """Those that the server would refuse; none is done."""
         refused = []
         for step in steps:
             self._alive(f"{step.told} is tried")
@@ -388,13 +407,8 @@ class Kubernetes:
             except ClusterError as error:
                 if error.status not in (403, 404, 409, 422):
                     raise
-                refused.append(f"{step.told}: {error.message}")
-        if refused:
-            raise SnapshotError(
-                f"the server would not have it as it was; nothing was changed: {some(refused)}. Where a field cannot "
-                "be changed back, delete that object by hand and run again",
-                {"refused": refused},
-            )
+                refused.append((step, error))
+        return refused
 
     def _do(self, steps: list[_Step]) -> None:
         undo: list[tuple[str, Callable[[], Any]]] = []

@@ -22,6 +22,7 @@ from typing import Any
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
@@ -36,6 +37,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     read_contents,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_restore import (
+    DEFAULT_TABLESPACE,
     Restored,
     describe,
     described,
@@ -52,7 +54,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     connect,
     conninfo,
     explained,
-    identifier,
     lent,
     major_of,
     rows,
@@ -67,6 +68,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     redefined,
     what_differs,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space
 
 #: The files of a snapshot.
 DUMP = "dump"
@@ -113,6 +115,7 @@ SELECT rolsuper OR rolcreatedb,
        coalesce((SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = %s), true)
 FROM pg_roles WHERE rolname = current_user
 """
+_USABLE_TABLESPACES = "SELECT spcname FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')"
 _ROW_SECURITY = "SELECT oid::regclass::text FROM pg_class WHERE relrowsecurity AND row_security_active(oid)"
 
 
@@ -153,11 +156,6 @@ class PostgreSQL:
             tools = self._tools_of(session)
             for tool in ("pg_dump", "pg_dumpall", "pg_restore"):
                 tools.path(tool)
-            [(standby,)] = rows(session, "SELECT pg_is_in_recovery()")
-            if standby:
-                raise SnapshotError(
-                    f"{self._server.name} is a standby: nothing can be restored there. Name the primary server."
-                )
             closed = [name for (name,) in rows(session, _UNREADABLE)]
             if closed:
                 raise SnapshotError(
@@ -179,7 +177,7 @@ class PostgreSQL:
             tools = self._tools_of(session)
             # Before the view begins: what is written in between counts as written since.
             mark = read_mark(session)
-            properties = describe(session, folder / PROPERTIES)
+            describe(session, folder / PROPERTIES)
             self._dump_roles(tools, session, folder / ROLES)
             contents, at = self._read(tools, folder / DUMP)
             return Taken(
@@ -188,7 +186,7 @@ class PostgreSQL:
                 consistent_at=at,
                 point_in_time=True,
                 contents=contents,
-                mark={**mark, "needs": {name: properties[name] for name in ("roles", "extensions", "bytes")}},
+                mark=mark,
             )
 
     @contextmanager
@@ -232,11 +230,12 @@ class PostgreSQL:
                 f"{self._server.name} is another one."
             )
 
-    def check_restore(self, taken: Taken) -> None:
-        self._tools_to_restore(taken)
+    def check_restore(self, folder: Path, taken: Taken) -> None:
+        self._tools_to_restore(described(folder / PROPERTIES), taken)
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        properties, tools = described(folder / PROPERTIES), self._tools_to_restore(taken)
+        properties = described(folder / PROPERTIES)
+        tools = self._tools_to_restore(properties, taken)
         with Restored(self._server, tools, properties, self._jobs, self._progress) as restored:
             restored.fill(folder / DUMP)
             found = restored.contents()
@@ -338,6 +337,11 @@ class PostgreSQL:
             tool.wait(lambda: self._progress("dumping roles"))
 
     def _check_may_replace(self, session: Any) -> None:
+        [(standby,)] = rows(session, "SELECT pg_is_in_recovery()")
+        if standby:
+            raise SnapshotError(
+                f"{self._server.name} is a standby: nothing can be restored there. Name the primary server."
+            )
         if not all(rows(session, _MAY_REPLACE, [self._database])[0]):
             raise SnapshotError(
                 f"{self._server.user!r} may not make a database on {self._server.name}, or not rename "
@@ -345,17 +349,17 @@ class PostgreSQL:
                 "superuser in the option user. Nothing was changed."
             )
 
-    def _tools_to_restore(self, taken: Taken) -> Tools:
+    def _tools_to_restore(self, properties: Mapping[str, Any], taken: Taken) -> Tools:
+        """The tools for it. Raises, before anything is touched, what would keep a restore from succeeding."""
         # Of the database alone: it may be that its server was lost, and this is a new one.
         self._check_database(taken)
         looking = explained(f"Looking at {self._server.name}")
         with looking, closing(connect(self._server, maintenance(self._database))) as session:
             tools = self._tools_of(session)
-            self._require_needs(session, taken.mark["needs"], taken, tools)
+            self._require_needs(session, properties, taken, tools)
             return tools
 
     def _require_needs(self, session: Any, needs: Mapping[str, Any], taken: Taken, tools: Tools) -> None:
-        """Raise, before anything is touched, what would keep a restore from succeeding."""
         version = major_of(taken.versions["pg_dump"])
         if tools.major < version:
             raise SnapshotError(
@@ -373,6 +377,12 @@ class PostgreSQL:
         there = {name for (name,) in rows(session, "SELECT name FROM pg_available_extensions")}
         if missing := sorted(set(needs["extensions"]) - there):
             raise SnapshotError(f"{self._server.name} does not have these extensions any more: {some(missing)}.")
+        may = {name for (name,) in rows(session, _USABLE_TABLESPACES)}
+        if missing := sorted((set(needs.get("tablespaces", ())) | {needs["tablespace"]} - {DEFAULT_TABLESPACE}) - may):
+            raise SnapshotError(
+                f"{self._server.name} does not have these tablespaces any more, or {self._server.user!r} may not "
+                f"create anything in them: {some(missing)}. Make them, or grant CREATE on them; nothing was changed."
+            )
         prepared = rows(session, "SELECT gid FROM pg_prepared_xacts WHERE database = %s", [self._database])
         if prepared:
             raise SnapshotError(
@@ -383,7 +393,7 @@ class PostgreSQL:
         if self._server.is_here and directory and Path(directory).is_dir():
             need = int(needs["bytes"] * ROOM)
             purpose = f"Restoring {self._database!r} beside the one in use"
-            scratching.require_space(Path(directory), need, purpose, "Free some.")
+            require_space(Path(directory), need, purpose, "Free some.")
 
 
 def _version(session: Any) -> str:

@@ -34,7 +34,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import new_file, old_file
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    check_not_older,
+    new_file,
+    old_file,
+)
 
 OPTIONS: dict[str, Any] = {
     "url": {"type": "str", "default": "http://127.0.0.1:6333"},
@@ -82,6 +86,9 @@ class Qdrant:
 
     def check(self) -> None:
         self._behind()
+        self._check_peers()
+
+    def _check_peers(self) -> None:
         cluster = self._get("/cluster")
         if len(cluster.get("peers") or {}) > 1:
             raise SnapshotError(
@@ -130,7 +137,7 @@ class Qdrant:
                 f"{self._where}. Nothing was changed"
             )
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_restore(self, _folder: Path, taken: Taken) -> None:
         self._used_to_restore(taken)
 
     def _used_to_restore(self, taken: Taken) -> str:
@@ -143,7 +150,10 @@ class Qdrant:
                 f"use an alias, and name that in qdrant.collection. By hand: recover {SNAPSHOT} of the artifact into a "
                 "new collection. Nothing was changed"
             )
-        self._check_version(taken)
+        check_not_older(f"Qdrant at {self._url}", self._version(), taken.versions["qdrant"])
+        self._check_peers()
+        # No change of aliases: it is refused to whoever may not manage collections.
+        self._change_aliases()
         return aliases[self._collection]
 
     def restore(self, folder: Path, taken: Taken) -> Left:
@@ -154,8 +164,7 @@ class Qdrant:
             self._upload(place, folder / SNAPSHOT)
             self._compare(self._read(place)[0], taken.contents[POINTS])
             # One action takes the alias from where it is, and no reader sees it missing.
-            swap = {"create_alias": {"collection_name": place, "alias_name": self._collection}}
-            self._ask("POST", "/collections/aliases", "moving the alias", {"actions": [swap]})
+            self._change_aliases({"create_alias": {"collection_name": place, "alias_name": self._collection}})
         except BaseException:
             with contextlib.suppress(SnapshotError):
                 if self._aliases().get(self._collection) != place:
@@ -198,13 +207,9 @@ class Qdrant:
     def _version(self) -> str:
         return str(self._get("/", envelope=False)["version"])
 
-    def _check_version(self, taken: Taken) -> None:
-        now, then = self._version(), taken.versions["qdrant"]
-        if _number(now) < _number(then):
-            raise SnapshotError(
-                f"Qdrant at {self._url} is version {now}, and the snapshot was taken from {then}: an older server does "
-                f"not understand what a newer one has written. Install {then} or later"
-            )
+    def _change_aliases(self, *actions: Mapping[str, Any]) -> None:
+        """All of them at once."""
+        self._ask("POST", "/collections/aliases", "moving the alias", {"actions": actions})
 
     def _read(self, collection: str) -> tuple[Content, str]:
         """All points, with payloads and vectors: their number and digest, and their parts."""
@@ -371,10 +376,6 @@ _ADVICE = {
 
 def _path(collection: str) -> str:
     return f"/collections/{quote(collection, safe='')}"
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _error(body: bytes) -> str:

@@ -44,6 +44,11 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redi
     program,
     unpacked,
 )
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
+    check_not_older,
+    numbers,
+    require_space,
+)
 
 OPTIONS: dict[str, Any] = {
     "host": {"type": "str", "default": "127.0.0.1"},
@@ -77,7 +82,7 @@ _TICK = 5.0
 """Seconds between two signs of life."""
 
 _RESTORING = "restoring it; what was there is as it was"
-_NAMING = "giving the restored keys their names; some may have theirs, so restore it again"
+_COPY = "the server of this host that a copy is made with"
 _ADVICE = {
     "NOAUTH": "Give redis.password_file",
     "WRONGPASS": "See redis.username and redis.password_file",
@@ -152,7 +157,7 @@ class Redis:
     def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
         _check_room_here(taken)
         with self._copy(folder) as copy:
-            _check_versions(_info(copy), taken, "the server of this host that the proof is made with")
+            _check_versions(_info(copy), taken, _COPY)
             if self._prefix is None:
                 contents = self._contents(self._read(copy), _functions(copy))
             else:
@@ -165,11 +170,22 @@ class Redis:
                 _check_count(tally.count, taken)
             yield contents
 
-    def check_restore(self, taken: Taken) -> None:
+    def check_restore(self, _folder: Path, taken: Taken) -> None:
         self.check_source(taken)
-        with self._connected(_RESTORING) as (_connection, info):
+        program("zstd")
+        if self._prefix is None:
+            _check_room_here(taken)
+            # The RDB file, and then the keys of one database at a time.
+            need = int(taken.mark["memory_bytes"])
+            require_space(Path(tempfile.gettempdir()), need, "Unpacking it", "Free some there; nothing was changed")
+            with own_server(_MOST_DATABASES, self._alive) as copy:
+                _check_versions(_info(copy), taken, _COPY)
+        with self._connected(_RESTORING) as (connection, info):
             _check_versions(info, taken, "the server")
             _check_room(info, taken)
+            for database in map(int, taken.mark["parts"]):
+                self._keys(connection, database)
+            self._keys(connection, self._database).probe_restore(functions=self._prefix is None)
 
     def check_source(self, taken: Taken) -> None:
         if _part(taken.source) != _part(self._source):
@@ -179,10 +195,8 @@ class Redis:
             )
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        self.check_source(taken)
+        self.check_restore(folder, taken)
         with self._connected(_RESTORING) as (connection, info):
-            _check_versions(info, taken, "the server")
-            _check_room(info, taken)
             if self._prefix is None:
                 with self._copy(folder) as copy:
                     databases = self._stage_copy(connection, copy, _used(info))
@@ -354,7 +368,7 @@ def _info(connection: Connection) -> dict[str, str]:
 def _check_server(info: Mapping[str, str], where: str) -> None:
     """Raise what keeps a server from being read and restored key by key."""
     problem = None
-    if _number(info["redis_version"]) < _OLDEST:
+    if numbers(info["redis_version"]) < _OLDEST:
         problem = (
             f"is version {info['redis_version']}, and {'.'.join(map(str, _OLDEST))} is the oldest that can tell when a "
             "key expires. Upgrade it first"
@@ -373,22 +387,13 @@ def _check_server(info: Mapping[str, str], where: str) -> None:
         raise SnapshotError(f"{where} {problem}")
 
 
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
-
-
 def _versions(info: Mapping[str, str]) -> dict[str, str]:
     # Valkey tells both: its own version, and that of the Redis that it is like.
     return {name: info[f"{name}_version"] for name in ("redis", "valkey") if f"{name}_version" in info}
 
 
 def _check_versions(info: Mapping[str, str], taken: Taken, who: str) -> None:
-    then, now = taken.versions["redis"], info["redis_version"]
-    if _number(now) < _number(then):
-        raise SnapshotError(
-            f"{who} is version {now}, and the snapshot was taken from {then}: an older server does not understand what "
-            f"a newer one has written. Install {then} or later"
-        )
+    check_not_older(who, info["redis_version"], taken.versions["redis"])
 
 
 def _check_count(found: int, taken: Taken) -> None:

@@ -95,8 +95,3 @@ class Session:
             f"{self.where}: {said}. See that it runs there, and that this user may do that; then run again",
             {"where": self.where, "sqlstate": getattr(error, "pgcode", None)},
         )
-
-
-def quoted(name: str) -> str:
-    """``name`` as an identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FreezeError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier
 from ansible_collections.bluegreen.cutover.plugins.module_utils._writers import Released
-from ansible_collections.bluegreen.cutover.plugins.module_utils._writers._session import NoAnswerError, Session, quoted
+from ansible_collections.bluegreen.cutover.plugins.module_utils._writers._session import NoAnswerError, Session
 
 CONSOLE = "pgbouncer"
 OPTIONS: dict[str, Any] = {
@@ -52,7 +53,7 @@ class PgBouncer:
         if int(row["paused"]):
             raise FreezeError(
                 f"PgBouncer has {self.database} paused already, and not for this service. See who did that; "
-                f"'RESUME {quoted(self.database)}' on its console ends it"
+                f"'RESUME {identifier(self.database)}' on its console ends it"
             )
         for name in _PATIENCE:
             patience = float(settings.get(name) or 0)
@@ -66,7 +67,7 @@ class PgBouncer:
     def hold(self, memory: dict[str, Any], wait: float) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         try:
             with self._session(self.options, CONSOLE) as console:
-                console.ask(f"PAUSE {quoted(self.database)}", seconds=wait)
+                console.ask(f"PAUSE {identifier(self.database)}", seconds=wait)
         except NoAnswerError as error:
             blockers = self._resume_and_see()
             told = ", ".join(f"{one['user']} at {one['addr']}:{one['port']}" for one in blockers) or "nobody by now"
@@ -100,7 +101,7 @@ class PgBouncer:
 
     def _resume(self, console: Session) -> None:
         try:
-            console.ask(f"RESUME {quoted(self.database)}")
+            console.ask(f"RESUME {identifier(self.database)}")
         except FreezeError:
             # Somebody else may have been faster; only one that is still paused is a failure.
             if int(self._row(console)["paused"]):

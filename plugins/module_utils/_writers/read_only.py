@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FreezeError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier
 from ansible_collections.bluegreen.cutover.plugins.module_utils._writers import Released
-from ansible_collections.bluegreen.cutover.plugins.module_utils._writers._session import Session, quoted
+from ansible_collections.bluegreen.cutover.plugins.module_utils._writers._session import Session
 
 OPTIONS: dict[str, Any] = {
     "database": {"type": "str", "required": True},
@@ -86,13 +87,13 @@ class ReadOnly:
         if found["before"] == "on":
             raise FreezeError(
                 f"{self.database} is read-only by default already, and not for this service. See who did that; "
-                f"'ALTER DATABASE {quoted(self.database)} RESET default_transaction_read_only' ends it"
+                f"'ALTER DATABASE {identifier(self.database)} RESET default_transaction_read_only' ends it"
             )
         return {"before": found["before"], "since": found["since"], "rows": int(rows)}
 
     def hold(self, memory: dict[str, Any], wait: float) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         with self._open() as session:
-            session.ask(f"ALTER DATABASE {quoted(self.database)} SET default_transaction_read_only = on")
+            session.ask(f"ALTER DATABASE {identifier(self.database)} SET default_transaction_read_only = on")
             remaining = session.ask(_SESSIONS.format(which=_BEFORE), (memory["since"],))
             roles = [row["role"] for row in session.ask(_OVERRIDES)]
         return {"remaining": remaining, "overrides": roles}
@@ -107,7 +108,7 @@ class ReadOnly:
         return Released(lasted, {"written": max(0, written), "ended": ended, "still_read_only": left})
 
     def _undoing(self, before: str | None) -> str:
-        setting = f"ALTER DATABASE {quoted(self.database)}"
+        setting = f"ALTER DATABASE {identifier(self.database)}"
         if before is None:
             return f"{setting} RESET default_transaction_read_only"
         return f"{setting} SET default_transaction_read_only = {'on' if before == 'on' else 'off'}"

@@ -9,11 +9,13 @@ import errno
 import fcntl
 import itertools
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,6 +50,7 @@ class Shelf:
         self.takes = 0
         self.problem = ""
         self.refuses = ""
+        self.looked_at = ""
         self.number = 1
         self.others: list[str] = []
 
@@ -70,11 +73,13 @@ class Shelf:
         if taken.source["shelf"] != self.number:
             raise SnapshotError(f"it is of shelf {taken.source['shelf']}")
 
-    def check_restore(self, _taken: Taken) -> None:
+    def check_restore(self, folder: Path, _taken: Taken) -> None:
+        self.looked_at = (folder / "sub" / "text").read_text()
         if self.refuses:
             raise SnapshotError(self.refuses)
 
-    def restore(self, folder: Path, _taken: Taken) -> Left:
+    def restore(self, folder: Path, taken: Taken) -> Left:
+        self.check_restore(folder, taken)
         self.hook(folder)
         before, self.text = self.text, (folder / "sub" / "text").read_text()
         return Left([f"{before} is left"])
@@ -556,21 +561,53 @@ def test_leftovers_go_unless_their_run_is_at_work(place: Path) -> None:
     assert not left.exists()
 
 
-@pytest.mark.parametrize("service", ["shop", None])
-def test_what_a_restore_decrypts_is_not_removed_from_under_it_nor_left_for_ever(
-    place: Path, monkeypatch: pytest.MonkeyPatch, service: str | None
-) -> None:
+@pytest.fixture
+def clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encrypted is what it was."""
+
     def encrypt(_self: Encryption, folder: Path, into: Path, _progress: Progress) -> None:
         into.write_bytes((folder / "sub" / "text").read_bytes())
 
-    def decrypt(_self: Encryption, file: Path, into: Path | None, _identity: Path, _progress: Progress) -> None:
-        if into is not None:
-            (into / "sub").mkdir()
-            (into / "sub" / "text").write_bytes(file.read_bytes())
+    def decrypt(_self: Encryption, file: Path, into: Path, _identity: Path, _progress: Progress) -> None:
+        (into / "sub").mkdir()
+        (into / "sub" / "text").write_bytes(file.read_bytes())
 
     monkeypatch.setattr(Encryption, "check", lambda _self: None)
     monkeypatch.setattr(Encryption, "encrypt", encrypt)
     monkeypatch.setattr(Encryption, "decrypt", decrypt)
+
+
+@pytest.mark.usefixtures("clear")
+def test_what_is_encrypted_is_looked_at_before_anything_is_stopped(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-E7: the engine sees what it would restore, and nothing is left of it."""
+    engine = Shelf("first")
+    path = taken(place, engine, encryption=Encryption("age", "me"))
+    engine.text = "second"
+
+    def ask() -> None:
+        _artifacts.restore(path, engine, Log(), identity=place, accept_data_loss=True, check_mode=True)
+
+    ask()
+    assert (engine.looked_at, engine.text) == ("first", "second")
+    engine.refuses = "a role is gone"
+    with pytest.raises(SnapshotError, match="a role is gone"):
+        ask()
+    monkeypatch.setattr(Encryption, "decrypt", lambda *_given: None)
+    with pytest.raises(SnapshotError, match="was decrypted, and has not what was encrypted"):
+        ask()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4))
+    with pytest.raises(SnapshotError, match=f"Decrypting {path.name} needs 0 MiB, and the disk of {place} has 0 MiB"):
+        ask()
+    assert visible(place) == [path.name]
+
+
+@pytest.mark.usefixtures("clear")
+@pytest.mark.parametrize("service", ["shop", None])
+def test_what_a_restore_decrypts_is_not_removed_from_under_it_nor_left_for_ever(
+    place: Path, service: str | None
+) -> None:
     engine = Shelf("first")
     path = taken(place, engine, encryption=Encryption("age", "me"), service=service)
     engine.text = "second"

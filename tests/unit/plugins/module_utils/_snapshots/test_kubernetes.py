@@ -116,6 +116,50 @@ def test_a_server_that_is_gone_is_told_and_what_it_was_left_with(
     assert engine.contents() == taken.contents
 
 
+def test_what_the_server_would_refuse_is_known_before_anything_is_stopped(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path
+) -> None:
+    """R-E7. While versions run, controllers write to what was just read: then it is read again."""
+    taken = engine.take(tmp_path)
+    shop.patch(f"{CONFIGS}/settings", {"data": {"a": "other"}})
+    before = engine.contents()
+    conflicts = iter([409, 409])
+    asked: list[str] = []
+
+    def fault(method: str, path: str) -> Any:
+        asked.append(f"{method} {path}")
+        status = next(conflicts, None) if method == "PUT" else None
+        return Answer(status, json.dumps({"message": "made by a test"}).encode()) if status else None
+
+    shop.pool.fault = fault
+    engine.check_restore(tmp_path, taken)
+    assert asked.count(f"PUT {CONFIGS}/settings?dryRun=All") == 3
+    for refusal in ([409] * 3, [409, 422]):
+        conflicts = iter(refusal)
+        with pytest.raises(SnapshotError, match="nothing was changed: ConfigMap settings: .*made by a test"):
+            engine.check_restore(tmp_path, taken)
+        assert next(conflicts, None) is None
+    assert engine.contents() == before
+
+
+def test_a_namespace_that_is_gone_is_only_restored_by_who_may_make_it(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path
+) -> None:
+    taken = engine.take(tmp_path)
+    gone = Answer(404, json.dumps({"message": "it is gone"}).encode())
+    refused = Answer(403, json.dumps({"message": "made by a test"}).encode())
+    asked: list[str] = []
+
+    def fault(method: str, path: str) -> Any:
+        asked.append(f"{method} {path}")
+        return {"GET /api/v1/namespaces/shop": gone, "POST /api/v1/namespaces?dryRun=All": refused}.get(asked[-1])
+
+    shop.pool.fault = fault
+    with pytest.raises(SnapshotError, match="nothing was changed: Namespace shop: .*made by a test"):
+        engine.check_restore(tmp_path, taken)
+    assert [one for one in asked if not one.startswith("GET")] == ["POST /api/v1/namespaces?dryRun=All"]
+
+
 class KilledError(BaseException):
     """Nothing catches it, and what runs on the way out reaches nobody."""
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.sql import identifier
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Written,
@@ -28,18 +29,6 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_contents import Relation
 
 HOSTILE = "we\"ird\n'; DROP -- \\ %s"
-
-
-@pytest.mark.parametrize(
-    ("name", "quoted"), [("shop", '"shop"'), ('a"b', '"a""b"'), (HOSTILE, '"we""ird\n\'; DROP -- \\ %s"')]
-)
-def test_identifier(name: str, quoted: str) -> None:
-    assert _postgresql_server.identifier(name) == quoted
-
-
-@pytest.mark.parametrize(("text", "quoted"), [("it's", "'it''s'"), ("a\\b'", " E'a\\\\b'''"), ("", "''")])
-def test_literal(text: str, quoted: str) -> None:
-    assert _postgresql_server.literal(text) == quoted
 
 
 def test_database_is_never_taken_for_a_connection_string() -> None:
@@ -211,10 +200,12 @@ PROPERTIES: dict[str, Any] = {
     ],
 )
 def test_database_is_made_as_it_was(more: dict[str, Any], end: str) -> None:
-    command = _postgresql_restore.creation(HOSTILE, {**PROPERTIES, **more})
-    name = _postgresql_server.identifier(HOSTILE)
+    command = _postgresql_restore.creation(HOSTILE, {**PROPERTIES, **more}, "pg_default")
+    name = identifier(HOSTILE)
     assert command.startswith(f'CREATE DATABASE {name} TEMPLATE template0 OWNER "o""wner" ENCODING \'UTF8\' ')
     assert command.endswith(end)
+    elsewhere = _postgresql_restore.creation(HOSTILE, {**PROPERTIES, **more}, 'fa"st')
+    assert elsewhere == f'{command} TABLESPACE "fa""st"'
 
 
 def test_database_gets_the_rest_of_what_it_had() -> None:

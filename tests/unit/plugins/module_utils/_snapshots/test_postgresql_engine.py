@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -44,6 +45,7 @@ PROPERTIES = {
     "settings": [],
     "roles": ["shop", "app"],
     "extensions": {"hstore": "1.8"},
+    "tablespaces": ["large"],
 }
 MARK = ("1", 5, 1000, "x", True)
 ITEMS = (1, "public", "items", "r", "", 8192, 1, ["a"])
@@ -69,6 +71,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "FROM pg_largeobject\\b": [(0, None)],
     "SELECT rolname": [("shop",), ("app",), ("postgres",)],
     "pg_available_extensions": [("hstore",)],
+    "FROM pg_tablespace WHERE": [("fast",), ("large",)],
     "pg_prepared_xacts": [],
     "data_directory": [],
     "shobj_description\\(oid": [],
@@ -313,7 +316,7 @@ def test_proof_in_a_server_of_its_own(server: Fake, taken: Taken, said: list[str
     assert server.said("CREATE ROLE") == [("postgres", 'CREATE ROLE "app"')]
     [(_database, creation)] = server.said("CREATE DATABASE")
     assert creation.startswith(f'CREATE DATABASE "{name}" TEMPLATE template0 OWNER "shop"')
-    assert creation.endswith('TABLESPACE "pg_default"')
+    assert "TABLESPACE" not in creation
     [restore] = server.tools
     assert {"--exit-on-error", "--no-publications", "--no-subscriptions", "--no-tablespaces"} < set(restore)
     assert server.said("DROP DATABASE") == [("postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')]
@@ -396,6 +399,9 @@ def test_what_killed_restores_left_is_dropped(server: Fake, taken: Taken, said: 
         ("rolcreatedb", [(True, False)], "or not rename 'shop', which a restore does. Give the role CREATEDB"),
         ("SELECT rolname", [("shop",)], "does not have them any more: app. Create them, as globals.sql"),
         ("pg_available_extensions", [], "does not have these extensions any more: hstore"),
+        ("pg_is_in_recovery", [(True,)], "db.example, port 5432 is a standby: nothing can be restored there"),
+        ("FROM pg_tablespace WHERE", [("large",)], "these tablespaces any more, or 'postgres' may not .*: fast. Make"),
+        ("FROM pg_tablespace WHERE", [("fast",)], "these tablespaces any more, or 'postgres' may not .*: large. Make"),
         ("pg_prepared_xacts", [("tx",)], "'shop' has prepared transactions, .*: tx. COMMIT PREPARED or ROLLBACK"),
     ],
 )
@@ -403,8 +409,9 @@ def test_restore_is_refused_before_anything_is_touched(
     server: Fake, taken: Taken, said: list[str], tmp_path: Path, pattern: str, answer: Any, message: str
 ) -> None:
     server.answers[pattern] = answer
-    with pytest.raises(SnapshotError, match=message):
-        _engine(said).restore(tmp_path, taken)
+    for refuses in (_engine(said).check_restore, _engine(said).restore):
+        with pytest.raises(SnapshotError, match=message):
+            refuses(tmp_path, taken)
     assert server.tools == []
     assert not server.said("CREATE DATABASE")
 
@@ -413,13 +420,20 @@ def test_a_database_is_only_put_back_where_it_was_taken_from(
     server: Fake, taken: Taken, said: list[str], tmp_path: Path
 ) -> None:
     other = _engine(said, database="other")
-    for refuses in (other.check_source, other.check_restore, lambda taken: other.restore(tmp_path, taken)):
+    attempts = (
+        lambda: other.check_source(taken),
+        lambda: other.check_restore(tmp_path, taken),
+        lambda: other.restore(tmp_path, taken),
+    )
+    for attempt in attempts:
         with pytest.raises(SnapshotError, match="of the database 'shop', and not of 'other': .* Nothing was changed"):
-            refuses(taken)
+            attempt()
     assert (server.tools, server.log) == ([], [])
 
 
-def test_a_snapshot_is_of_a_server_whatever_its_address_is(server: Fake, taken: Taken, said: list[str]) -> None:
+def test_a_snapshot_is_of_a_server_whatever_its_address_is(
+    server: Fake, taken: Taken, said: list[str], tmp_path: Path
+) -> None:
     """Another host has taken over as the primary; or the inventory named another server by mistake."""
     moved = _engine(said, host="db2.example")
     moved.check_source(taken)
@@ -428,7 +442,7 @@ def test_a_snapshot_is_of_a_server_whatever_its_address_is(server: Fake, taken: 
     with pytest.raises(SnapshotError, match="of the server at db.example, port 5432, and db2.example, .* is another"):
         moved.check_source(taken)
     # A server that was lost is no reason not to go back.
-    moved.check_restore(taken)
+    moved.check_restore(tmp_path, taken)
 
 
 def test_restore_into_an_older_server_is_refused(server: Fake, taken: Taken, said: list[str], tmp_path: Path) -> None:
@@ -441,7 +455,7 @@ def test_restore_looks_at_the_disk_of_a_server_that_is_here(
     server: Fake, taken: Taken, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answers["data_directory"] = [(str(tmp_path),)]
-    monkeypatch.setattr(_postgresql_scratch.shutil, "disk_usage", lambda _path: SimpleNamespace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10))
     with pytest.raises(SnapshotError, match="Restoring 'shop' beside the one in use needs 0 MiB, and the disk of"):
         _engine(said, host="/run/postgresql", user="nobody-of-this-host").restore(tmp_path, taken)
 

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +98,19 @@ def test_a_server_without_room_for_what_is_restored_is_refused() -> None:
 def test_a_host_without_room_for_a_server_of_its_own_is_refused() -> None:
     with pytest.raises(SnapshotError, match="needs about 95,367,431 MiB"):
         engine._check_room_here(taken(memory_bytes=10**14))
+
+
+def test_what_an_instance_is_restored_with_is_looked_for_before_anything_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-E7: it goes through a server of this host, and through files of it."""
+    whole = taken(host="127.0.0.1", port=6379)
+    monkeypatch.setattr(shutil, "which", lambda tool: "/usr/bin/zstd" if tool == "zstd" else None)
+    with pytest.raises(SnapshotError, match="redis-server is not installed on this host"):
+        redis().check_restore(tmp_path, whole)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=-1))
+    with pytest.raises(SnapshotError, match="Unpacking it needs 0 MiB, and the disk of"):
+        redis().check_restore(tmp_path, whole)
 
 
 def test_keys_are_only_put_back_where_they_came_from(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import psycopg2.extensions
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FreezeError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._writers import _session
-from ansible_collections.bluegreen.cutover.plugins.module_utils._writers._session import NoAnswerError, Session, quoted
+from ansible_collections.bluegreen.cutover.plugins.module_utils._writers._session import NoAnswerError, Session
 
 OPTIONS = {"host": "db", "port": 5432, "user": "shop"}
 READ, WRITE, OK = (
@@ -115,7 +115,3 @@ def test_without_its_library_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_session, "PSYCOPG2_PROBLEM", "Traceback")
     with pytest.raises(FreezeError, match="install python3-psycopg2"):
         Session(OPTIONS, "shop")
-
-
-def test_a_name_is_quoted_whatever_is_in_it() -> None:
-    assert quoted('a"; DROP') == '"a""; DROP"'
