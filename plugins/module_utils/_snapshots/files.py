@@ -100,13 +100,21 @@ class Files:
                 raise InputError(f"files.paths has {path} and {inside[0]}; what is inside of another is packed with it")
 
     def check(self) -> None:
+        self._check_tools()
+        for path in self._paths:
+            self._check_path(path)
+
+    @staticmethod
+    def _check_tools() -> None:
         for tool in ("tar", "zstd"):
             if shutil.which(tool) is None:
                 raise SnapshotError(f"{tool} is not installed on this host. Install the package {tool}")
         if "GNU tar" not in _version("tar"):
             raise SnapshotError("tar is not GNU tar, which alone keeps extended attributes. Install it")
-        for path in self._paths:
-            self._check_path(path)
+        # What they are asked for, of nothing.
+        told = failure(pipeline([[*_PACK, f"--files-from={os.devnull}"], _COMPRESS]))
+        if told:
+            raise SnapshotError(f"tar or zstd is too old on this host: {told}. Install GNU tar 1.28 and zstd, or later")
 
     @staticmethod
     def _check_path(path: Path) -> None:
@@ -168,6 +176,7 @@ class Files:
 
     def check_restore(self, taken: Taken) -> None:
         self.check_source(taken)
+        self._check_tools()
         for path in self._paths:
             _check_mounts(path)
         # Of an older version's snapshot it is not known.
@@ -191,6 +200,7 @@ class Files:
         return Left()
 
     def contents(self) -> Mapping[str, Content]:
+        self._check_tools()
         for path in self._paths:
             self._check_path(path)
         return {str(path): self._read(path) for path in self._paths}

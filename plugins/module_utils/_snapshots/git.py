@@ -65,8 +65,7 @@ class Git:
             raise InputError(f"{wrong[0]!r} in git.tags or git.remote is not a name that git takes")
 
     def check(self) -> None:
-        if shutil.which("git") is None:
-            raise SnapshotError("git is not installed on this host. Install the package git")
+        self._check_installed()
         self._commit()
         changed = self._changed()
         if changed:
@@ -103,7 +102,7 @@ class Git:
                 "tags": tags,
                 "pushed_to": pushed,
             },
-            versions={"git": self._git("version").replace("git version ", "")},
+            versions={"git": self._version()},
             consistent_at=time.time(),
             point_in_time=True,
             contents={str(self._repository): self._content(self._repository, commit)},
@@ -124,7 +123,15 @@ class Git:
 
     def check_restore(self, taken: Taken) -> None:
         self.check_source(taken)
+        self._check_installed()
+        self._check_version(taken)
         self._commit()
+        lock = Path(self._git("rev-parse", "--absolute-git-dir"), "index.lock")
+        if lock.exists():
+            raise SnapshotError(
+                f"{lock} is there: git is at work in {self._repository}, or was killed. Wait for it, or remove that "
+                "file, and run again; nothing was changed"
+            )
 
     def restore(self, folder: Path, taken: Taken) -> Left:
         self.check_restore(taken)
@@ -203,6 +210,22 @@ class Git:
         """The paths that it tells, from the top of the working tree."""
         said = self._git(*arguments[:1], "-z", *arguments[1:], strip=False)
         return [one for one in said.split("\0") if one]
+
+    @staticmethod
+    def _check_installed() -> None:
+        if shutil.which("git") is None:
+            raise SnapshotError("git is not installed on this host. Install the package git")
+
+    def _version(self) -> str:
+        return self._git("version").replace("git version ", "")
+
+    def _check_version(self, taken: Taken) -> None:
+        now, then = self._version(), taken.versions["git"]
+        # As long as the major version is the same, each reads what later ones have written.
+        if int(now.partition(".")[0]) < int(then.partition(".")[0]):
+            raise SnapshotError(
+                f"git is {now} here, and the snapshot was written by {then}. Install that or later; nothing was changed"
+            )
 
     def _commit(self) -> str:
         return self._git("rev-parse", "--verify", "HEAD^{commit}")
