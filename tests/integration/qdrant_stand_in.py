@@ -48,6 +48,9 @@ class Qdrant:
         """Its key may not manage collections."""
         self.lose = False
         """A recovered collection lacks a point."""
+        self.hold = ""
+        """A request whose method, path and body this matches is done, and not answered: it ends when it is released."""
+        self.held, self.released = threading.Event(), threading.Event()
         self.asked: list[str] = []
         self.lock = threading.Lock()
 
@@ -198,6 +201,13 @@ def serve(qdrant: Qdrant, port: int = 0) -> ThreadingHTTPServer:
             except RefusedError as refused:
                 said = {"status": {"error": str(refused)}, "time": 0.0}
                 self._say(refused.status, json.dumps(said).encode())
+                return
+            asked = f"{self.command} {parts.path} {body.decode('latin-1')}"
+            if qdrant.hold and re.search(qdrant.hold, asked):
+                # For a client that is killed meanwhile.
+                self.close_connection = True
+                qdrant.held.set()
+                qdrant.released.wait()
                 return
             raw = result if isinstance(result, bytes) else None
             self._say(

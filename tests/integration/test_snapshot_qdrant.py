@@ -8,8 +8,10 @@ Not against Qdrant itself: see qdrant_stand_in.py. Artifacts and HTTP are real.
 from __future__ import annotations
 
 import copy
+import os
 import random
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,17 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.qdran
 
 from . import qdrant_stand_in
 
+ROOT = Path(__file__).resolve().parents[2]
+RESTORE = """
+import sys
+from pathlib import Path
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, bounded, restore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.qdrant import Qdrant
+url, key, path = sys.argv[1:]
+with bounded(600, "Run again"):
+    restore(Path(path), Qdrant({"url": url, "collection": "docs", "api_key_file": key}, Log()), Log(),
+        accept_data_loss=True)
+"""
 POINTS = 450
 KEY = "the-key-of-the-server"
 
@@ -45,6 +58,21 @@ class Place:
 
     def restore(self, path: Path, **changed: Any) -> dict[str, Any]:
         return _artifacts.restore(path, self.engine(**changed), self.log, accept_data_loss=True)
+
+    def restore_killed_at(self, hold: str, path: Path) -> None:
+        """Have a process of its own restore, and kill it when what it asks for there is done, and not answered."""
+        self.server.hold = hold
+        running = subprocess.Popen(
+            [sys.executable, "-c", RESTORE, self.url, str(self.folder / "key"), str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        try:
+            assert self.server.held.wait(90)
+        finally:
+            running.kill()
+            running.wait()
+            self.server.hold = ""
+            self.server.released.set()
 
     def look(self) -> Any:
         """All that the server holds."""
@@ -237,6 +265,27 @@ def test_what_a_killed_run_has_left_is_removed_by_the_next(place: Place) -> None
     place.server.collections["docs-1-bluegreen-scratch"] = {1: {"id": 1, "payload": None, "vector": [1]}}
     place.take()
     assert place.look() == before
+
+
+@pytest.mark.parametrize(
+    "hold", ["-restored-.*/snapshots/upload", "-restored-.*/points/scroll", "POST /collections/aliases .*create_alias"]
+)
+def test_a_restore_that_is_killed_loses_nothing_and_is_done_again(place: Place, hold: str) -> None:
+    """When the new collection is there, while it is compared, and when the alias names it."""
+    points = copy.deepcopy(place.server.collections["docs-1"])
+    path = place.take()
+    damage(place)
+    damaged = copy.deepcopy(place.server.collections["docs-1"])
+    place.restore_killed_at(hold, path)
+    [left] = place.server.collections.keys() - {"docs-1", "other"}
+    moved = "aliases" in hold
+    assert place.server.aliases == {"docs": left if moved else "docs-1", "others": "other"}
+    again = place.restore(path)
+    assert again["changed"] is not moved
+    assert place.server.collections[place.server.aliases["docs"]] == points
+    assert place.server.collections["docs-1"] == damaged
+    # What the killed one has left is for a person to delete, who is told of it.
+    assert any(left in one for one in again["kept"]) is not moved
 
 
 def test_writes_during_a_snapshot_make_it_fail(place: Place) -> None:

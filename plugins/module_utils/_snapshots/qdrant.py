@@ -159,7 +159,9 @@ class Qdrant:
     def restore(self, folder: Path, taken: Taken) -> Left:
         used = self._used_to_restore(taken)
         base = taken.source["behind"].partition(f"-{RESTORED}-")[0]
-        place = f"{base}-{RESTORED}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+        begin = f"{base}-{RESTORED}-"
+        place = f"{begin}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+        idle = sorted({one for one in self._collections() if one.startswith(begin)} - {*self._aliases().values()})
         try:
             self._upload(place, folder / SNAPSHOT)
             self._compare(self._read(place)[0], taken.contents[POINTS])
@@ -170,7 +172,13 @@ class Qdrant:
                 if self._aliases().get(self._collection) != place:
                     self._remove(place)
             raise
-        return Left([f"what {self._where} was until now is the collection {used}. Delete it when nobody needs it"])
+        kept = [f"what {self._where} was until now is the collection {used}. Delete it when nobody needs it"]
+        # Of a restore that was killed, or what was there before one: nobody but a person can tell.
+        kept += [
+            f"no alias names the collection {one}, of an earlier restore. Delete it when nobody needs it"
+            for one in idle
+        ]
+        return Left(kept)
 
     def contents(self) -> Mapping[str, Content]:
         return {POINTS: self._read(self._behind())[0]}
@@ -203,6 +211,9 @@ class Qdrant:
 
     def _aliases(self) -> dict[str, str]:
         return {one["alias_name"]: one["collection_name"] for one in self._get("/aliases")["aliases"]}
+
+    def _collections(self) -> list[str]:
+        return [str(one["name"]) for one in self._get("/collections")["collections"]]
 
     def _version(self) -> str:
         return str(self._get("/", envelope=False)["version"])
@@ -277,7 +288,7 @@ class Qdrant:
         """Leave nothing of a collection of our own."""
         if collection in self._aliases().values():
             raise SnapshotError(f"an alias of Qdrant at {self._url} names {collection!r}, which must be nobody's")
-        if any(one["name"] == collection for one in self._get("/collections")["collections"]):
+        if collection in self._collections():
             self._remove_snapshots(collection)
             self._delete(_path(collection))
 
