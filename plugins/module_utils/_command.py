@@ -64,6 +64,8 @@ _LIBC.tee.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint
 _LIBC.tee.restype = ctypes.c_ssize_t
 _TICK = 5.0
 """Seconds between two signs of life."""
+_GRACE = 5.0
+"""Seconds that a command has to end by itself when it is told to."""
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is only in Python 3.10
 _SAID = 2000
 """Characters of what a command said that are kept: its last ones."""
@@ -193,8 +195,13 @@ def _wait(one: subprocess.Popen[bytes], tick: Callable[[], Any]) -> None:
 def end(one: subprocess.Popen[bytes]) -> None:
     """Leave nothing of a command, whatever it was doing."""
     if one.poll() is None:
-        one.kill()
-        one.wait()
+        # So that git removes its locks, which nobody could work with afterwards.
+        one.terminate()
+        try:
+            one.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            one.kill()
+            one.wait()
     for pipe in filter(None, (one.stdin, one.stdout)):
         with contextlib.suppress(OSError):
             pipe.close()

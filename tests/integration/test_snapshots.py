@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -45,13 +46,32 @@ paths, destination = sys.argv[1], Path(sys.argv[2])
 with bounded(60, "Nothing was kept"):
     print(take(Wanted("tree", destination, 3600), Files({"paths": [paths]}, Log()), Log())["artifact"])
 """
+GIT = """
+import sys
+from pathlib import Path
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted, bounded, restore, take
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.git import Git
+what, repository, path = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+engine = Git({"repository": repository, "tags": ["start", "back"], "remote": "origin"}, Log())
+with bounded(600, "Run again"):
+    if what == "take":
+        take(Wanted("code", path, 3600), engine, Log())
+    else:
+        restore(path, engine, Log(), accept_data_loss=True)
+"""
+AS_NOBODY = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a process of its own needs to have the collection at hand."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
 def python(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
-    """Run it in a process of its own, with the collection at hand."""
+    """Run it in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -371,9 +391,8 @@ def test_a_run_that_is_killed_in_the_middle_leaves_no_artifact(home: Path, numbe
     (top / "big").write_bytes(os.urandom(1 << 20))
     with open(top / "big", "r+b") as big:
         big.truncate(20 << 30)  # zeros, which take tar a while and no space
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
     running = subprocess.Popen(
-        [sys.executable, "-c", TAKE, str(top), str(home / "kept")], env=environment, stderr=subprocess.PIPE
+        [sys.executable, "-c", TAKE, str(top), str(home / "kept")], env=environment(), stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 90
     while not list((home / "kept").glob(".partial-*/data/*")):
@@ -428,11 +447,105 @@ def test_without_permission_it_is_said_what_cannot_be_read() -> None:
         (home / "tree" / "secret").chmod(0o600)
         for path in (home, home / "tree"):
             os.chown(path, 65534, 65534)
-        become = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
-        code = TAKE.replace("paths, destination", f"{become}\npaths, destination", 1)
+        code = TAKE.replace("paths, destination", f"{AS_NOBODY}paths, destination", 1)
         done = python(code, home / "tree", home / "kept")
         assert "secret: Cannot open: Permission denied" in done.stderr
         assert [one.name for one in (home / "kept").iterdir()] == [".tree.lock"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "prelude", "told"),
+    [
+        ("of-root/kept", AS_NOBODY, "of-root/kept: Permission denied. Run as root"),
+        ("of-root", AS_NOBODY, "of-root/.tree.lock: Permission denied. Run as root"),
+        ("mounted/kept", "", "mounted/kept: Read-only file system. Choose a destination that is writable"),
+        ("mounted", "", "mounted/.tree.lock: Read-only file system. Choose a destination that is writable"),
+    ],
+)
+def test_where_nothing_can_be_written_it_is_told_and_nothing_is_left(kept: str, prelude: str, told: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="cutover-nobody-") as name:
+        home = Path(name)
+        home.chmod(0o755)
+        for folder in ("tree", "of-root", "mounted"):
+            (home / folder).mkdir(0o755)
+        (home / "tree" / "one").write_text("x")
+        before = look(home / "tree")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,mode=0755", "tmpfs", str(home / "mounted")], check=True)
+        try:
+            code = TAKE.replace("paths, destination", f"{prelude}paths, destination", 1)
+            done = python(code, home / "tree", home / kept)
+            assert told in done.stderr
+            assert [*(home / "of-root").iterdir(), *(home / "mounted").iterdir()] == []
+        finally:
+            subprocess.run(["umount", str(home / "mounted")], check=True)
+        assert look(home / "tree") == before
+
+
+def test_a_disk_that_is_read_only_keeps_what_a_restore_would_replace(home: Path, small: Path) -> None:
+    top = small / "tree"
+    top.mkdir()
+    (top / "it's").write_text("one")
+    path = take(home, files(top))
+    (top / "it's").write_text("two")
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    with pytest.raises(SnapshotError, match=f"(?i){small}.* read-only.*; nothing was"):
+        _artifacts.restore(path, files(top), Log(), accept_data_loss=True)
+    assert (top / "it's").read_text() == "two"
+    assert os.listdir(small) == ["tree"]
+
+
+@pytest.fixture
+def tools(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH, with the tools of this host, which tests replace."""
+    folder = home / "bin"
+    folder.mkdir()
+    for tool in ("tar", "zstd", "git"):
+        (folder / tool).symlink_to(shutil.which(tool) or tool)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def replace_tool(tools: Path, tool: str, script: str) -> None:
+    """Have it be a script, of which ``REAL`` is the tool itself; none where it is empty."""
+    real = os.readlink(tools / tool)
+    (tools / tool).unlink()
+    if script:
+        (tools / tool).write_text(f"#!/bin/sh\n{script.replace('REAL', real)}\n")
+        (tools / tool).chmod(0o755)
+
+
+# As GNU tar has said it before it could sort names.
+OLD_TAR = """
+case "$*" in *--sort=name*) echo "tar: unrecognized option '--sort=name'" >&2; exit 64 ;; esac
+exec REAL "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("tool", "script", "told"),
+    [
+        ("tar", "", "tar is not installed on this host. Install the package tar"),
+        ("zstd", "", "zstd is not installed on this host. Install the package zstd"),
+        ("tar", "echo bsdtar 3.6.2", "tar is not GNU tar"),
+        ("tar", OLD_TAR, "tar or zstd is too old on this host: tar ended with status 64: .*'--sort=name'. Install"),
+    ],
+)
+def test_a_tool_that_is_missing_or_too_old_is_told_before_anything_is_touched(
+    home: Path, tree: Path, tools: Path, tool: str, script: str, told: str
+) -> None:
+    path = take(home, files(tree))
+    (tree / "it's").write_text("two")
+    before = look(home / "srv")
+    replace_tool(tools, tool, script)
+    with pytest.raises(SnapshotError, match=told):
+        take(home, files(tree), part="again")
+    with pytest.raises(DataLossError):
+        _artifacts.restore(path, files(tree), Log())
+    for check_mode in (True, False):
+        with pytest.raises(SnapshotError, match=told):
+            _artifacts.restore(path, files(tree), Log(), accept_data_loss=True, check_mode=check_mode)
+    assert look(home / "srv") == before
+    assert names(home) == [path.name]
 
 
 @pytest.fixture
@@ -508,6 +621,11 @@ class Repository:
         self.git("add", "code.py")
         self.git("commit", "--quiet", "--message", text)
 
+    def is_whole(self) -> bool:
+        """Whether git finds nothing wrong with it, and nobody's lock is in it."""
+        self.git("fsck", "--full", "--strict")
+        return not list((self.path / ".git").rglob("*.lock"))
+
     def with_origin(self) -> None:
         self.git("init", "--quiet", "--bare", str(self.origin))
         self.git("remote", "add", "origin", str(self.origin))
@@ -516,6 +634,60 @@ class Repository:
 @pytest.fixture
 def repository(home: Path) -> Repository:
     return Repository(home)
+
+
+class Stopped:
+    """``GIT`` in processes of its own, whose git stands still once it works at what is given."""
+
+    def __init__(self, home: Path, repository: Repository) -> None:
+        self._reached, self._folder = home / "reached", home / "exec"
+        self._repository = repository
+        real = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
+        self._folder.mkdir()
+        # git runs its own parts from there, and what a checkout writes goes through the filter.
+        program = self._folder / "git"
+        program.write_text(
+            f"""#!/bin/sh
+case "$1" in
+"$STOP") : > {self._reached}; exec sleep 600 ;;
+smudge) exec cat ;;
+esac
+exec {real}/git "$@"
+"""
+        )
+        program.chmod(0o755)
+        (repository.path / ".git" / "info" / "attributes").write_text("code.py filter=slow\n")
+        repository.git("config", "filter.slow.smudge", f"{program} smudge")
+
+    def at(self, stop: str, what: str, path: Path, number: signal.Signals = signal.SIGKILL) -> str:
+        """Begin ``what``, and end it there, by SIGKILL with all that it has started; return what it said."""
+        self._reached.unlink(missing_ok=True)
+        running = subprocess.Popen(
+            [sys.executable, "-c", GIT, what, str(self._repository.path), str(path)],
+            env=environment(GIT_EXEC_PATH=str(self._folder), STOP=stop),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 90
+            while not self._reached.exists():
+                assert time.monotonic() < deadline
+                assert running.poll() is None, running.communicate()
+                time.sleep(0.01)
+            if number != signal.SIGKILL:
+                running.send_signal(number)
+                running.wait(90)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+        assert running.wait() != 0
+        return running.communicate()[1]
+
+
+@pytest.fixture
+def stopped(home: Path, repository: Repository) -> Stopped:
+    return Stopped(home, repository)
 
 
 def test_code_is_tagged_pushed_and_brought_back(home: Path, repository: Repository) -> None:
@@ -677,6 +849,78 @@ def test_a_disk_without_room_for_the_history_leaves_no_tag(small: Path, reposito
         _artifacts.take(Wanted("code", small / "kept", 3600.0), repository.engine, Log())
     assert [one.name for one in (small / "kept").iterdir()] == [".code.lock"]
     assert repository.git("for-each-ref") == before
+
+
+@pytest.mark.parametrize("stop", ["pack-objects", "index-pack"])
+def test_a_snapshot_that_is_killed_leaves_a_whole_repository(
+    home: Path, repository: Repository, stopped: Stopped, stop: str
+) -> None:
+    """While the bundle is written; while it is proven."""
+    stopped.at(stop, "take", home / "kept")
+    assert _artifacts.find(home / "kept") == []
+    assert len(list((home / "kept").glob(".partial-*"))) == 1
+    assert repository.is_whole()
+    path = take(home, repository.engine, part="code")
+    assert _artifacts.read_manifest(path)["verified"]
+    assert names(home) == [path.name]
+    refs = repository.git("for-each-ref", "--format=%(refname)").split()
+    assert refs == ["refs/heads/main", "refs/tags/back", "refs/tags/start"]
+    assert repository.is_whole()
+
+
+@pytest.mark.parametrize(
+    ("stop", "number"),
+    [("rev-list", signal.SIGKILL), ("smudge", signal.SIGKILL), ("smudge", signal.SIGTERM)],
+)
+def test_a_restore_that_is_killed_loses_nothing_and_is_done_again(
+    home: Path, repository: Repository, stopped: Stopped, stop: str, number: signal.Signals
+) -> None:
+    """While the commit is fetched; in the middle of the checkout, of which git's lock stays where git is killed."""
+    path = take(home, repository.engine)
+    repository.commit("two")
+    two = repository.git("rev-parse", "HEAD")
+    said = stopped.at(stop, "restore", path, number)
+    lock = repository.path / ".git" / "index.lock"
+    if number == signal.SIGTERM:
+        assert "was told to end by a signal. Run again" in said
+    assert repository.git("rev-parse", "main") == two
+    if (stop, number) == ("smudge", signal.SIGKILL):
+        for check_mode in (True, False):
+            with pytest.raises(SnapshotError, match=f"{lock} is there: .* remove that file, .*nothing was"):
+                _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True, check_mode=check_mode)
+        lock.unlink()
+    assert repository.is_whole()
+    assert _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True)["changed"]
+    assert (repository.path / "code.py").read_text() == "one"
+    assert two in repository.git("for-each-ref", "--format=%(objectname)", "refs/heads/before-restore-*")
+    assert repository.is_whole()
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("", "git is not installed on this host. Install the package git"),
+        ('[ "$7" = version ] && echo git version 1.9.5 || exec REAL "$@"', "git is 1.9.5 here, and .* Install"),
+    ],
+)
+def test_a_git_that_is_missing_or_older_is_told_before_anything_is_touched(
+    home: Path, repository: Repository, tools: Path, script: str, told: str
+) -> None:
+    path = take(home, repository.engine)
+    repository.commit("two")
+    before = repository.git("for-each-ref")
+    real = os.readlink(tools / "git")
+    replace_tool(tools, "git", script)
+    if not script:
+        with pytest.raises(SnapshotError, match=told):
+            take(home, repository.engine, part="again")
+    for check_mode in (True, False):
+        with pytest.raises(SnapshotError, match=told):
+            _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True, check_mode=check_mode)
+    (tools / "git").unlink(missing_ok=True)
+    (tools / "git").symlink_to(real)
+    assert repository.git("for-each-ref") == before
+    assert (repository.path / "code.py").read_text() == "two"
 
 
 def test_the_next_migration_has_tags_of_its_own(home: Path, repository: Repository) -> None:

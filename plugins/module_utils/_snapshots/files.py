@@ -116,6 +116,10 @@ class Files:
                 raise SnapshotError(f"{tool} is not installed on this host. Install the package {tool}")
         if "GNU tar" not in _version("tar"):
             raise SnapshotError("tar is not GNU tar, which alone keeps extended attributes. Install it")
+        # What they are asked for, of nothing.
+        told = failure(pipeline([[*_PACK, f"--files-from={os.devnull}"], _COMPRESS]))
+        if told:
+            raise SnapshotError(f"tar or zstd is too old on this host: {told}. Install GNU tar 1.28 and zstd, or later")
 
     @staticmethod
     def _check_path(path: Path) -> None:
@@ -205,6 +209,7 @@ class Files:
         return Left()
 
     def contents(self) -> Mapping[str, Content]:
+        self._check_tools()
         for path in self._paths:
             self._check_path(path)
         return {str(path): self._read(path) for path in self._paths}

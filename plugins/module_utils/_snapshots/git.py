@@ -69,8 +69,7 @@ class Git:
             raise InputError(f"{wrong[0]!r} in git.tags or git.remote is not a name that git takes")
 
     def check(self) -> None:
-        if shutil.which("git") is None:
-            raise SnapshotError("git is not installed on this host. Install the package git")
+        self._check_installed()
         self._commit()
         changed = self._changed()
         if changed:
@@ -107,7 +106,7 @@ class Git:
                 "tags": tags,
                 "pushed_to": pushed,
             },
-            versions={"git": self._git("version").replace("git version ", "")},
+            versions={"git": self._version()},
             consistent_at=time.time(),
             point_in_time=True,
             contents={str(self._repository): self._content(self._repository, commit)},
@@ -128,6 +127,8 @@ class Git:
 
     def check_restore(self, folder: Path, taken: Taken) -> None:
         self.check_source(taken)
+        self._check_installed()
+        self._check_version(taken)
         self._commit()
         own = Path(self._git("rev-parse", "--absolute-git-dir"))
         for one in (self._repository, own):
@@ -218,6 +219,22 @@ class Git:
         """The paths that it tells, from the top of the working tree."""
         said = self._git(*arguments[:1], "-z", *arguments[1:], strip=False)
         return [one for one in said.split("\0") if one]
+
+    @staticmethod
+    def _check_installed() -> None:
+        if shutil.which("git") is None:
+            raise SnapshotError("git is not installed on this host. Install the package git")
+
+    def _version(self) -> str:
+        return self._git("version").replace("git version ", "")
+
+    def _check_version(self, taken: Taken) -> None:
+        now, then = self._version(), taken.versions["git"]
+        # As long as the major version is the same, each reads what later ones have written.
+        if int(now.partition(".")[0]) < int(then.partition(".")[0]):
+            raise SnapshotError(
+                f"git is {now} here, and the snapshot was written by {then}. Install that or later; nothing was changed"
+            )
 
     def _commit(self) -> str:
         return self._git("rev-parse", "--verify", "HEAD^{commit}")

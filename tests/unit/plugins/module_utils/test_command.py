@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _command
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import failure, pipeline, run
 
 
@@ -53,6 +54,21 @@ def test_an_error_of_the_tap_ends_all_of_them() -> None:
 
     with pytest.raises(ValueError, match="^$"):
         pipeline([["yes"], ["cat"]], tap=refuse)
+
+
+@pytest.mark.parametrize(("trap", "grace", "left"), [("rm $0; exit", 60, False), ("", 0.01, True)])
+def test_who_is_ended_can_clean_up_and_who_does_not_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: str, grace: float, left: bool
+) -> None:
+    def refuse(_chunk: bytes) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(_command, "_GRACE", grace)
+    lock = tmp_path / "lock"
+    script = f"trap '{trap}' TERM; : > $0; echo; while :; do :; done"
+    with pytest.raises(ValueError, match="^$"):
+        pipeline([["sh", "-c", script, str(lock)]], tap=refuse)
+    assert lock.exists() == left
 
 
 def test_a_command_that_is_none_is_an_error_and_leaves_nothing_running() -> None:
