@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -171,6 +172,32 @@ def _invalid(taken: Any, folder: Path) -> Any:
     file = folder / "objects.json"
     file.write_bytes(file.read_bytes().replace(b'"port": 80,', b'"port": 0,'))
     return taken
+
+
+@pytest.mark.parametrize("what", ["objects", "Secrets"])
+def test_a_disk_that_is_full_in_the_middle_leaves_nothing(
+    cluster: Cluster, shop: Shop, tmp_path: Path, keys: tuple[Path, Path], what: str
+) -> None:
+    much = {"metadata": {"name": "much"}, "data": {"much": secrets.token_hex(100_000)}}
+    if what == "objects":
+        of = engine(cluster.kubeconfig, shop.namespace)
+        shop.make("configmaps", much)
+    else:
+        to = {"tool": "gpg", "recipient": str(keys[0])}
+        of = engine(cluster.kubeconfig, shop.namespace, secrets="encrypted", encryption=to)
+        shop.make("secrets", {**much, "data": {"much": base64.b64encode(secrets.token_bytes(100_000)).decode()}})
+    before = of.contents()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80k,mode=0700", "tmpfs", str(kept)], check=True)
+    try:
+        with pytest.raises(SnapshotError, match=r"(?i)free some space there and run again"):
+            take(tmp_path, of)
+        assert [one.name for one in kept.iterdir()] == [".shop.objects.lock"]
+    finally:
+        subprocess.run(["umount", str(kept)], check=True)
+    assert of.contents() == before
+    assert not shop.scratches()
 
 
 def test_a_flipped_byte_is_found_before_anything_is_restored(cluster: Cluster, shop: Shop, tmp_path: Path) -> None:
