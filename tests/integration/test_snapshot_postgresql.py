@@ -242,12 +242,19 @@ def test_nothing_is_left_when(data: Postgres, what: str) -> None:
     assert data.traces() == []
 
 
-def test_restore_that_is_killed_leaves_what_was_there(data: Postgres) -> None:
+@pytest.mark.parametrize("victim", ["our process", "the server"])
+def test_restore_that_is_killed_leaves_what_was_there(data: Postgres, victim: str) -> None:
     [taken] = data.call(data.snapshot("kill", "large", verify=False))
     data.sql("DELETE FROM two WHERE n <= 10", "large")
     process = data.start(data.restore(taken["artifact"], "large", accept_data_loss=True))
-    data.once("pg_restore", "kill -9 $PARENT")
-    data.lab.finish(process)
+    server = victim == "the server"
+    data.once("pg_restore", "systemctl kill -s KILL postgresql@15-main" if server else "kill -9 $PARENT")
+    run = data.lab.finish(process)
+    if server:
+        [answer] = data.answers()
+        assert answer["reason"] == "snapshot", run.stdout
+        assert re.search("server closed the connection|terminat", answer["msg"]), answer
+        data.run("systemctl restart postgresql@15-main")
     assert data.sql("SELECT count(*) FROM two", "large") == str(ROWS - 10)
     [left] = [name for name in data.databases() if name.startswith("bluegreen_")]
 
