@@ -49,7 +49,7 @@ class Qdrant:
         self.lose = False
         """A recovered collection lacks a point."""
         self.hold = ""
-        """A request whose method and path this matches is done, and gets no answer: it ends when it is released."""
+        """A request whose method, path and body this matches is done, and not answered: it ends when it is released."""
         self.held, self.released = threading.Event(), threading.Event()
         self.asked: list[str] = []
         self.lock = threading.Lock()
@@ -202,7 +202,8 @@ def serve(qdrant: Qdrant, port: int = 0) -> ThreadingHTTPServer:
                 said = {"status": {"error": str(refused)}, "time": 0.0}
                 self._say(refused.status, json.dumps(said).encode())
                 return
-            if qdrant.hold and re.search(qdrant.hold, qdrant.asked[-1]):
+            asked = f"{self.command} {parts.path} {body.decode('latin-1')}"
+            if qdrant.hold and re.search(qdrant.hold, asked):
                 # For a client that is killed meanwhile.
                 self.close_connection = True
                 qdrant.held.set()
