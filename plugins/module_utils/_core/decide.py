@@ -60,7 +60,7 @@ class Decision:
 
     @property
     def partial(self) -> bool:
-        return bool(self.steps) and self.steps[-1]["share"] < 100
+        return self.kind != ROLL_BACK and bool(self.steps) and self.steps[-1]["share"] < 100
 
     def as_result(self) -> dict[str, Any]:
         """The same for JSON."""

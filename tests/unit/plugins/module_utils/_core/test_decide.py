@@ -672,6 +672,7 @@ def test_a_progressive_way_back_takes_the_shares_below(to: str, weight: int, ste
     decision = decide.decide_rollback(plan, journal.State(), reality, progressive=True)
     assert [(step["share"], step["weight"]) for step in decision.steps] == steps
     assert {step["settle"] for step in decision.steps} <= {30}
+    assert not decision.partial
     assert decision.sentence.endswith("75, 50, 25 % for a while each.") == (len(steps) == 3)
     assert decide.decide_rollback(plan, journal.State(), reality).steps == ()
 
