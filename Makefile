@@ -49,7 +49,8 @@ simulation: setup ## that the gate's error is what it says, by thousands of simu
 
 .PHONY: kubernetes
 kubernetes: setup ## against a Kubernetes API server: KUBECONFIG's, envtest's, or that of the tests; the end says which
-	$(BIN)/python -m pytest tests/kubernetes --verbose --durations=10 --junit-xml=.build/results/kubernetes.xml
+	$(BIN)/python -m pytest tests/kubernetes --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
+	    --verbose --durations=10 --junit-xml=.build/results/kubernetes.xml
 
 # Labs of their own: the tests leave alone the one that somebody looks at.
 .PHONY: integration

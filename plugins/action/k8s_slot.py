@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, Any] = {
     "zone": {"type": "str"},
     "needs": {"type": "float", "default": 0.0},
     "reason": {"type": "str"},
+    "namespace_labels": {"type": "dict"},
 }
 
 
@@ -50,7 +51,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             else:
                 holder = {**owner(), "application": given["application"]}
                 reason = given["reason"] or "no reason given"
-                done = environment.take(slots, given["zone"], holder, reason, given["needs"], check_mode=check_mode)
+                labels = given["namespace_labels"]
+                done = environment.take(
+                    slots, given["zone"], holder, reason, given["needs"], labels=labels, check_mode=check_mode
+                )
         except CutoverError as error:
             return {**result, "failed": True, **error.as_result()}
         return {**result, **done}

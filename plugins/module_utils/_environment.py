@@ -182,13 +182,7 @@ class Bringing:
 
     def _make_namespace(self, namespace: str, labels: Mapping[str, str]) -> None:
         environments.check_target(self._environments, namespace)
-        metadata = {"name": namespace, "labels": dict(labels)}
-        try:
-            self._cluster.call("POST", "/api/v1/namespaces", {"metadata": metadata})
-        except ClusterError:
-            # Somebody was faster, or the answer was lost; what is there decides.
-            if _objects.find(self._cluster, f"/api/v1/namespaces/{namespace}") is None:
-                raise
+        _objects.make_namespace(self._cluster, namespace, labels)
 
     @staticmethod
     def _told(

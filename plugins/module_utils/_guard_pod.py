@@ -54,7 +54,7 @@ class GuardPod:
         self.store = store
         self.cluster = store.cluster
         self.namespace = plan["router"]["namespace"]
-        settings = {"image": plan["guard"].get("image") or guard_pod.IMAGE, "secret": plan["guard"].get("secret")}
+        settings = {"image": guard_pod.image_of(plan["guard"]), "secret": plan["guard"].get("secret")}
         program = _guard_service.program(_pod_guardian.main, packed=True)
         self.documents = [
             *guard_pod.standing(store.service, plan["router"]),

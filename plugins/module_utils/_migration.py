@@ -441,8 +441,14 @@ class Migration:
                 self.store.write_lease(None)
         return {"changed": True}
 
-    def describe(self, workloads: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
-        """Who serves, since when, what is recorded, and where these do not agree; what cannot be read is told too."""
+    def describe(
+        self, workloads: Sequence[Mapping[str, Any]] | None, *, advance: bool = False, rehearse: bool = False
+    ) -> dict[str, Any]:
+        """Who serves, since when, what is recorded, and where these do not agree; what cannot be read is told too.
+
+        ``idle``: a run that began now, or would ``advance`` or ``rehearse``, would have nothing to do.
+        """
+        idle = False
         problems: list[str] = []
         document = self._readable(self.store.read_journal, journal.empty(self.plan["service"]), problems)
         held = self._readable(self.store.read_lease, None, problems)
@@ -453,6 +459,8 @@ class Migration:
         if reading is not None:
             reality = Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
             problems += decide.differences(self.plan, state, reality)
+            would = decide.decide(self.plan, state, reality, advance=advance, rehearse=rehearse)
+            idle = would.kind == decide.NOTHING
         return {
             "service": self.plan["service"],
             "serving": decide.shares(reality.weight),
@@ -474,6 +482,7 @@ class Migration:
             "ended": state.ended,
             "lease": {**held, "expired": self.clock.time() >= held["expires"]} if held else None,
             "guard": _guarding.describe(self.store, armed, problems) if armed else None,
+            "idle": idle,
             "agree": not problems,
             "differences": problems,
         }

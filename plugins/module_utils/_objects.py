@@ -94,6 +94,16 @@ def find(cluster: Cluster, path: str) -> dict[str, Any] | None:
         raise
 
 
+def make_namespace(cluster: Cluster, name: str, labels: Mapping[str, str]) -> None:
+    """Make the namespace ``name``, unless somebody has."""
+    try:
+        cluster.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": dict(labels)}})
+    except ClusterError:
+        # Somebody was faster, or the answer was lost; what is there decides.
+        if find(cluster, f"/api/v1/namespaces/{name}") is None:
+            raise
+
+
 def write(
     cluster: Cluster,
     path: str,

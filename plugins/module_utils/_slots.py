@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.bluegreen.cutover.plugins.module_utils import _lease_objects
+from ansible_collections.bluegreen.cutover.plugins.module_utils import _lease_objects, _objects
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import slots
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError, SlotError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.selector import token_of
@@ -24,6 +24,7 @@ class Environment:
     def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
         self.name = name
         self._cluster = cluster
+        self._namespace = namespace
         self._object = LeaseObject(cluster, namespace, f"bluegreen-slot-{name}")
 
     def take(
@@ -34,11 +35,13 @@ class Environment:
         reason: str,
         needs: float = 0.0,
         *,
+        labels: Mapping[str, str] | None = None,
         check_mode: bool = False,
     ) -> dict[str, Any]:
         """Hold the slot of now until its end for ``owner["application"]``, for ``needs`` seconds at least.
 
-        ``changed``, the lease, and when it ends in words. Raises ``SlotError`` with the holder and the next time.
+        With ``labels`` a namespace that is not there is made, and gets them. ``changed``, the lease, and when it ends
+        in words. Raises ``SlotError`` with the holder and the next time.
         """
         for pause in PAUSES:
             found = self._object.find()
@@ -58,7 +61,7 @@ class Environment:
                 "ttl": opening.ends - now,
                 "token": max(int(now), token_of(found) + 1 if found else 0),
             }
-            if check_mode or self._object.put(found, wanted) is not None:
+            if check_mode or self._put(found, wanted, labels) is not None:
                 return {"changed": True, "lease": wanted, **told}
             self._cluster.clock.sleep(pause)
         raise self._contended()
@@ -86,6 +89,17 @@ class Environment:
                 return {"changed": True, "lease": None}
             self._cluster.clock.sleep(pause)
         raise self._contended()
+
+    def _put(
+        self, found: Mapping[str, Any] | None, wanted: Mapping[str, Any], labels: Mapping[str, str] | None
+    ) -> Mapping[str, Any] | None:
+        try:
+            return self._object.put(found, wanted)
+        except ClusterError as error:
+            if labels is None or found is not None or error.status != 404:
+                raise
+            _objects.make_namespace(self._cluster, self._namespace, labels)
+            return self._object.put(found, wanted)
 
     def _held(self, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         try:

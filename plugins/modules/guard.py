@@ -261,6 +261,9 @@ def main() -> None:
     state, plan, token, min_ready = (module.params[name] for name in ("state", "plan", "token", "min_ready"))
     try:
         guarding = Guarding(plan, token, min_ready)
+        doubt = guard_pod.doubt(guard_pod.image_of(plan["guard"])) if plan["cluster"] and state == "armed" else ""
+        if doubt:
+            module.warn(f"{plan['service']}: {doubt}")
         if module.check_mode:
             module.exit_json(changed=state == "armed" or guarding.store.read_guard() is not None, guard=None)
         if token is None:

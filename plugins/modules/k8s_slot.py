@@ -82,6 +82,11 @@ options:
       - What for; others are told.
       - With V(state=free) a slot that was taken for something else is left alone; without this it is given back, too.
     type: str
+  namespace_labels:
+    description:
+      - Labels of O(namespace), which is made with them where it is not there when a slot is taken. Without this a
+        namespace that is not there is a failure.
+    type: dict
 """
 
 EXAMPLES = r"""

@@ -191,8 +191,9 @@ decision:
       returned: success
     steps:
       description:
-        - The steps that remain, each with C(share), C(weight), C(settle), C(hold), whether it is C(held) already, and
-          C(allowed) to be there before. On the way back those of a progressive one.
+        - The steps that remain, each with C(share), C(weight), C(settle), C(hold), whether it is C(held) already, what
+          is C(allowed) to be there before, and whether the run C(may_stay) at what is there when its slot has ended.
+          On the way back those of a progressive one.
       type: list
       elements: dict
       returned: success
@@ -209,6 +210,14 @@ decision:
       description: On the way back, whether as many are ready now, so that none has to be started first.
       type: bool
       returned: success
+    scales:
+      description: Whether the candidate gets its pods before the steps, and not by them.
+      type: bool
+      returned: success
+    partial:
+      description: Whether the run ends with the share of its last step, because that is not all traffic.
+      type: bool
+      returned: success
     sentence:
       description: The same for a person.
       type: str
@@ -219,8 +228,8 @@ decision:
     to: green
     weight: 100
     steps:
-      - {share: 50, weight: 50, settle: 5, hold: 0, held: false, allowed: [0]}
-      - {share: 100, weight: 100, settle: 0, hold: 600, held: false, allowed: [50]}
+      - {share: 50, weight: 50, settle: 5, hold: 0, held: false, allowed: [0], may_stay: false}
+      - {share: 100, weight: 100, settle: 0, hold: 600, held: false, allowed: [50], may_stay: true}
     differences: []
     sentence: shop moves from blue to green, which gets 50 %, 100 %.
 checkpoints:

@@ -19,6 +19,12 @@ extends_documentation_fragment:
   - bluegreen.cutover.attributes
   - bluegreen.cutover.attributes.reads
   - bluegreen.cutover.migration
+options:
+  state:
+    description: What the run would be that RV(idle) is about, as M(bluegreen.cutover.migration) has it.
+    type: str
+    choices: [begun, advancing, rehearsing]
+    default: begun
 seealso:
   - module: bluegreen.cutover.migration
 """
@@ -133,6 +139,10 @@ guard:
     - Null when none is armed.
   returned: success
   type: dict
+idle:
+  description: Whether a run that began now would have nothing to do; false where that cannot be told.
+  returned: success
+  type: bool
 agree:
   description: Whether data plane, disk, journal and units agree.
   returned: success
@@ -164,13 +174,15 @@ def main() -> None:
         argument_spec={
             "plan": {"type": "dict", "required": True},
             "workloads": {"type": "list", "elements": "dict"},
+            "state": {"type": "str", "choices": ["begun", "advancing", "rehearsing"], "default": "begun"},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
         store, router = open_plan(given["plan"])
-        result = Migration(given["plan"], store, router).describe(given["workloads"])
+        kinds = {"advance": given["state"] == "advancing", "rehearse": given["state"] == "rehearsing"}
+        result = Migration(given["plan"], store, router).describe(given["workloads"], **kinds)
     except CutoverError as error:
         module.fail_json(**error.as_result())
     module.exit_json(changed=False, **result)

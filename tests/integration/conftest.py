@@ -23,8 +23,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "-".join(filter(None, (os.environ.get("LAB_NAME") or "cutover", os.environ.get("PYTEST_XDIST_WORKER"))))
 """Tests that run side by side have a lab each."""
-LONGEST = ("test_faults.py", "test_guard.py")
-"""Files that take minutes: each is where one of two processes begins."""
 RECAP = re.compile(r"^(\S+)\s+: ((?:\w+=\d+\s*)+)$", re.MULTILINE)
 AT_ONCE: dict[str, Any] = {
     "cutover_steps": [{"share": 100}],
@@ -209,10 +207,6 @@ class Lab:
     def load(self, target: str, **plan: Any) -> AbstractContextManager[load.Background]:
         """Load beside the block; see ``load.Plan`` for its fields. Ask ``result()`` after the block."""
         return load.background(load.Plan(target, **plan), self._scratch.mktemp("load"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

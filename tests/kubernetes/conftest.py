@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One cluster for the whole run, a namespace for each test, and the name of the server in the closing lines."""
+"""One cluster for each process, a namespace for each test, and the servers' names in the closing lines."""
 
 from __future__ import annotations
 
@@ -22,21 +22,45 @@ from cluster.proxy import Proxy, proxying
 from cluster.starting import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-TOLD = pytest.StashKey[str]()
+TOLD = pytest.StashKey[dict[str, str | None]]()
+"""By process what it said of its server: empty where none of its tests asked for one, None where it never said."""
 _NUMBERS = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TOLD] = {}
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     with starting.cluster(tmp_path_factory.mktemp("cluster")) as found:
-        pytestconfig.stash[TOLD] = found.told
+        pytestconfig.stash[TOLD]["here"] = found.told
         yield found
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended, by itself or not."""
+    node.config.stash[TOLD][node.gateway.id] = getattr(node, "workeroutput", {}).get("server")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told = session.config.stash[TOLD]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["server"] = told.get("here", "")
+    # Nobody would know what its tests have shown.
+    elif None in told.values() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if TOLD in config.stash:
+    told = config.stash[TOLD]
+    if any(server != "" for server in told.values()):
         terminalreporter.section("Kubernetes")
-        terminalreporter.line(f"These tests ran against {config.stash[TOLD]}.")
+    for server in sorted({server for server in told.values() if server}):
+        terminalreporter.line(f"These tests ran against {server}.")
+    for process in sorted(name for name, server in told.items() if server is None):
+        terminalreporter.line(f"{process} ended and did not tell what its tests ran against: this run proves nothing.")
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,12 @@ class Reality:
 class Decision:
     """``kind`` says what to do; traffic leaves ``from_colour`` and goes to ``to_colour``, alone at ``weight``.
 
-    ``steps`` are those that remain, each with ``allowed``: the weights that may be found before it. ``differences``
-    are what does not agree, one sentence each. ``sentence`` is for the person at the terminal. ``min_ready`` is how
-    many instances of ``to_colour`` must be ready; ``at_once``: as many are, so that a way back has to start none first.
+    ``steps`` are those that remain, each with ``allowed``: the weights that may be found before it, and ``may_stay``:
+    whether a run whose slot has ended before it ends at the share that there is, or goes back. ``partial``: the last of
+    them is not all traffic, and the run ends with it. ``differences`` are what does not agree, one sentence each.
+    ``sentence`` is for the person at the terminal. ``min_ready`` is how many instances of ``to_colour`` must be ready;
+    ``at_once``: as many are, so that a way back has to start none first. ``scales``: the candidate gets its pods before
+    the steps, and not by them.
     """
 
     kind: str
@@ -53,6 +56,11 @@ class Decision:
     steps: tuple[dict[str, Any], ...] = ()
     differences: tuple[str, ...] = ()
     at_once: bool = False
+    scales: bool = False
+
+    @property
+    def partial(self) -> bool:
+        return self.kind != ROLL_BACK and bool(self.steps) and self.steps[-1]["share"] < 100
 
     def as_result(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -66,6 +74,8 @@ class Decision:
             "sentence": self.sentence,
             "min_ready": self.min_ready,
             "at_once": self.at_once,
+            "scales": self.scales,
+            "partial": self.partial,
         }
 
 
@@ -92,7 +102,9 @@ def decide(
     def decision(kind: str, sentence: str, steps: tuple[dict[str, Any], ...] = ()) -> Decision:
         # In a cluster as many as the old colour has, which keeps them until the migration is finalised.
         needed = plan["min_ready"] or max(1, reality.ready.get(old, 0))
-        return Decision(kind, old, new, goal, sentence, needed, steps, tuple(found))
+        # Where a Service selects both colours, a pod more is a share more.
+        scales = bool(plan["cluster"]) and (plan["router"]["provider"] != "k8s_replicas" or reality.weight in (0, 100))
+        return Decision(kind, old, new, goal, sentence, needed, steps, tuple(found), scales=scales)
 
     if not closed and state.to_colour != new:
         return decision(REFUSE, _conflict(service, state, new))
@@ -112,7 +124,8 @@ def decide(
         return decision(REFUSE, _not_to_advance(service, state))
     steps = _remaining(plan, state, reality, check_mode, at_most=1 if advance else None)
     if rehearse:
-        steps = tuple({**step, "hold": 0} for step in steps)
+        # It would end well, with real traffic on the candidate and nobody to guard that.
+        steps = tuple({**step, "hold": 0, "may_stay": False} for step in steps)
     ahead = ", ".join(f"{step['share']} %" for step in steps)
     accepted = f" Accepted as it is: {'; '.join(found)}." if found else ""
     if closed:
@@ -312,7 +325,8 @@ def _remaining(
     """The steps to come. The share that is applied now comes again, because nobody knows that it is proven: what a gate
     said to a run that has ended since is none. It does not where it was left on purpose and has no hold, and where its
     hold has passed and the old colour is being retired. It is ``held`` where it was left in the middle of its hold,
-    which was confirmed then. ``at_most`` so many are new.
+    which was confirmed then. Before each of them but the first the candidate has a share, and before that one as well
+    when it had one as this run began. ``at_most`` so many are new.
     """
     weight = reality.weight or 0
     share = weight if side(plan["to"]) else 100 - weight
@@ -321,12 +335,13 @@ def _remaining(
     confirmed = state.phase == journal.HELD
     # What is on disk and cannot be told was accepted as it is: then anything may be found.
     allowed = [] if reality.persisted is None else sorted({weight, reality.persisted})
-    steps = []
+    steps: list[dict[str, Any]] = []
     for step in plan["steps"]:
         here = step["share"] == share
         proven = passed or (confirmed and not step["hold"])
         if step["share"] > share or (here and not proven):
-            steps.append({**step, "allowed": allowed, "held": here and confirmed and hold is not None})
+            held = here and confirmed and hold is not None
+            steps.append({**step, "allowed": allowed, "held": held, "may_stay": bool(steps or share)})
             allowed = allowed if check_mode else [step["weight"]]
     return tuple(steps if at_most is None else steps[: at_most + sum(step["held"] for step in steps)])
 

@@ -69,6 +69,21 @@ def in_pod(path: str) -> str:
     return f"{SECRETS}/{PurePosixPath(path).name}"
 
 
+def image_of(settings: Mapping[str, Any]) -> str:
+    """The image of the guard's pod; ``settings`` are a plan's ``guard``."""
+    return str(settings.get("image") or IMAGE)
+
+
+def doubt(image: str) -> str:
+    """Why nobody knows what an image will be when it is pulled, and what to do; empty where its digest says so."""
+    if "@sha256:" in image:
+        return ""
+    return (
+        f"the guard's pod is of {image}, which its registry may make another image at any time; name one by its digest "
+        "with cutover_guard.image"
+    )
+
+
 def rights(service: str, router: Mapping[str, Any]) -> list[Document]:
     """The rules of the guard's Role: it may change what moves the traffic, and its record, and read who is ready."""
     moved = {

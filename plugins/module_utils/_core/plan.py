@@ -1494,7 +1494,7 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "gate": _given(values["cutover_gate"]) if values["cutover_gate"] else None,
         "run_limit": values["cutover_run_limit"],
         "back": values["cutover_back"],
-        "back_steps": {**values["cutover_back_steps"], "time": _step(values, [values["cutover_back_steps"]["settle"]])},
+        "back_steps": _back_steps(values),
         "rehearsal": values["cutover_rehearsal"],
         "freeze": _freeze(values["cutover_freeze"], router),
         "queues": {"host": router, **_given(values["cutover_queues"])} if values["cutover_queues"] else None,
@@ -1515,6 +1515,25 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "state": values["cutover_state"],
         "restore_order": sorted(values["cutover_state"], key=lambda part: _RESTORED.get(part["engine"], 0)),
         "artifacts": _given(values["cutover_artifacts"]),
+    }
+
+
+def _back_steps(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A progressive way back; ``time`` is what a step of it may take.
+
+    Each is watched for ``settle`` seconds by ``criteria``, over a ``window`` of two samples at least. What asks for
+    less than to go back at once is not among them: it is known already, and would hurry each time.
+    """
+    its, scrape = values["cutover_back_steps"], (values["cutover_prometheus"] or {}).get("scrape_interval", 0)
+    at_once = holding.BACK["immediate"]
+    criteria = [
+        one for one in (values["cutover_gate"] or {}).get("criteria", ()) if one.get("action", at_once) == at_once
+    ]
+    return {
+        **its,
+        "time": _step(values, [its["settle"]]),
+        "criteria": criteria,
+        "window": max(its["settle"], 2 * scrape),
     }
 
 

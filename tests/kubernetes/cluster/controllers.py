@@ -156,7 +156,6 @@ class Kubelet(Loop):
     names = ("pods",)
 
     def __init__(self, client: Client) -> None:
-        self._number = 0
         self._renewed = 0.0
         self._written: dict[str, str] = {}
         super().__init__(client)
@@ -195,8 +194,9 @@ class Kubelet(Loop):
         waits = any((one.get("state") or {}).get("waiting") for one in old.get("containerStatuses") or ())
         if waits or _has_ended(pod) or (old.get("phase") == "Running" and _is_ready(pod) == wanted):
             return
-        self._number += 1
-        address = old.get("podIP") or f"10.244.{self._number // 250 % 250}.{self._number % 250 + 1}"
+        # By what the pod is: in a cluster that is there already, each process of a run has a kubelet, for all pods.
+        number = bytes.fromhex(pod["metadata"]["uid"][:6])
+        address = old.get("podIP") or f"10.{number[0]}.{number[1]}.{number[2]}"
         ready = "True" if wanted else "False"
         conditions = [
             {"type": name, "status": ready, "lastTransitionTime": _now()} for name in ("Ready", "ContainersReady")

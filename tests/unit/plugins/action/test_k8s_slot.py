@@ -66,7 +66,7 @@ def test_a_slot_is_taken_for_the_application() -> None:
         "Europe/Berlin",
         "nextstep",
         60.0,
-        {"check_mode": True},
+        {"labels": None, "check_mode": True},
     )
 
 

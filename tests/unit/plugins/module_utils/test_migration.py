@@ -418,6 +418,22 @@ def test_status_tells_all_and_that_it_agrees(desk: Desk) -> None:
     assert told["migration"]["events"][-1]["kind"] == "finished"
 
 
+def test_a_run_is_idle_where_it_would_have_nothing_to_do(desk: Desk) -> None:
+    def idle(**kind: bool) -> bool:
+        return bool(desk.run().describe(desk.workloads, **kind)["idle"])
+
+    # A timer advances nothing that nobody has begun.
+    assert [idle(), idle(advance=True), idle(rehearse=True)] == [False, True, False]
+    token = desk.run().begin(desk.workloads, ALICE)["token"]
+    desk.switch(token, 50)
+    assert [idle(), idle(advance=True)] == [False, False]
+    desk.switch(token, 100)
+    desk.run().close(token, "finished")
+    assert [idle(), idle(advance=True), idle(rehearse=True)] == [True, True, True]
+    desk.router.broken = True
+    assert idle() is False
+
+
 def test_status_tells_what_it_cannot_read(desk: Desk) -> None:
     desk.run().begin(desk.workloads, ALICE)
     desk.router.broken = True

@@ -97,6 +97,17 @@ def test_check_mode_takes_nothing(empty: Any, staging: Environment) -> None:
     assert not take(staging)["changed"]
 
 
+def test_r_b4_the_first_that_comes_makes_the_namespace_where_it_may(empty: Any, clock: Clock) -> None:
+    assert clock
+    new = Environment(empty.cluster, "new", "staging")
+    assert take(new, labels={"team": "web"}, check_mode=True)["changed"]
+    with pytest.raises(ClusterError, match='namespaces "new" not found'):
+        take(new)
+    assert take(new, labels={"team": "web"})["changed"]
+    assert empty.get("/api/v1/namespaces/new")["metadata"]["labels"]["team"] == "web"
+    assert not take(new, labels={})["changed"]
+
+
 def test_of_two_at_once_one_is_refused(empty: Any, staging: Environment) -> None:
     first = []
 

@@ -97,7 +97,7 @@ class World:
                 yield from self.look(step, over)
             if self.state.phase == journal.HELD:
                 return
-        if decision.steps and decision.steps[-1]["share"] < 100:
+        if decision.partial:
             self.record("held", message="")
             yield
             return
@@ -202,14 +202,16 @@ def test_the_first_migration_begins_and_the_second_run_has_nothing_to_do() -> No
         "to": "green",
         "weight": 100,
         "steps": [
-            {"share": 10, "weight": 10, "settle": 0, "hold": 0, "allowed": [0], "held": False},
-            {"share": 50, "weight": 50, "settle": 0, "hold": 0, "allowed": [10], "held": False},
-            {"share": 100, "weight": 100, "settle": 0, "hold": 0, "allowed": [50], "held": False},
+            {"share": 10, "weight": 10, "settle": 0, "hold": 0, "allowed": [0], "held": False, "may_stay": False},
+            {"share": 50, "weight": 50, "settle": 0, "hold": 0, "allowed": [10], "held": False, "may_stay": True},
+            {"share": 100, "weight": 100, "settle": 0, "hold": 0, "allowed": [50], "held": False, "may_stay": True},
         ],
         "differences": [],
         "sentence": "shop moves from blue to green, which gets 10 %, 50 %, 100 %.",
         "min_ready": 2,
         "at_once": False,
+        "scales": False,
+        "partial": False,
     }
     run(world.cutover(make_plan()))
     again = decide.decide(make_plan(), world.state, world.reality)
@@ -528,6 +530,8 @@ def test_the_last_hold_does_not_come_again_when_the_old_colour_is_being_retired(
 def test_to_advance_takes_one_new_step_at_most() -> None:
     world = World()
     run(world.cutover(held_plan(), over=lambda: False))
+    assert decide.decide(held_plan(), world.state, world.reality, advance=True).partial
+    assert not decide.decide(held_plan(), world.state, world.reality).partial
     told = []
     for over in (False, True, True, False, True):
         told.append(shown(decide.decide(held_plan(), world.state, world.reality, advance=True)))
@@ -545,6 +549,60 @@ def test_to_advance_takes_one_new_step_at_most() -> None:
     assert world.state.phase == "finished"
     nothing = decide.decide(held_plan(), world.state, world.reality, advance=True)
     assert (nothing.kind, nothing.sentence) == ("nothing", "Nothing to advance: no migration of shop is open.")
+
+
+@pytest.mark.parametrize(
+    ("to", "began", "stays"),
+    [
+        ("green", 0, [(10, False), (50, True), (100, True)]),
+        ("green", 10, [(10, True), (50, True), (100, True)]),
+        ("green", 50, [(50, True), (100, True)]),
+        ("green", 100, [(100, True)]),
+        ("blue", 100, [(10, False), (50, True), (100, True)]),
+        ("blue", 90, [(10, True), (50, True), (100, True)]),
+        ("blue", 0, [(100, True)]),
+    ],
+)
+def test_r_b5_a_run_whose_slot_has_ended_stays_where_its_candidate_has_a_share(
+    to: str, began: int, stays: list[tuple[int, bool]]
+) -> None:
+    plan = make_plan(to, accept_reality=True)
+    reality = replace(World().reality, weight=began, persisted=began)
+    steps = decide.decide(plan, moving(plan), reality).steps
+    assert [(step["share"], step["may_stay"]) for step in steps] == stays
+
+
+def test_r_a6_a_rehearsal_whose_slot_has_ended_stays_nowhere() -> None:
+    plan = make_plan(accept_reality=True)
+    reality = replace(World().reality, weight=10, persisted=10)
+    state = replace(moving(plan), rehearsal={})
+    steps = decide.decide(plan, state, reality, rehearse=True).steps
+    assert [(step["share"], step["may_stay"]) for step in steps] == [(10, False), (50, False), (100, False)]
+
+
+def moving(plan: dict[str, Any]) -> journal.State:
+    """A migration that is open, and may be anywhere."""
+    return journal.State(phase=journal.MOVING, from_colour=plan["from"], to_colour=plan["to"])
+
+
+@pytest.mark.parametrize(
+    ("cluster", "provider", "weight", "scales"),
+    [
+        (None, "haproxy", 0, False),
+        ({"namespace": "shop"}, "k8s_httproute", 0, True),
+        ({"namespace": "shop"}, "k8s_httproute", 50, True),
+        ({"namespace": "shop"}, "k8s_replicas", 0, True),
+        ({"namespace": "shop"}, "k8s_replicas", 50, False),
+        ({"namespace": "shop"}, "k8s_replicas", 100, True),
+    ],
+)
+def test_the_candidate_gets_its_pods_first_where_a_pod_is_no_share(
+    cluster: dict[str, str] | None, provider: str, weight: int, scales: bool
+) -> None:
+    plan = make_plan(cluster=cluster, router={"provider": provider}, accept_reality=True)
+    for one in plan["colours"].values():
+        one["deployment"] = "any"
+    assert decide.decide(plan, moving(plan), Reality(weight, weight)).scales is scales
 
 
 def test_to_advance_begins_nothing_and_repairs_nothing() -> None:
@@ -614,6 +672,7 @@ def test_a_progressive_way_back_takes_the_shares_below(to: str, weight: int, ste
     decision = decide.decide_rollback(plan, journal.State(), reality, progressive=True)
     assert [(step["share"], step["weight"]) for step in decision.steps] == steps
     assert {step["settle"] for step in decision.steps} <= {30}
+    assert not decision.partial
     assert decision.sentence.endswith("75, 50, 25 % for a while each.") == (len(steps) == 3)
     assert decide.decide_rollback(plan, journal.State(), reality).steps == ()
 

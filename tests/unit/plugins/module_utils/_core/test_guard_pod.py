@@ -116,3 +116,9 @@ def test_what_keeps_a_pod_from_running_is_told() -> None:
         "a: terminated, Error: 1",
         "b: not scheduled: 0/3 nodes are available",
     ]
+
+
+def test_r_b8_an_image_that_may_become_another_is_told() -> None:
+    assert f"is of {guard_pod.IMAGE}, which" in guard_pod.doubt(guard_pod.image_of({"image": None}))
+    assert "is of example/python:3, which" in guard_pod.doubt(guard_pod.image_of({"image": "example/python:3"}))
+    assert not guard_pod.doubt(guard_pod.image_of({"image": "example/python@sha256:" + "ab" * 32}))

@@ -584,3 +584,22 @@ def test_the_lease_outlives_the_wait_for_queues() -> None:
     queues = {"timeout": "30m", "queues": [{"provider": "celery", "name": "celery"}]}
     made = plan(cutover_queues=queues, cutover_freeze={"read_only": {"database": "shop"}, "wait": 7})
     assert made["lease"]["ttl"] == 1800 + 7 + MARGIN
+
+
+@pytest.mark.parametrize(("settle", "window"), [(30, 30), (1, 20)])
+def test_r_d7_a_way_back_is_hurried_by_what_asks_for_that(settle: int, window: int) -> None:
+    """Two samples at least: of one nothing is known."""
+    actions = {"silent": None, "worst": "rollback", "slow": "rollback_progressive", "odd": "notify"}
+    criteria: list[dict[str, Any]] = [
+        {"name": name, "kind": "query", "query": "up", "max": 1, **({"action": action} if action else {})}
+        for name, action in actions.items()
+    ]
+    made = plan(
+        cutover_steps=[{"share": 5, "hold": 60}, {"share": 100}],
+        cutover_prometheus={"url": "http://prometheus:9090", "scrape_interval": 10},
+        cutover_gate={"criteria": criteria},
+        cutover_hooks={"notify": {"url": "http://chat"}},
+        cutover_back_steps={"shares": [3], "settle": settle},
+    )["back_steps"]
+    assert ([one["name"] for one in made["criteria"]], made["window"]) == (["silent", "worst"], window)
+    assert plan()["back_steps"]["criteria"] == []

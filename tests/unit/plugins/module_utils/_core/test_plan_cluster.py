@@ -104,7 +104,7 @@ def test_guard_and_lease_outlive_it_on_the_way_back_too(router: dict[str, Any], 
         cutover_verify=[{"path": "/", "budget_ms": 1500}],
         cutover_back_steps={"shares": [3], "settle": 3600},
     )
-    assert made["back_steps"] == {"shares": [3], "settle": 3600, "time": waits[router["provider"]] + 3600 + 3}
+    assert made["back_steps"]["time"] == waits[router["provider"]] + 3600 + 3
     assert made["guard"]["time"] == waits[router["provider"]] + 3 + GUARD_MARGIN
     assert made["lease"]["ttl"] == made["back_steps"]["time"] + MARGIN
 
