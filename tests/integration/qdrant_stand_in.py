@@ -43,7 +43,7 @@ class Qdrant:
         self.cut = False
         """What is downloaded ends early."""
         self.hang_up = ""
-        """The connection ends without an answer to requests whose path has this."""
+        """The connection ends without an answer to requests whose method, path or body has this."""
         self.read_only = False
         """Its key may not manage collections."""
         self.lose = False
@@ -185,7 +185,8 @@ def serve(qdrant: Qdrant, port: int = 0) -> ThreadingHTTPServer:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             qdrant.asked.append(f"{self.command} {parts.path}")
-            if qdrant.hang_up and qdrant.hang_up in parts.path:
+            asked = f"{qdrant.asked[-1]} {body.decode('latin-1')}"
+            if qdrant.hang_up and qdrant.hang_up in asked:
                 self.close_connection = True
                 return
             try:
@@ -202,7 +203,6 @@ def serve(qdrant: Qdrant, port: int = 0) -> ThreadingHTTPServer:
                 said = {"status": {"error": str(refused)}, "time": 0.0}
                 self._say(refused.status, json.dumps(said).encode())
                 return
-            asked = f"{self.command} {parts.path} {body.decode('latin-1')}"
             if qdrant.hold and re.search(qdrant.hold, asked):
                 # For a client that is killed meanwhile.
                 self.close_connection = True

@@ -209,7 +209,7 @@ def test_a_snapshot_that_fails_is_told_and_leaves_nothing(
     [
         (_set(hang_up="/snapshots/upload"), "cannot be talked to, while recovering"),
         (_set(lose=True), "was recovered as 449 points, and the snapshot has 450"),
-        (_set(hang_up="/collections/aliases"), "cannot be talked to, while moving the alias"),
+        (_set(hang_up="create_alias"), "cannot be talked to, while moving the alias"),
     ],
 )
 def test_a_restore_that_fails_leaves_what_was_there(place: Place, fault: Callable[[Place], None], told: str) -> None:
