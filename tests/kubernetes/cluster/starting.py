@@ -61,13 +61,16 @@ def cluster(scratch: Path, environment: Mapping[str, str] = os.environ) -> Itera
     """The best server that there is, with a node that runs pods."""
     if environment.get("KUBECONFIG"):
         path = Path(environment["KUBECONFIG"])
-        with _looped(Cluster(path, f"the cluster of {path}, {_version(path)}", real=True), controllers=False) as found:
+        with _looped(
+            Cluster(path, f"the cluster of KUBECONFIG, {_version(path)}", real=True), controllers=False
+        ) as found:
             yield found
         return
     folder = assets(environment)
     if folder is not None:
         with _envtest(folder, scratch) as (path, managed):
-            told = f"kube-apiserver {_version(path)} from {folder}, " + (
+            where = "KUBEBUILDER_ASSETS" if environment.get("KUBEBUILDER_ASSETS") else "setup-envtest"
+            told = f"kube-apiserver {_version(path)} of {where}, " + (
                 "with its controller-manager" if managed else "with the controllers of these tests"
             )
             with _looped(Cluster(path, told, real=True), controllers=not managed) as found:
