@@ -52,6 +52,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 holder = {**owner(), "application": given["application"]}
                 reason = given["reason"] or "no reason given"
                 labels = given["namespace_labels"]
+                if labels is not None:
+                    # As YAML reads them, they may be numbers.
+                    labels = {name: str(one) for name, one in labels.items()}
                 done = environment.take(
                     slots, given["zone"], holder, reason, given["needs"], labels=labels, check_mode=check_mode
                 )

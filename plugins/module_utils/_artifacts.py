@@ -40,6 +40,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     StoppedError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import opened, sync_folder, unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Engine,
     Left,
@@ -47,11 +48,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
-    require_space,
-    sync_folder,
-    unused,
-)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import Sum
 
 STATES = PRESENT, TAKEN, PROVEN = "present", "taken", "proven"
@@ -433,7 +430,7 @@ def in_use(folder: Path) -> Iterator[None]:
         raise SnapshotError(
             f"there is no artifact {folder} on this host: it has expired and was removed, or is on another host"
         )
-    with _naming(folder), _opened(folder) as descriptor:
+    with _naming(folder), opened(folder) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
 
@@ -544,7 +541,7 @@ def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterat
     with _naming(found.path.parent):
         place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{found.path.name}-", dir=found.path.parent))
         try:
-            with _opened(place) as descriptor:
+            with opened(place) as descriptor:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 data = place / DATA
                 data.mkdir(0o700)
@@ -772,15 +769,6 @@ def _alone(destination: Path, prefix: str, *, check_mode: bool = False) -> Itera
             yield
         finally:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

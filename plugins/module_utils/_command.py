@@ -198,8 +198,10 @@ def end(one: subprocess.Popen[bytes]) -> None:
         # So that git removes its locks, which nobody could work with afterwards.
         one.terminate()
         try:
-            one.wait(_GRACE)
-        except subprocess.TimeoutExpired:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one.wait(_GRACE)
+        finally:
+            # Also where a signal has ended the wait; of one that has ended, nothing is killed.
             one.kill()
             one.wait()
     for pipe in filter(None, (one.stdin, one.stdout)):

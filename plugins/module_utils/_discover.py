@@ -33,7 +33,7 @@ def read(cluster: Cluster, given: Environments) -> dict[str, Found | None]:
 
 
 def _namespace(cluster: Cluster, known: Iterable[Kind], name: str) -> Found | None:
-    if _objects.find(cluster, f"/api/v1/namespaces/{name}") is None:
+    if cluster.find(f"/api/v1/namespaces/{name}") is None:
         return None
     found: dict[Key, Document] = {}
     unread: set[str] = set()

@@ -63,7 +63,7 @@ class Bringing:
         self._check_source(environment)
         source = self._read(environment.source, ADAPTED)
         adapted = environments.adapt(environment, source if manifests is None else self._given(manifests))
-        namespace = _objects.find(self._cluster, f"/api/v1/namespaces/{environment.namespace}")
+        namespace = self._cluster.find(f"/api/v1/namespaces/{environment.namespace}")
         live = self._read(environment.namespace, ADAPTED | {_QUOTAS}) if namespace else {}
         # What is there already is not to become less either; what is only there stays.
         kept = {key: one for key, one in live.items() if key in adapted}
@@ -93,7 +93,7 @@ class Bringing:
 
     def _check_source(self, environment: Environment) -> None:
         """What is not there would be taken for empty, and anything for enough."""
-        if _objects.find(self._cluster, f"/api/v1/namespaces/{environment.source}") is None:
+        if self._cluster.find(f"/api/v1/namespaces/{environment.source}") is None:
             raise InputError(
                 f"there is no namespace {environment.source} at {self._cluster.address}, which {environment.name} is "
                 "to come from, and to be compared with. Correct its source; nothing was touched"
@@ -136,7 +136,7 @@ class Bringing:
         return [
             f"the Secret {name} is needed by a workload, and {namespace} has none of that name: make it first"
             for name in sorted(environments.secrets_needed(adapted))
-            if _objects.find(self._cluster, path_of("v1", namespace, "secrets", name)) is None
+            if self._cluster.find(path_of("v1", namespace, "secrets", name)) is None
         ]
 
     # --- writing

@@ -446,7 +446,8 @@ class Migration:
     ) -> dict[str, Any]:
         """Who serves, since when, what is recorded, and where these do not agree; what cannot be read is told too.
 
-        ``idle``: a run that began now, or would ``advance`` or ``rehearse``, would have nothing to do.
+        ``idle``: a run that began now, or would ``advance`` or ``rehearse``, would have nothing to do. Where that is not
+        known, it is false.
         """
         idle = False
         problems: list[str] = []
@@ -455,12 +456,13 @@ class Migration:
         armed = self._readable(self.store.read_guard, None, problems)
         reading = self._readable(self.router.read, None, problems)
         state = journal.fold(document)
+        unread = bool(problems)
         reality = Reality(None, None, {}, workloads)
         if reading is not None:
             reality = Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
             problems += decide.differences(self.plan, state, reality)
             would = decide.decide(self.plan, state, reality, advance=advance, rehearse=rehearse)
-            idle = would.kind == decide.NOTHING
+            idle = would.kind == decide.NOTHING and not unread
         return {
             "service": self.plan["service"],
             "serving": decide.shares(reality.weight),

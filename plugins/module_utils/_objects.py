@@ -84,23 +84,13 @@ def list_all(cluster: Cluster, kind: Kind, namespace: str) -> Iterator[dict[str,
             return
 
 
-def find(cluster: Cluster, path: str) -> dict[str, Any] | None:
-    """The object as it is; None where there is none."""
-    try:
-        return cluster.call("GET", path)
-    except ClusterError as error:
-        if error.status == 404:
-            return None
-        raise
-
-
 def make_namespace(cluster: Cluster, name: str, labels: Mapping[str, str]) -> None:
     """Make the namespace ``name``, unless somebody has."""
     try:
         cluster.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": dict(labels)}})
     except ClusterError:
         # Somebody was faster, or the answer was lost; what is there decides.
-        if find(cluster, f"/api/v1/namespaces/{name}") is None:
+        if cluster.find(f"/api/v1/namespaces/{name}") is None:
             raise
 
 
@@ -116,7 +106,7 @@ def write(
     except ClusterError as error:
         if not error.unknown:
             raise
-        found = find(cluster, path)
+        found = cluster.find(path)
         if not is_done(found):
             raise
         return found or {}

@@ -13,8 +13,10 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import RouterError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import sync_folder
 from ansible_collections.bluegreen.cutover.plugins.module_utils._routers import Instance, Service
 
 TIMEOUT = 2.0
@@ -54,11 +56,7 @@ def replace_file(path: str, text: str) -> None:
         except OSError:
             os.unlink(scratch)
             raise
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(Path(folder))
     except OSError as error:
         raise _file_error(path, "written", error) from error
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from signal import SIGQUIT
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Progress
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_server import (
     Server,
@@ -30,7 +31,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._post
     lent,
     since,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space, unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_space
 
 #: Large, on a disk, and emptied by the host of what is forgotten.
 DIRECTORY = "/var/tmp"  # noqa: S108 - mkdtemp makes a folder of its own

@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -25,29 +22,6 @@ def new_file(path: Path) -> IO[bytes]:
 def old_file(path: Path) -> IO[bytes]:
     """A file, to be read. Raises SnapshotError, also where it is a link."""
     return _opened(path, os.O_RDONLY, "rb")
-
-
-@contextlib.contextmanager
-def unused(folder: Path) -> Iterator[int]:
-    """Lock a folder that runs lock while they are at work in it; its descriptor.
-
-    Raises BlockingIOError where one is, and another OSError where it is no folder.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring to the disk which names a folder has. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def require_space(path: Path, need: int, purpose: str, remedy: str) -> None:

@@ -30,6 +30,7 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline, run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import sync_folder, unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
@@ -37,11 +38,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots impor
     Taken,
     Written,
 )
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
-    require_writable,
-    sync_folder,
-    unused,
-)
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import require_writable
 from ansible_collections.bluegreen.cutover.plugins.module_utils._sums import following
 
 OPTIONS: dict[str, Any] = {"paths": {"type": "list", "elements": "str", "required": True}}

@@ -162,10 +162,14 @@ class Kubernetes:
             )
 
     def check_restore(self, folder: Path, taken: Taken) -> None:
-        self._tried_steps(folder, taken)
+        self._tried_steps(folder, taken, running=True)
 
-    def _tried_steps(self, folder: Path, taken: Taken) -> list[_Step]:
-        """The steps of a restore. The server has tried all of them, and what it would refuse is raised."""
+    def _tried_steps(self, folder: Path, taken: Taken, *, running: bool) -> list[_Step]:
+        """The steps of a restore. The server has tried all of them, and what it would refuse is raised.
+
+        While versions are ``running``, pods that come and go change what was just read: that keeps nothing from being
+        restored when they are stopped.
+        """
         self.check_source(taken)
         if self._encryption is not None and self._identity is None:
             raise SnapshotError(
@@ -181,10 +185,10 @@ class Kubernetes:
                 steps = self._steps(wanted, self._read() if namespace else {})
                 # Where it is missing, nothing can be tried but to make it.
                 refused = self._try_steps(steps if namespace else steps[:1])
-            if not refused:
+            lasting = any(not step.changed_meanwhile(error) for step, error in refused)
+            if not refused or (running and not lasting):
                 return steps
-            # While versions run, controllers write to what was just read.
-            if not looks or any(error.status != 409 for _step, error in refused):
+            if not looks or lasting:
                 told = [f"{step.told}: {error.message}" for step, error in refused]
                 raise SnapshotError(
                     f"the server would not have it as it was; nothing was changed: {some(told)}. Where a field cannot "
@@ -193,7 +197,7 @@ class Kubernetes:
                 )
 
     def restore(self, folder: Path, taken: Taken) -> Left:
-        steps = self._tried_steps(folder, taken)
+        steps = self._tried_steps(folder, taken, running=False)
         with _told():
             self._do(steps)
         if wrong := differences(taken.contents, self.contents()):
@@ -245,7 +249,7 @@ class Kubernetes:
 
     def _found_namespace(self, *, missing_ok: bool = False) -> Document | None:
         """The namespace; raises where it is missing, or on its way out."""
-        found = _objects.find(self._cluster, f"/api/v1/namespaces/{self._namespace}")
+        found = self._cluster.find(f"/api/v1/namespaces/{self._namespace}")
         if found is None and not missing_ok:
             raise SnapshotError(f"there is no namespace {self._namespace} at {self._cluster.address}. Correct its name")
         if found is not None and found["metadata"].get("deletionTimestamp"):
@@ -461,6 +465,10 @@ class _Step:
             lambda: cluster.call(method, path, wanted, query=query),
             lambda found: found is not None and not dry_run and _same(found, wanted),
         )
+
+    def changed_meanwhile(self, error: ClusterError) -> bool:
+        """Whether it was refused because the object is not as it was read, or not there any more."""
+        return error.status == 409 or (error.status == 404 and self._live is not None)
 
     def back(self, cluster: Cluster, done: Document) -> Callable[[], Any]:
         """What makes it undone."""

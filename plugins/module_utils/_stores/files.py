@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import freeze, guard, journal, lease
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import FencedError, InputError, StoreError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import sync_folder
 
 LOCK_WAIT = 30.0
 """Seconds to wait for another process of this host to leave its read-decide-write, a reload of nginx included."""
@@ -187,7 +188,7 @@ class FileStore:
                 number += 1
                 aside = path.with_name(f"{path.name}.damaged-{number}")
             os.replace(path, aside)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return aside
 
     def fence(self, token: int, now: float) -> None:
@@ -235,7 +236,7 @@ class FileStore:
                 path.unlink()
             except FileNotFoundError:
                 return
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
 
     def _lock(self) -> int:
         path = self.folder / "lock"
@@ -293,7 +294,7 @@ class FileStore:
                 scratch.unlink(missing_ok=True)
                 raise
             os.replace(scratch, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
 
 def _clock() -> lease.Clock:
@@ -319,11 +320,3 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "Look at that path on this host and run again")
         raise StoreError(f"{path}: {error.strerror}. {advice}", {"path": str(path), "errno": error.errno}) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -96,8 +96,8 @@ def _own(scratch: Path) -> Iterator[Path]:
     path = scratch / "kubeconfig"
     command = [sys.executable, "-m", "cluster", str(path)]
     log = scratch / "server.log"
-    with log.open("wb") as output, _process(command, output.fileno(), cwd=Path(__file__).parents[1]):
-        _wait(path.exists, log, "the API server of the tests")
+    with log.open("wb") as output, _process(command, output.fileno(), Path(__file__).parents[1]) as process:
+        _wait(path.exists, log, "the API server of the tests", process)
         yield path
 
 
@@ -115,10 +115,10 @@ def _envtest(folder: Path, scratch: Path) -> Iterator[tuple[Path, bool]]:
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("wb")).fileno()
 
-        def start(name: str, *options: str) -> None:
-            stack.enter_context(_process([str(folder / name), *options], output))
+        def start(name: str, *options: str) -> subprocess.Popen[bytes]:
+            return stack.enter_context(_process([str(folder / name), *options], output))
 
-        start(
+        process = start(
             "etcd",
             f"--data-dir={scratch / 'etcd'}",
             "--unsafe-no-fsync",
@@ -128,9 +128,9 @@ def _envtest(folder: Path, scratch: Path) -> Iterator[tuple[Path, bool]]:
             f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
             f"--initial-cluster=default=http://127.0.0.1:{peer}",
         )
-        _wait(lambda: _listens(etcd), log, "etcd")
+        _wait(lambda: _listens(etcd), log, "etcd", process)
         _age(etcd)
-        start(
+        process = start(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{etcd}",
             f"--secure-port={port}",
@@ -148,14 +148,14 @@ def _envtest(folder: Path, scratch: Path) -> Iterator[tuple[Path, bool]]:
             "--disable-admission-plugins=ServiceAccount",
         )
         authority = scratch / "certificates" / "apiserver.crt"
-        _wait(lambda: _listens(port) and authority.exists(), log, "kube-apiserver")
+        _wait(lambda: _listens(port) and authority.exists(), log, "kube-apiserver", process)
         path = write_kubeconfig(
             scratch / "kubeconfig",
             f"https://127.0.0.1:{port}",
             token,
             **{"certificate-authority": str(authority)},
         )
-        _wait(lambda: _ready(path), log, "kube-apiserver")
+        _wait(lambda: _ready(path), log, "kube-apiserver", process)
         managed = (folder / "kube-controller-manager").exists()
         if managed:
             start(
@@ -172,10 +172,10 @@ def _envtest(folder: Path, scratch: Path) -> Iterator[tuple[Path, bool]]:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], output: int, cwd: Path | None = None) -> Iterator[None]:
+def _process(command: Sequence[str], output: int, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         try:
@@ -194,12 +194,13 @@ def _age(etcd: int) -> None:
             raise RuntimeError(f"etcd: {answer.data!r}")
 
 
-def _wait(done: Callable[[], bool], log: Path, what: str) -> None:
+def _wait(done: Callable[[], bool], log: Path, what: str, process: subprocess.Popen[bytes]) -> None:
+    """Also fails where ``process`` has ended: another one may answer at its port."""
     deadline = time.monotonic() + START
-    while not done():
-        if time.monotonic() >= deadline:
+    while not done() or process.poll() is not None:
+        if time.monotonic() >= deadline or process.poll() is not None:
             said = log.read_text(errors="replace")[-4000:]
-            raise RuntimeError(f"{what} was not ready within {START:.0f} s; it said:\n{said}")
+            raise RuntimeError(f"{what} has ended, or was not ready within {START:.0f} s; it said:\n{said}")
         time.sleep(0.05)
 
 
