@@ -48,8 +48,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 return {**result, **_without_state(answer)}
             if waited >= timeout - INTERVAL:
                 error = QueueError(
-                    f"the queues were not empty after {waited:.0f} s: {answer['described']}. See that nobody adds to "
-                    "them any more and that their workers run, and run again"
+                    f"the queues were not empty, or not quiet for long enough, after {waited:.0f} s: "
+                    f"{answer['described']}. See that nobody adds to them any more and that their workers run, and "
+                    "give them time: one of RabbitMQ needs 15 s at least. Run again"
                 )
                 return {**result, **_without_state(answer), "failed": True, **error.as_result()}
             display.display(f"queues, after {waited:.0f} of {timeout:g} s: {answer['described']}", stderr=True)

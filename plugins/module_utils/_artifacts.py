@@ -479,12 +479,17 @@ def restore(
                 {"written": result["written"], "differences": told},
             )
         began = time.monotonic()
-        with _unpacked(found, identity, progress) as data:
-            if check_mode:
-                engine.check_restore(data, taken)
-                return result
-            progress(f"{manifest['part']} is restored")
-            result.update(asdict(engine.restore(data, taken)))
+        try:
+            with _unpacked(found, identity, progress) as data:
+                if check_mode:
+                    engine.check_restore(data, taken)
+                    return result
+                progress(f"{manifest['part']} is restored")
+                result.update(asdict(engine.restore(data, taken)))
+        except SnapshotError as error:
+            # The numbers are for who has to decide what becomes of it.
+            error.evidence.update(written=result["written"], differences=told)
+            raise
         return {**result, "seconds": round(time.monotonic() - began, 3)}
 
 

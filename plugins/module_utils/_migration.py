@@ -446,8 +446,8 @@ class Migration:
     ) -> dict[str, Any]:
         """Who serves, since when, what is recorded, and where these do not agree; what cannot be read is told too.
 
-        ``idle``: a run that began now, or would ``advance`` or ``rehearse``, would have nothing to do. Where that is not
-        known, it is false.
+        ``idle``: a run that began now, or would ``advance`` or ``rehearse``, would have nothing to do. Where that is
+        not known, it is false.
         """
         idle = False
         problems: list[str] = []

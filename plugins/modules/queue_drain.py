@@ -42,6 +42,7 @@ options:
             acknowledged is in flight.
           - V(celery) is a queue of Celery with Redis as its broker.
           - V(rabbitmq) is a queue of RabbitMQ 3.9 or newer. Messages that are not acknowledged are in flight.
+            It needs an O(timeout) of 15 seconds at least.
         type: str
         required: true
         choices: [redis_list, redis_stream, celery, rabbitmq]

@@ -77,6 +77,6 @@ def _describe(depth: Depth, quiet: float) -> Iterator[str]:
     if depth.unwatched:
         yield f"its producers are not watched ({depth.unwatched})"
     else:
-        yield f"quiet for {quiet:.0f} s" + (f" of {depth.late:.0f}" if quiet < depth.late else "")
+        yield f"quiet for {int(quiet)} s" + (f" of {depth.late:.0f}" if quiet < depth.late else "")
     if depth.unknown:
         yield depth.unknown

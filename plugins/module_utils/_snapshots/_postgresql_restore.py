@@ -79,7 +79,8 @@ SELECT jsonb_build_object(
                   UNION ALL SELECT 10 UNION ALL SELECT d.datdba) AS used (role)),
     'extensions', (SELECT jsonb_object_agg(extname, extversion) FROM pg_extension),
     'tablespaces', (SELECT coalesce(jsonb_agg(spcname), '[]') FROM pg_tablespace
-                    WHERE oid IN (SELECT reltablespace FROM pg_class WHERE NOT relisshared)))
+                    WHERE oid IN (SELECT reltablespace FROM pg_class
+                                  WHERE NOT relisshared AND relpersistence <> 't')))
 FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
 WHERE d.datname = current_database()
 """

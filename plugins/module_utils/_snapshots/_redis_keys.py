@@ -27,8 +27,8 @@ LATER_MS = 10 * 365 * 86_400_000
 
 _COUNT = 500
 """Entries of the server's table for one call: 1 to 3 ms, for which it serves nobody else. The fewer they are, the more
-often it waits for the next call. Usual answers are below the 64 KiB that it writes
-at once: with a longer one it makes the next answer before the rest of it is written.
+often it waits for the next call. Usual answers are below the 64 KiB that it writes at once: with a longer one it makes
+the next answer before the rest of it is written.
 """
 _ANSWER = 1 << 20
 """Bytes of values after which a call ends early."""
@@ -173,6 +173,15 @@ _DONE_TO_KEYS: tuple[tuple[str, ...], ...] = (
     ("ZADD", "1", "x"),
     ("HSET", "x", "x"),
     ("RESTORE", "0", "x"),
+    # What compares them afterwards.
+    ("TYPE",),
+    ("DUMP",),
+    ("GETRANGE", "0", "1"),
+    ("LRANGE", "0", "1"),
+    ("SMEMBERS",),
+    ("ZRANGE", "0", "1", "WITHSCORES"),
+    ("HGETALL",),
+    ("XLEN",),
 )
 
 
@@ -233,7 +242,8 @@ class Keys:
         """
         commands: list[tuple[str | bytes, ...]] = [(name, self._staged, *rest) for name, *rest in _DONE_TO_KEYS]
         commands += [("RENAME", self._staged, self._staged + b"probe"), ("SCAN", "0"), ("EVAL", "", "0")]
-        commands += [("FUNCTION", "RESTORE", "x", "FLUSH")] if functions else []
+        commands += [("EVAL_RO", "", "0"), ("MEMORY", "USAGE", self._staged), ("XINFO", "STREAM", self._staged)]
+        commands += [("FUNCTION", "RESTORE", "x", "FLUSH"), ("FUNCTION", "LIST")] if functions else []
         for command in [("MULTI",), *commands]:
             self._connection.call(*command)
 

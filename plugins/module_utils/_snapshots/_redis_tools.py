@@ -175,6 +175,8 @@ def own_server(databases: int, alive: Alive, rdb: Path | None = None) -> Iterato
         keeper.stdin.flush()  # type: ignore[union-attr]
         try:
             with _answering(folder, alive) as connection:
+                # It has read that, and keeps nothing: the room is for what its keys are written to.
+                (folder / "dump.rdb").unlink(missing_ok=True)
                 yield connection
         except (OSError, RefusedError) as error:
             log = _read_log(folder / "log")

@@ -182,7 +182,7 @@ class Files:
         for path in self._paths:
             _check_mounts(path)
             require_writable(_place_of(path))
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 # Its own entry of where it is changes, too.
                 require_writable(path)
         # Of an older version's snapshot it is not known.

@@ -136,7 +136,11 @@ class Git:
         if self._try("rev-parse", "--verify", "--quiet", f"{taken.source['commit']}^{{commit}}") is None:
             need = (folder / BUNDLE).stat().st_size
             require_space(own, need, "Bringing back its history", "Free some there; nothing was changed")
-        if (lock := own / "index.lock").exists():
+        # With the last ones git would only fail when it has written all files.
+        shared = Path(self._git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+        branch = taken.source["branch"]
+        locks = [own / "index.lock", own / "HEAD.lock", *([shared / f"refs/heads/{branch}.lock"] if branch else [])]
+        for lock in (one for one in locks if one.exists()):
             raise SnapshotError(
                 f"{lock} is there: git is at work in {self._repository}, or was killed. Wait for it, or remove that "
                 "file, and run again; nothing was changed"

@@ -190,9 +190,13 @@ class Kubernetes:
                 return steps
             if not looks or lasting:
                 told = [f"{step.told}: {error.message}" for step, error in refused]
+                advice = (
+                    "Where a field cannot be changed back, delete that object by hand and run again"
+                    if lasting
+                    else "Somebody goes on writing there: stop that, and run again"
+                )
                 raise SnapshotError(
-                    f"the server would not have it as it was; nothing was changed: {some(told)}. Where a field cannot "
-                    "be changed back, delete that object by hand and run again",
+                    f"the server would not have it as it was; nothing was changed: {some(told)}. {advice}",
                     {"refused": told},
                 )
 
