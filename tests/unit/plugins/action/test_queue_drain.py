@@ -58,9 +58,7 @@ def test_the_last_depth_is_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> N
     module = Module({"drained": False})
     result = run(module, monkeypatch, timeout=17, queues=[])
     assert (result["failed"], result["reason"]) == (True, "queue")
-    assert result["msg"].startswith(
-        "the queues were not empty, or not quiet for long enough, after 17 s: 'jobs': 3 waiting. "
-    )
+    assert result["msg"].startswith("the queues were not empty, or not quiet for long enough, after 17 s: 'jobs': 3")
     assert [given["timeout"] for given in module.given] == [5, 5, 5, 2]
     assert len(module.lines) == 3
 
