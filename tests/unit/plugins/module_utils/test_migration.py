@@ -432,6 +432,10 @@ def test_a_run_is_idle_where_it_would_have_nothing_to_do(desk: Desk) -> None:
     assert [idle(), idle(advance=True), idle(rehearse=True)] == [True, True, True]
     desk.router.broken = True
     assert idle() is False
+    desk.router.broken = False
+    # Without what is recorded, it would look as if nobody had begun.
+    (desk.store.folder / "journal.json").write_text("{")
+    assert idle(advance=True) is False
 
 
 def test_status_tells_what_it_cannot_read(desk: Desk) -> None:
