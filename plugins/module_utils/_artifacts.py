@@ -218,7 +218,8 @@ def _finish(read: Found, wanted: Wanted, engine: Engine, progress: Progress) -> 
     data = partial / DATA
     with _unless_it_fails(partial):
         if wanted.verify:
-            manifest["verified"] = _prove(engine, data, _taken(manifest), progress)
+            manifest["verified"], contents = _prove(engine, data, _taken(manifest), progress)
+            manifest["contents"] = artifact.as_json(contents)
         recipient = None
         if wanted.encryption is not None:
             recipient = wanted.encryption.recipient
@@ -285,18 +286,22 @@ def _fill(partial: Path, name: str, wanted: Wanted, engine: Engine, progress: Pr
     }
 
 
-def _prove(engine: Engine, data: Path, taken: Taken, progress: Progress) -> dict[str, float]:
+def _prove(
+    engine: Engine, data: Path, taken: Taken, progress: Progress
+) -> tuple[dict[str, float], dict[str, artifact.Content]]:
+    """When it was proven, in how many seconds, and what is known of its contents by now."""
     progress("it is restored into a place of its own and compared")
     began = time.monotonic()
     with engine.scratch(data, taken) as found:
         wrong = artifact.differences(taken.contents, found, later=True)
+        contents = artifact.known(taken.contents, found)
     if wrong:
         raise SnapshotError(
             f"the snapshot is not proven: restored into a place of its own, {artifact.some(wrong)}. It was not kept; "
             "the part's data is as it was",
             {"differences": wrong},
         )
-    return {"at": time.time(), "seconds": round(time.monotonic() - began, 3)}
+    return {"at": time.time(), "seconds": round(time.monotonic() - began, 3)}, contents
 
 
 def _encrypt(encryption: Encryption, data: Path, progress: Progress) -> dict[str, dict[str, Any]]:

@@ -125,6 +125,7 @@ def pipeline(
         if tap:
             _copy(running[0], running[1] if len(running) > 1 else None, tap, tick)
         elif len(running) > 1 and running[0].stdout is not None:
+            widen(running[0].stdout)
             # So that the first one is told when the second one has gone.
             running[0].stdout.close()
         for one in running:

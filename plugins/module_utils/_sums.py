@@ -59,7 +59,7 @@ def following(descriptor: int) -> Iterator[Sum]:
             one.read_on()
             if one.size - synced >= _AT_ONCE:
                 os.fdatasync(descriptor)
-                os.posix_fadvise(descriptor, 0, one.size, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(descriptor, synced, one.size - synced, os.POSIX_FADV_DONTNEED)
                 synced = one.size
 
     with ThreadPoolExecutor(max_workers=1) as aside:

@@ -24,7 +24,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
@@ -69,9 +69,9 @@ class Content:
     """One thing that a part holds: a table, the keys of one type, a file tree, a collection.
 
     ``count`` is how many rows, keys, files or points it has. ``digest`` does not depend on their order; None where only
-    the count can be known. ``at_least`` is for what goes on outside of a snapshot, such as a sequence: a restored one
-    may be ahead, never behind. ``at_most`` is for what goes by itself, such as keys that expire: later there may be
-    fewer.
+    the count can be known, or nothing is proven yet. ``at_least`` is for what goes on outside of a snapshot, such as a
+    sequence: a restored one may be ahead, never behind. ``at_most`` is for what goes by itself, such as keys that
+    expire: later there may be fewer.
     """
 
     count: int
@@ -162,6 +162,14 @@ def differences(expected: Mapping[str, Content], found: Mapping[str, Content], l
         elif one.digest is not None and other.digest != one.digest:
             told.append(f"{name} has {other.count} as before, with another content")
     return told
+
+
+def known(taken: Mapping[str, Content], found: Mapping[str, Content]) -> dict[str, Content]:
+    """What was ``taken``, with digests of what was ``found`` where it was proven to be that and had none of its own."""
+    return {
+        name: replace(one, digest=found[name].digest) if one.digest is None and name in found else one
+        for name, one in taken.items()
+    }
 
 
 def needs(versions: Mapping[str, str], recipient: str | None) -> list[str]:

@@ -5,8 +5,8 @@
 """File trees, by GNU tar and zstd: owners, modes, links, ACLs and extended attributes included.
 
 tar writes the names of a tree sorted and with nothing that differs from one reading to the next. So the SHA-256 of its
-stream is the digest of the tree: taken while the archive is written, of just what is in it, and again of what was
-extracted.
+stream is the digest of the tree. It is taken of what comes out of the archive, which zstd compares with what went in,
+and again of what was extracted: not while the archive is written, because writers are stopped for so long.
 """
 
 from __future__ import annotations
@@ -70,8 +70,10 @@ _PACK = (
     "--acls",
 )
 # Level 2, as whoever writes there is stopped meanwhile: level 3 takes a third more time for archives 1 to 5 % smaller.
-# Without its own checksum of 64 bits: there are SHA-256 of what it reads and of what it writes.
-_COMPRESS = ("zstd", "--threads=0", "--quiet", "-2", "--no-check")
+# Its checksum says, when it is unpacked, that what comes out is what tar has read.
+_COMPRESS = ("zstd", "--threads=0", "--quiet", "-2", "--check")
+_READ = re.compile(r"^Total bytes written: (\d+)", re.MULTILINE)
+"""What tar says at its end of the stream, with --totals."""
 _UNPACK = (
     "tar",
     "--extract",
@@ -130,7 +132,7 @@ class Files:
         _check_mounts(path)
 
     def take(self, folder: Path) -> Taken:
-        contents: dict[str, Content] = {}
+        counts: dict[str, int] = {}
         sums: dict[str, dict[str, Any]] = {}
         sizes: dict[str, int] = {}
         began = _now(folder)
@@ -141,7 +143,7 @@ class Files:
             sink = os.open(archive, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             try:
                 with following(sink) as written:
-                    contents[str(path)], sizes[str(path)] = self._packed(path, sink)
+                    counts[str(path)], sizes[str(path)] = self._pack(path, sink)
                 sums[archive.name] = written.entry()
             finally:
                 os.close(sink)
@@ -157,7 +159,7 @@ class Files:
             versions={"tar": _version("tar"), "zstd": _version("zstd")},
             consistent_at=began / 1e9,
             point_in_time=True,
-            contents=contents,
+            contents={path: Content(count, None) for path, count in counts.items()},
             mark={"changed_ns": began, "bytes": sizes},
             sums=sums,
         )
@@ -169,7 +171,7 @@ class Files:
             for index, name in enumerate(taken.source["paths"]):
                 into = place / str(index)
                 into.mkdir(0o700)
-                found[name] = self._read(self._extract(folder, index, Path(name), into))
+                _new, found[name] = self._unpacked(folder, index, Path(name), into)
             yield found
 
     def check_source(self, taken: Taken) -> None:
@@ -195,8 +197,7 @@ class Files:
             for index, path in enumerate(self._paths):
                 # On the same file system, so that a rename is all that is left to do.
                 place = stack.enter_context(_beside(path, ".restore-"))
-                new = self._extract(folder, index, path, place)
-                found[str(path)] = self._read(new)
+                new, found[str(path)] = self._unpacked(folder, index, path, place)
                 swaps.append((new, path))
             if differing := differences(taken.contents, found):
                 raise SnapshotError(f"what was unpacked is not what was taken: {some(differing)}; all is as it was")
@@ -211,49 +212,45 @@ class Files:
             self._check_path(path)
         return {str(path): self._read(path) for path in self._paths}
 
-    def also_differs(self, _taken: Taken) -> list[str]:
-        return []
+    def also_differs(self, taken: Taken) -> list[str]:
+        unproven = [path for path, one in taken.contents.items() if one.digest is None]
+        return [f"whether {path} is as it was is not known, because the snapshot was not proven" for path in unproven]
 
     def written_since(self, taken: Taken) -> list[Written]:
         since = int(taken.mark["changed_ns"])
         counts = {path: _changed_since(path, since)[0] for path in self._paths}
         return [Written(str(path), "files and folders changed", count) for path, count in counts.items() if count]
 
-    def _read(self, path: Path) -> Content:
-        """The digest of what is at ``path``."""
-        return self._packed(path, None)[0]
-
-    def _packed(self, path: Path, sink: int | None) -> tuple[Content, int]:
-        """The digest of what is at ``path``, packed into ``sink`` where there is one; and the bytes of tar's stream."""
-        digest, total, began = hashlib.sha256(), 0, time.monotonic()
-
-        def tap(chunk: memoryview) -> None:
-            nonlocal total
-            digest.update(chunk)
-            total += len(chunk)
+    def _pack(self, path: Path, sink: int) -> tuple[int, int]:
+        """Write the archive of what is at ``path``; how much is in it, and the bytes of tar's stream."""
+        began = time.monotonic()
 
         def tick() -> None:
-            self._progress(f"{path}: {total >> 20} MiB read in {time.monotonic() - began:.0f} s")
+            self._progress(f"{path}: {os.fstat(sink).st_size >> 20} MiB packed in {time.monotonic() - began:.0f} s")
 
-        # A folder of its own for the list, which nobody else can write to.
-        with tempfile.TemporaryDirectory() as listing:
-            names = Path(listing, "names")
-            pack = [*_PACK, f"--index-file={names}", "--verbose", f"--directory={path.parent}", "--", path.name]
-            commands = [pack] if sink is None else [pack, _COMPRESS]
-            _ended_well(path, pipeline(commands, sink=sink, tap=tap, tick=tick))
-            with open(names, "rb") as lines:
-                count = sum(1 for _line in lines)
-        return Content(count, digest.hexdigest()), total
+        with _packing(path) as (pack, names):
+            ended = pipeline([[*pack[:1], "--totals", *pack[1:]], _COMPRESS], sink=sink, tick=tick)
+            _ended_well(path, ended)
+            read = _READ.search(ended[0].said)
+            return _lines(names), int(read[1]) if read else 0
 
-    def _extract(self, folder: Path, index: int, path: Path, into: Path) -> Path:
-        """Unpack what was at ``path`` into a folder; return where it is now."""
-        began = time.monotonic()
+    def _read(self, path: Path) -> Content:
+        """What is at ``path``, with its digest."""
+        stream = _Stream(self._progress, f"{path}: read")
+        with _packing(path) as (pack, names):
+            _ended_well(path, pipeline([pack], tap=stream.add, tick=stream.tick))
+            return Content(_lines(names), stream.digest.hexdigest())
+
+    def _unpacked(self, folder: Path, index: int, path: Path, into: Path) -> tuple[Path, Content]:
+        """Unpack what was at ``path`` into a folder; where it is now, and what it is, which is what the archive has."""
+        stream = _Stream(self._progress, f"{path}: unpacked")
         archive = os.open(folder / f"{index}.tar.zst", os.O_RDONLY | os.O_NOFOLLOW)
         try:
             ended = pipeline(
                 [["zstd", "--decompress", "--quiet", "--stdout"], [*_UNPACK, f"--directory={into}"]],
                 source=archive,
-                tick=lambda: self._progress(f"{path}: unpacked for {time.monotonic() - began:.0f} s"),
+                tap=stream.add,
+                tick=stream.tick,
             )
         finally:
             os.close(archive)
@@ -265,7 +262,41 @@ class Files:
                 {"free": free},
             )
         _ended_well(path, ended)
-        return into / path.name
+        new = into / path.name
+        found = self._read(new)
+        if found.digest != stream.digest.hexdigest():
+            raise SnapshotError(f"{path}: what was unpacked is not what the archive has; all is as it was")
+        return new, found
+
+
+class _Stream:
+    """What goes by in a stream of tar: its digest, and how far it has come, for a person who waits."""
+
+    def __init__(self, progress: Progress, doing: str) -> None:
+        self.digest = hashlib.sha256()
+        self._size, self._began = 0, time.monotonic()
+        self._progress, self._doing = progress, doing
+
+    def add(self, chunk: memoryview) -> None:
+        self.digest.update(chunk)
+        self._size += len(chunk)
+
+    def tick(self) -> None:
+        self._progress(f"{self._doing} {self._size >> 20} MiB in {time.monotonic() - self._began:.0f} s")
+
+
+@contextlib.contextmanager
+def _packing(path: Path) -> Iterator[tuple[list[str], Path]]:
+    """The command that packs what is at ``path``, and the file that it then lists the names in."""
+    # A folder of its own for the list, which nobody else can write to.
+    with tempfile.TemporaryDirectory() as listing:
+        names = Path(listing, "names")
+        yield [*_PACK, f"--index-file={names}", "--verbose", f"--directory={path.parent}", "--", path.name], names
+
+
+def _lines(names: Path) -> int:
+    with open(names, "rb") as lines:
+        return sum(1 for _line in lines)
 
 
 def _checked(text: str) -> Path:
