@@ -24,13 +24,14 @@ from typing import Any
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _artifacts
 from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import as_json
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     DataLossError,
     InputError,
     SnapshotError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Engine
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Engine
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import files as files_engine
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.files import Files
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.git import Git
@@ -142,6 +143,8 @@ def test_a_tree_is_kept_and_brought_back_with_everything_it_has(home: Path, tree
     assert manifest["verified"]
     assert manifest["point_in_time"]
     assert manifest["contents"][str(tree)]["count"] == len(before)
+    assert manifest["contents"] == as_json(engine.contents())
+    assert manifest["mark"]["bytes"][str(tree)] > (tree / "sub" / "big").stat().st_size
     assert not _artifacts.restore(path, engine, Log())["changed"]
     assert look(tree) == before
 
@@ -205,6 +208,40 @@ def test_several_paths_are_replaced_together_or_not_at_all(home: Path, tree: Pat
     assert sorted(os.listdir(home)) == ["conf", "kept", "srv"]
 
 
+def test_what_was_not_proven_has_no_digest_and_does_not_pass_for_the_same(home: Path, tree: Path) -> None:
+    before = look(tree)
+    path = take(home, files(tree), verify=False)
+    assert _artifacts.read_manifest(path)["contents"][str(tree)]["digest"] is None
+    (tree / "it's").write_text("another")
+    result = _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    assert result["differences"] == [f"whether {tree} is as it was is not known, because the snapshot was not proven"]
+    assert look(tree) == before
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_what_comes_out_of_an_archive_and_is_not_unpacked_as_it_was_is_found(
+    home: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    """As on a file system that cannot keep all of it."""
+    engine = files(tree)
+    inner = engine._read
+
+    def read(path: Path) -> Content:
+        (path / "it's").chmod(0o600)
+        return inner(path)
+
+    monkeypatch.setattr(engine, "_read", read)
+    if not verify:
+        path = take(home, engine, verify=False)
+    with pytest.raises(SnapshotError, match="what was unpacked is not what the archive has"):
+        take(home, engine) if verify else engine.restore(
+            path / "data", _artifacts._taken(_artifacts.read_manifest(path))
+        )
+    assert (tree / "it's").stat().st_mode & 0o777 != 0o600
+    assert names(home) == ([] if verify else [path.name])
+    assert os.listdir(tree.parent) == ["tree"]
+
+
 def test_what_is_unpacked_is_compared_before_it_takes_the_place(home: Path, tree: Path) -> None:
     engine = files(tree)
     path = take(home, engine)
@@ -255,14 +292,14 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(home: Path, tree: Pat
 
 def test_a_tree_that_is_written_to_meanwhile_is_refused(home: Path, tree: Path) -> None:
     engine = files(tree)
-    inner = engine._packed
+    inner = engine._pack
 
-    def packed(path: Path, sink: int | None) -> Any:
+    def pack(path: Path, sink: int) -> Any:
         found = inner(path, sink)
         (tree / "it's").write_text("later")
         return found
 
-    engine._packed = packed  # type: ignore[method-assign]
+    engine._pack = pack  # type: ignore[method-assign]
     with pytest.raises(SnapshotError, match=r"was written to while it was packed: 1 of .*it's"):
         take(home, engine)
     assert names(home) == []

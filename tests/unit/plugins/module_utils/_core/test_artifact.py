@@ -116,6 +116,12 @@ def test_contents_are_compared(expected: dict[str, Content], found: dict[str, Co
     assert artifact.differences(expected, found) == told
 
 
+def test_a_proof_tells_the_digests_that_nobody_knew_before() -> None:
+    taken = {"tree": Content(3, None), "rows": Content(2, "aa", at_most=True), "gone": Content(1, None, at_most=True)}
+    found = {"tree": Content(3, "bb"), "rows": Content(1, "cc")}
+    assert artifact.known(taken, found) == {**taken, "tree": Content(3, "bb")}
+
+
 def test_contents_go_through_json() -> None:
     contents = {"t": A, "s": Content(5, None, True)}
     assert artifact.to_contents(json.loads(json.dumps(artifact.as_json(contents)))) == contents
