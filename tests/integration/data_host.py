@@ -5,6 +5,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +57,23 @@ class Data:
     def is_paused(self, database: str = "shop") -> bool:
         rows = [line.split("|") for line in self.console("SHOW DATABASES").splitlines()]
         return next(row[-2] == "1" for row in rows if row[0] == database)
+
+    @contextmanager
+    def working(self, queue: str) -> Iterator[None]:
+        """Two jobs in a list of Redis, and a worker that does them two seconds after somebody asked how long it is."""
+        redis = f"REDISCLI_AUTH=$(cat {PASSWORDS}/redis) redis-cli"
+        self.run(f"{redis} RPUSH {queue} one two; {redis} CONFIG RESETSTAT")
+
+        def work() -> None:
+            asked = f"{redis} INFO commandstats | grep -q cmdstat_llen"
+            self.run(f"timeout 170 sh -c {shlex.quote(f'until {asked}; do sleep 0.1; done')}")
+            time.sleep(2)
+            self.run(f"{redis} DEL {queue}")
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        yield
+        worker.join()
 
     def inventory(self) -> Path:
         """An inventory with that host, beside the local one, whose variables it gets."""

@@ -358,25 +358,12 @@ def test_r_e1_a_service_moves_frozen_and_drained(lab: Lab, data: Data, monkeypat
         refused = lab.playbook("cutover", extra_vars=SETTINGS, arguments=beside)
     assert refused.rc != 0
     assert "shop is frozen by" in " ".join(refused.stdout.split())
-    redis = f"REDISCLI_AUTH=$(cat {PASSWORDS}/redis) redis-cli"
-    data.run(f"{redis} RPUSH jobs one two; {redis} CONFIG RESETSTAT")
-
-    def work() -> None:
-        # Until somebody asks how long it is.
-        asked = f"{redis} INFO commandstats | grep -q cmdstat_llen"
-        data.run(f"timeout 170 sh -c {shlex.quote(f'until {asked}; do sleep 0.1; done')}")
-        time.sleep(2)
-        data.run(f"{redis} DEL jobs")
-
-    worker = threading.Thread(target=work)
-    worker.start()
     front = f"http://{lab.address('router')}:8080"
-    with lab.load(front, rate=20, duration=600, timeout=130, path="/api/v1/items") as running:
+    with data.working("jobs"), lab.load(front, rate=20, duration=600, timeout=130, path="/api/v1/items") as running:
         time.sleep(1)
         lab.playbook("cutover", extra_vars=SETTINGS, arguments=beside).ok()
         running.stop()
         result = running.result()
-    worker.join()
     assert result.outcomes() == {"ok": result.count}
     document = json.loads(lab.ssh("router", "cat /var/lib/bluegreen-cutover/shop/journal.json"))
     events = {event["kind"]: event for event in document["migrations"][-1]["events"]}

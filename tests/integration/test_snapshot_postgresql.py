@@ -188,18 +188,31 @@ def test_what_keeps_it_from_succeeding_is_told_before_anything_is_written(data: 
     assert data.run(f"find {destination} -mindepth 1 ! -name '.*'  2>/dev/null || true") == ""
 
 
+# Until it is told that it is enough; each time it says so.
+COME_AND_GO = """
+until [ -e /tmp/enough ]; do
+  psql -Xq -v ON_ERROR_STOP=1 -d large -c "CREATE TABLE brief (a int)" -c "SELECT pg_sleep(0.1)" -c "DROP TABLE brief"
+  echo went
+done
+echo ended
+"""
+
+
 def test_tables_that_come_and_go_meanwhile_do_not_disturb(data: Postgres) -> None:
+    data.put("/var/lib/postgresql/come_and_go", COME_AND_GO)
     data.run(
-        "cd / && (for n in $(seq 60); do echo 'CREATE TABLE brief (a int); SELECT pg_sleep(0.1);"
-        " DROP TABLE brief; SELECT $$went$$ FROM pg_sleep(0.1);'; done | timeout 15 runuser -u postgres --"
-        " psql -XqAt -v ON_ERROR_STOP=1 -d large >/tmp/went 2>&1 &) </dev/null"
+        "cd / && rm -f /tmp/enough && (timeout 300 runuser -u postgres -- sh /var/lib/postgresql/come_and_go >/tmp/went 2>&1 &)"
+        " </dev/null"
     )
-    data.run("timeout 10 sh -c 'until grep -q went /tmp/went; do sleep 0.1; done'")
+    data.run("timeout 30 sh -c 'until grep -q went /tmp/went; do sleep 0.1; done'")
     before = int(data.run("grep -c went /tmp/went"))
     [taken] = data.call(data.snapshot("busy", "large"))
+    after = int(data.run("grep -c went /tmp/went"))
+    data.run("touch /tmp/enough; timeout 30 sh -c 'until grep -q ended /tmp/went; do sleep 0.1; done'")
     assert taken["changed"], taken["msg"]
     assert taken["manifest"]["verified"]
-    assert int(data.run("grep -c went /tmp/went")) > before
+    assert after > before
+    assert "ERROR" not in data.run("cat /tmp/went")
 
 
 ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bluegreen.cutover'"

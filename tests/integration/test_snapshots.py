@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -33,6 +34,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Content, Engine
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import files as files_engine
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._postgresql_server import lent
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.files import Files
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.git import Git
 
@@ -1006,3 +1008,23 @@ def test_memory_stays_small_whatever_the_size(home: Path) -> None:
     done = python(f"{TAKE}\nprint(Path('/proc/self/status').read_text())", top, home / "kept")
     [peak] = [line for line in done.stdout.splitlines() if line.startswith("VmHWM")]
     assert int(peak.split()[1]) < 100 << 10
+
+
+def test_what_is_lent_to_an_account_is_no_way_to_what_is_not(home: Path) -> None:
+    """A folder that a tool writes to as somebody else, who puts a link in it, and then one in its place."""
+    precious, folder = home / "precious", home / "folder"
+    precious.write_text("x")
+    folder.mkdir()
+    (folder / "link").symlink_to(precious)
+    with lent(folder, "nobody"):
+        assert (folder.stat().st_uid, (folder / "link").lstat().st_uid) == (pwd.getpwnam("nobody").pw_uid,) * 2
+        assert precious.stat().st_uid == 0
+    assert (folder.stat().st_uid, (folder / "link").lstat().st_uid) == (0, 0)
+    os.chown(precious, 1, 1)
+    again = lent(folder, "nobody")
+    again.__enter__()
+    folder.rename(home / "elsewhere")
+    folder.symlink_to(precious.parent)
+    with pytest.raises(OSError, match="folder"):
+        again.__exit__(None, None, None)
+    assert precious.stat().st_uid == 1

@@ -168,11 +168,15 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     }
     files_before, _items = site.look()
     front = f"http://{site.lab.address('router')}:8080"
-    with site.lab.load(front, rate=20, duration=200, path="/api/v1/items", write_share=0.3, timeout=130) as running:
+    load = site.lab.load(front, rate=20, duration=200, path="/api/v1/items", write_share=0.3, timeout=130)
+    with site.data.working("jobs"), load as running:
         site.play("cutover", *parts, **settings).ok()
         running.stop()
     assert running.result().outcomes() == {"ok": running.result().count}
     assert site.green() == 100
+    [drained] = site.of("queues_drained")
+    assert drained["depths"]["jobs"]["waiting"] == 0
+    assert drained["waited"] > 1
     taken = site.of("snapshot_taken")
     # Nobody was held while they were proven.
     assert site.of("thawed")[0]["at"] < min(one["at"] for one in taken)
