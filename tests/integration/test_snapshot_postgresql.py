@@ -201,8 +201,8 @@ echo ended
 def test_tables_that_come_and_go_meanwhile_do_not_disturb(data: Postgres) -> None:
     data.put("/var/lib/postgresql/come_and_go", COME_AND_GO)
     data.run(
-        "cd / && rm -f /tmp/enough && (timeout 300 runuser -u postgres -- sh /var/lib/postgresql/come_and_go >/tmp/went 2>&1 &)"
-        " </dev/null"
+        "cd / && rm -f /tmp/enough && (timeout 300 runuser -u postgres --"
+        " sh /var/lib/postgresql/come_and_go >/tmp/went 2>&1 &) </dev/null"
     )
     data.run("timeout 30 sh -c 'until grep -q went /tmp/went; do sleep 0.1; done'")
     before = int(data.run("grep -c went /tmp/went"))
