@@ -88,11 +88,11 @@ def targets(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 _TEXT = """\
-{files:,} files of {mib} MiB together, all of them read once before each way. *Ours* is the module `snapshot`, from its
-first to its last step on the host: also owners, ACLs and extended attributes, SHA-256, and if anything changed
-meanwhile; without the proof, as plain tools have none. Medians of {repeats}, each way as often first as last;
-{ratio} times as long as zstd's usual level, 3, and {same_level_ratio} times as long as the level that the module takes,
-2."""
+{files:,} files of {mib} MiB together, all of them read once before each way. *Ours* is the module `snapshot`, from the
+moment that it has found nothing in its way until all of it is on the disk: also owners, ACLs and extended attributes,
+SHA-256, and if anything changed meanwhile; without the proof, as plain tools have none. Medians of {repeats}, each way
+as often first as last; {ratio} times as long as zstd's usual level, 3, and {same_level_ratio} times as long as the
+level that the module takes, 2."""
 
 
 def render(measured: Mapping[str, Any]) -> str:

@@ -114,8 +114,9 @@ A database of {mib} MiB in PostgreSQL {version}: large text, jsonb, 3,000 large 
 at scale 10, which {clients} clients write to as fast as they can, on the same processors. All ways give a dump and
 digests of one moment, the roles, SHA-256 of every file, all of it on the disk. *Apart* and *together* are `psql`,
 `pg_dump --format=directory --jobs=2 --compress=1` and `sha256sum` ([plain_postgresql.sh](../plain_postgresql.sh)), with
-the digests after the dump or beside it; *ours* is the module `snapshot`, from its first to its last step on the host.
-Medians of {repeats}. *Load*: transactions per second of pgbench meanwhile, and in the {steady:.0f} s before."""
+the digests after the dump or beside it; *ours* is the module `snapshot`, from the moment that it has found nothing in
+its way until all of it is on the disk. Medians of {repeats}. *Load*: transactions per second of pgbench meanwhile, and
+in the {steady:.0f} s before."""
 
 _PROOF = """\
 Proven as well, that is restored whole into a server of its own and compared, with the lowest priority beside the same

@@ -73,9 +73,10 @@ def targets(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 _TEXT = """\
 {keys:,} keys of all types, three of ten of which expire; half of them have the prefix. The plain ways only write keys,
-expiries and payloads of DUMP to a file. *Ours* is the module `snapshot`, from its first to its last step on the host:
-values (of streams payloads), digests of them, compression ({mib} MiB), SHA-256. Medians of {repeats}, the
-best plain way that gives the same keys is *{best}*: {ratio} times as long. Proven as well, that is restored into a
+expiries and payloads of DUMP to a file. *Ours* is the module `snapshot`, from the moment that
+it has found nothing in its way until all of it is on the disk: values (of streams payloads), digests of them,
+compression ({mib} MiB), SHA-256. Medians of {repeats}, the best plain way that gives the same keys is *{best}*:
+{ratio} times as long. Proven as well, that is restored into a
 server of its own and compared: {proof} s more. A restore of all of it, beside what is there and then in its place:
 {restore} s."""
 
