@@ -44,6 +44,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Engine,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -124,14 +125,15 @@ def take(
     With the ``state`` TAKEN it is read and brought to the disk and nothing else, so that writers are held for no
     longer than that; with PROVEN what was read so is proven and made an artifact.
 
-    Returns ``changed``, ``artifact`` and ``manifest``, both None where there is none yet. Raises InputError or
-    SnapshotError, and leaves nothing behind then.
+    Returns ``changed``, ``artifact`` and ``manifest``, both None where there is none yet, and as ``left`` what of runs
+    that have died may still be on the part's server. Raises InputError or SnapshotError, and leaves nothing behind
+    then.
     """
     wanted.check()
     if not engine.apart:
         if state == TAKEN:
             # Nothing of it has to fit to what is held: all of it comes when that is let go.
-            return {"changed": False, "artifact": None, "manifest": None}
+            return {**_result(None, changed=False), "left": []}
         state = PRESENT
     if state != PRESENT and wanted.migration is None and not check_mode:
         raise InputError(f"state {state} needs a migration, by which what was read is found again")
@@ -139,33 +141,40 @@ def take(
         wanted.encryption.check()
     _check_place(wanted.destination)
     if check_mode:
-        return _would_take(wanted, engine, state)
+        return {**_would_take(wanted, engine, state), "left": []}
     _make_place(wanted.destination)
     with _alone(wanted.destination, wanted.prefix):
-        there = _usable(wanted, engine)
-        read = _read_before(wanted, engine) if state == PROVEN and there is None else None
-        _clear(wanted, read, progress)
-        if there is not None:
-            return _result(there)
-        if read is None and state == PROVEN:
-            raise SnapshotError(
-                f"what was read of {wanted.part} for the migration {wanted.migration} is not there any more. It is not "
-                "read anew, because nobody is held now: run again"
-            )
-        if read is None:
-            engine.check()
-            read = _read(wanted, engine, progress)
-        if state == TAKEN:
-            _leave(read)
-            return {"changed": True, "artifact": None, "manifest": None}
-        return {**_result(_finish(read, wanted, engine, progress)), "changed": True}
+        left = engine.remove_left(Notes(wanted.destination, f".{wanted.prefix}left-"))
+        for one in left:
+            progress(one)
+        return {**_take(wanted, engine, progress, state), "left": left}
+
+
+def _take(wanted: Wanted, engine: Engine, progress: Progress, state: str) -> dict[str, Any]:
+    there = _usable(wanted, engine)
+    read = _read_before(wanted, engine) if state == PROVEN and there is None else None
+    _clear(wanted, read, progress)
+    if there is not None:
+        return _result(there, changed=False)
+    if read is None and state == PROVEN:
+        raise SnapshotError(
+            f"what was read of {wanted.part} for the migration {wanted.migration} is not there any more. It is not "
+            "read anew, because nobody is held now: run again"
+        )
+    if read is None:
+        engine.check()
+        read = _read(wanted, engine, progress)
+    if state == TAKEN:
+        _leave(read)
+        return _result(None, changed=True)
+    return _result(_finish(read, wanted, engine, progress), changed=True)
 
 
 def _would_take(wanted: Wanted, engine: Engine, state: str) -> dict[str, Any]:
     there = _usable(wanted, engine) if wanted.destination.is_dir() else None
     if there is None and state != PROVEN:
         engine.check()
-    return _result(there) if there else {"changed": True, "artifact": None, "manifest": None}
+    return _result(there, changed=there is None)
 
 
 def _clear(wanted: Wanted, read: Found | None, progress: Progress) -> None:
@@ -312,8 +321,10 @@ def _encrypt(encryption: Encryption, data: Path, progress: Progress) -> dict[str
     return hash_tree(encrypted, data.parent, sync=True)
 
 
-def _result(found: Found) -> dict[str, Any]:
-    return {"changed": False, "artifact": str(found.path), "manifest": found.manifest}
+def _result(found: Found | None, *, changed: bool) -> dict[str, Any]:
+    if found is None:
+        return {"changed": changed, "artifact": None, "manifest": None}
+    return {"changed": changed, "artifact": str(found.path), "manifest": found.manifest}
 
 
 def _usable(wanted: Wanted, engine: Engine) -> Found | None:

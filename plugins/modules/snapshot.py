@@ -15,7 +15,8 @@ description:
     is from, when it was consistent, the SHA-256 of every file, counts and digests of the contents taken in the same
     view of the data, and when it expires.
   - The artifact gets its name only when it is whole and on the disk. Until then it is a folder whose name begins with
-    C(.partial-), that only this user can read; the next run removes what a killed run has left.
+    C(.partial-), that only this user can read; the next run removes what a killed run has left, also on the part's
+      server.
   - With O(verify) it is restored into a scratch database, prefix or folder, which is removed again, and what that holds
     is compared with what was read. A snapshot that is not the same is not kept.
   - The part's data is only read. O(git) also makes tags, and pushes them, before the proof; they stay where that fails.
@@ -152,6 +153,18 @@ summary:
     verified: true
     consistent_at: 1795289999.1
     expires: 1795549200.5
+left:
+  description:
+    - What may be left on the part's server of runs that have died, and was not removed or cannot be without a doubt
+      whose it is. Each is a warning, too.
+  type: list
+  elements: str
+  returned: success
+  sample:
+    - >-
+      a snapshot of the collection docs-1 at http://127.0.0.1:6333 may be left of a run that has died. Qdrant does not
+      say whose these are: docs-1-4711-2026-11-21-19-40-00.snapshot. Delete what nobody needs: DELETE
+      http://127.0.0.1:6333/collections/docs-1/snapshots/<name>
 progress:
   description: What was done, with the seconds since the beginning.
   type: list
@@ -229,6 +242,8 @@ def main() -> None:
             result = _artifacts.take(wanted, engine, log, state=given["state"], check_mode=module.check_mode)
     except CutoverError as error:
         module.fail_json(**error.as_result(), progress=log.lines)
+    for one in result["left"]:
+        module.warn(one)
     summary = artifact.summary(result["artifact"], result["manifest"]) if result["artifact"] else None
     module.exit_json(**result, summary=summary, progress=log.lines)
 

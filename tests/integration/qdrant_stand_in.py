@@ -13,6 +13,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -36,6 +37,7 @@ class Qdrant:
         self.snapshots: dict[str, dict[str, bytes]] = {}
         self.aliases: dict[str, str] = {}
         self.peers = 1
+        self.clock: Callable[[], float] = time.time
         self.full = False
         self.status = "green"
         self.flip = False
@@ -126,7 +128,7 @@ class Qdrant:
                 507, "Insufficient storage: No space left on device: WAL buffer size exceeds available disk space"
             )
         raw = b"tar of " + json.dumps(list(points.values())).encode()
-        made = f"{name}-{PEER}-{time.strftime('%Y-%m-%d-%H-%M-%S', time.gmtime())}.snapshot"
+        made = f"{name}-{PEER}-{time.strftime('%Y-%m-%d-%H-%M-%S', time.gmtime(self.clock()))}.snapshot"
         self.snapshots.setdefault(self.aliases.get(name, name), {})[made] = raw
         return self._about(made, raw)
 

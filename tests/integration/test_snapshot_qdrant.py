@@ -10,8 +10,11 @@ from __future__ import annotations
 import copy
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,20 +23,24 @@ import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _artifacts
 from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import DataLossError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Notes
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.qdrant import Qdrant
 
 from . import qdrant_stand_in
 
 ROOT = Path(__file__).resolve().parents[2]
-RESTORE = """
+RUN = """
 import sys
 from pathlib import Path
-from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, bounded, restore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, Wanted, bounded, restore, take
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.qdrant import Qdrant
-url, key, path = sys.argv[1:]
+url, key, what, path = sys.argv[1:]
+engine = Qdrant({"url": url, "collection": "docs", "api_key_file": key}, Log())
 with bounded(600, "Run again"):
-    restore(Path(path), Qdrant({"url": url, "collection": "docs", "api_key_file": key}, Log()), Log(),
-        accept_data_loss=True)
+    if what == "take":
+        take(Wanted("vectors", Path(path), 3600.0), engine, Log())
+    else:
+        restore(Path(path), engine, Log(), accept_data_loss=True)
 """
 POINTS = 450
 KEY = "the-key-of-the-server"
@@ -53,33 +60,56 @@ class Place:
         return Qdrant({**options, **changed}, self.log)
 
     def take(self, **changed: Any) -> Path:
-        wanted, engine = Wanted("vectors", self.folder / "kept", 3600.0), self.engine(**changed)
-        return Path(_artifacts.take(wanted, engine, self.log)["artifact"])
+        return Path(self._take("vectors", **changed)["artifact"])
+
+    def take_more(self, part: str = "vectors") -> list[str]:
+        """Take one that is thrown away; what it tells that may be left."""
+        done = self._take(part)
+        # The next one may come in the same second.
+        shutil.rmtree(done["artifact"])
+        return list(done["left"])
+
+    def _take(self, part: str, **changed: Any) -> dict[str, Any]:
+        return _artifacts.take(Wanted(part, self.folder / "kept", 3600.0), self.engine(**changed), self.log)
 
     def restore(self, path: Path, **changed: Any) -> dict[str, Any]:
         return _artifacts.restore(path, self.engine(**changed), self.log, accept_data_loss=True)
 
-    def restore_killed_at(self, hold: str, path: Path) -> None:
-        """Have a process of its own restore, and kill it when what it asks for there is done, and not answered."""
+    def killed_at(self, hold: str, what: str, path: Path, number: signal.Signals = signal.SIGKILL) -> str:
+        """Have a process of its own ``take`` or ``restore``, and end it when what it asks for there is done, and not
+        answered; what it said.
+        """
         self.server.hold = hold
         running = subprocess.Popen(
-            [sys.executable, "-c", RESTORE, self.url, str(self.folder / "key"), str(path)],
+            [sys.executable, "-c", RUN, self.url, str(self.folder / "key"), what, str(path)],
             env={**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             assert self.server.held.wait(90)
+            running.send_signal(number)
+            return running.communicate(timeout=90)[1]
         finally:
             running.kill()
             running.wait()
             self.server.hold = ""
             self.server.released.set()
+            # Two snapshots of one second have one name.
+            self.server.clock = lambda: time.time() + 60
+
+    def take_killed_at(self, hold: str, number: signal.Signals = signal.SIGKILL) -> str:
+        return self.killed_at(hold, "take", self.folder / "kept", number)
 
     def look(self) -> Any:
         """All that the server holds."""
         return copy.deepcopy((self.server.collections, self.server.snapshots, self.server.aliases))
 
     def artifacts(self) -> list[str]:
-        return [one.name for one in (self.folder / "kept").glob("*") if one.suffix != ".lock"]
+        return [one.name for one in (self.folder / "kept").glob("*") if not one.name.startswith(".vectors.")]
+
+    def notes(self) -> list[str]:
+        return [one.name for one in (self.folder / "kept").glob(".vectors.left-*")]
 
 
 @pytest.fixture(name="place")
@@ -126,6 +156,7 @@ def test_a_collection_comes_back_behind_its_alias_and_what_was_there_is_left(pla
     assert manifest["mark"]["aliases"] == ["docs"]
     # Nothing of it is left on the server, in which it was proven.
     assert place.look() == before
+    assert place.notes() == []
     assert not place.restore(path)["changed"]
 
     damage(place)
@@ -260,11 +291,105 @@ def test_a_disk_of_ours_that_is_full_leaves_nothing(place: Place) -> None:
     assert place.look() == before
 
 
-def test_what_a_killed_run_has_left_is_removed_by_the_next(place: Place) -> None:
+MAKING = "POST /collections/docs-1/snapshots "
+DOWNLOADING = "GET /collections/docs-1/snapshots/docs-1-"
+PROVING = "-bluegreen-scratch-.*/snapshots/upload"
+
+
+def made_by_others(place: Place) -> str:
+    """A snapshot that somebody else has the server make now; its name."""
+    stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(time.time() + 30))
+    name = f"docs-1-{qdrant_stand_in.PEER}-{stamp}.snapshot"
+    place.server.snapshots["docs-1"][name] = b"tar of []"
+    return name
+
+
+@pytest.mark.parametrize("hold", [DOWNLOADING, PROVING])
+def test_what_a_killed_run_has_left_is_removed_by_the_next(place: Place, hold: str) -> None:
     before = place.look()
-    place.server.collections["docs-1-bluegreen-scratch"] = {1: {"id": 1, "payload": None, "vector": [1]}}
-    place.take()
+    place.take_killed_at(hold)
+    assert place.look() != before
+    theirs = made_by_others(place)
+    assert place.take_more() == []
+    assert place.server.snapshots["docs-1"].pop(theirs)
     assert place.look() == before
+    assert [one for one in place.artifacts() if one.startswith(".partial-")] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_who_is_killed_while_the_server_makes_a_snapshot_leaves_its_name(place: Place, number: signal.Signals) -> None:
+    """Nothing says whose it is, so that nobody but a person may delete it."""
+    before = place.look()
+    said = place.take_killed_at(MAKING, number)
+    told_at_once = "the server goes on making a snapshot of the collection docs-1, which stays on its disk" in said
+    assert told_at_once == (number == signal.SIGTERM)
+    [ours] = place.server.snapshots["docs-1"].keys() - {"of-somebody-else.snapshot"}
+    # The server has more to do, and is not ready with it when the next run begins.
+    raw = place.server.snapshots["docs-1"].pop(ours)
+    [told] = place.take_more()
+    assert "It is not there yet; see later what GET http://" in told
+    place.server.snapshots["docs-1"][ours] = raw
+    theirs = made_by_others(place)
+    for _run in range(2):
+        [told] = place.take_more()
+        assert f"Qdrant does not say whose these are: {', '.join(sorted([ours, theirs]))}. Delete what nobody" in told
+    for name in (ours, theirs):
+        assert place.server.snapshots["docs-1"].pop(name)
+    assert place.look() == before
+
+
+def test_a_snapshot_of_long_before_or_after_is_nobodys_business(place: Place) -> None:
+    place.take_killed_at(MAKING)
+    there = place.server.snapshots["docs-1"]
+    [ours] = there.keys() - {"of-somebody-else.snapshot"}
+    del there[ours]
+    mine = ours.rpartition(f"-{qdrant_stand_in.PEER}-")[2]
+    others = f"docs-10-4711-{mine}", f"docs-1-x-{mine}", "docs-1-4711-2001-01-01-00-00-00.snapshot", mine
+    for name in (*others, "docs-1-4711-2999-01-01-00-00-00.snapshot", "docs-1-4711-99.snapshot"):
+        there[name] = b"tar of []"
+    assert "It is not there yet" in place.take_more()[0]
+    # What was there before is not new, also where it has the name that ours would have.
+    [note] = place.notes()
+    (place.folder / "kept" / note).unlink()
+    place.server.clock = lambda: 978307200.0
+    assert place.take_more() == []
+    assert "docs-1-4711-2001-01-01-00-00-00.snapshot" in there
+
+
+def test_a_snapshot_that_the_server_refuses_is_not_looked_for(place: Place) -> None:
+    place.server.full = True
+    with pytest.raises(SnapshotError, match="507"):
+        place.take()
+    assert place.notes() == []
+    place.server.full = False
+    place.server.hang_up = MAKING
+    with pytest.raises(SnapshotError, match="cannot be talked to, while making its snapshot"):
+        place.take()
+    assert len(place.notes()) == 1
+
+
+def test_two_parts_of_one_collection_are_proven_at_once(place: Place) -> None:
+    path = place.take()
+    engine = place.engine()
+    engine.remove_left(Notes(place.folder, ".first.left-"))
+    taken = _artifacts._taken(_artifacts.read_manifest(path))
+    with engine.scratch(path / "data", taken):
+        [scratch] = place.server.collections.keys() - {"docs-1", "other"}
+        place.take_more("more")
+        assert place.server.collections.keys() == {"docs-1", "other", scratch}
+    assert place.server.collections.keys() == {"docs-1", "other"}
+
+
+def test_what_was_left_and_cannot_be_removed_is_told_and_tried_again(place: Place) -> None:
+    place.take_killed_at(DOWNLOADING)
+    [ours] = place.server.snapshots["docs-1"].keys() - {"of-somebody-else.snapshot"}
+    place.server.read_only = True
+    with pytest.raises(SnapshotError, match="answered 403"):
+        place.take()
+    assert "a snapshot of the collection docs-1 at http://" in str(place.log.lines)
+    place.server.read_only = False
+    assert place.take_more() == []
+    assert ours not in place.server.snapshots["docs-1"]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +401,7 @@ def test_a_restore_that_is_killed_loses_nothing_and_is_done_again(place: Place, 
     path = place.take()
     damage(place)
     damaged = copy.deepcopy(place.server.collections["docs-1"])
-    place.restore_killed_at(hold, path)
+    place.killed_at(hold, "restore", path)
     [left] = place.server.collections.keys() - {"docs-1", "other"}
     moved = "aliases" in hold
     assert place.server.aliases == {"docs": left if moved else "docs-1", "others": "other"}

@@ -8,6 +8,8 @@ import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -142,6 +144,19 @@ def routes(admin: Client, namespace: str, until: Callable[..., Any]) -> Iterator
     yield found
     ended.set()
     thread.join(10)
+
+
+def start(kubeconfig: Path, namespace: str, *what: str) -> subprocess.Popen[str]:
+    """A process of its own that does ``what`` of killed_run.py."""
+    script = Path(__file__).with_name("killed_run.py")
+    return subprocess.Popen(
+        [sys.executable, str(script), str(kubeconfig), namespace, *what],
+        env={"PYTHONPATH": str(ROOT / "collections")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def deployment(name: str, labels: dict[str, str], replicas: int = 1, **annotations: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import base64
 import json
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from cluster.client import MERGE, Client, RefusedError, write_kubeconfig
 from cluster.proxy import Fault, Proxy, Seen
 from cluster.starting import Cluster
 
-from .conftest import deployment, documented, service
+from .conftest import deployment, documented, service, start
 
 Until = Callable[..., Any]
 LABELS = {"app": "shop"}
@@ -146,6 +147,35 @@ def test_a_namespace_is_taken_and_proven_and_the_server_keeps_nothing_of_it(
     for word in ("uid", "resourceVersion", "managedFields", "creationTimestamp", "status", 'clusterIP"', PASSWORD):
         assert word not in text
     until(lambda: not shop.scratches())
+
+
+def test_a_run_that_was_killed_leaves_a_namespace_only_until_the_next(
+    shop: Shop, proxied: tuple[Proxy, Path], tmp_path: Path, until: Until
+) -> None:
+    """R-B2: killed in the middle of the proof. That of another run, which is at work, is left alone."""
+    proxy, kubeconfig = proxied
+    running: list[subprocess.Popen[str]] = []
+
+    def kill() -> None:
+        until(lambda: running)
+        running[0].kill()
+        running[0].wait()
+
+    proxy.fresh(lambda seen: Fault(cut="before", call=kill) if seen.method == "POST" and seen.is_dry_run else None)
+    with start(kubeconfig, shop.namespace, "snapshot", str(tmp_path / "kept")) as process:
+        running.append(process)
+        said, _none = process.communicate(timeout=90)
+    assert process.returncode == -signal.SIGKILL, said
+    assert len(shop.scratches()) == 1
+    work = f"{shop.namespace}-work"
+    labels = {SCRATCH: shop.namespace}
+    shop.admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": work, "labels": labels}})
+    proxy.fresh()
+    done = take(tmp_path, engine(kubeconfig, shop.namespace))
+    assert (bool(done["manifest"]["verified"]), done["left"]) == (True, [])
+    until(lambda: shop.scratches() == [work])
+    shop.admin.gone(f"/api/v1/namespaces/{work}")
+    assert {one.name for one in (tmp_path / "kept").iterdir()} == {".shop.objects.lock", Path(done["artifact"]).name}
 
 
 def test_what_a_dry_run_does_not_bring_back_is_not_proven(

@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import ClusterError, FencedError
@@ -16,7 +13,8 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._stores.cluster 
 from cluster.client import MERGE, Client
 from cluster.starting import Cluster
 
-ROOT = Path(__file__).resolve().parents[2]
+from .conftest import start
+
 LEASE = {
     "owner": {"user": "alice", "host": "ops", "pid": 7},
     "kind": "cutover",
@@ -28,25 +26,13 @@ LEASE = {
 }
 
 
-def start(cluster: Cluster, namespace: str, *what: str) -> subprocess.Popen[str]:
-    script = Path(__file__).with_name("killed_run.py")
-    return subprocess.Popen(
-        [sys.executable, str(script), str(cluster.kubeconfig), namespace, *what],
-        env={"PYTHONPATH": str(ROOT / "collections")},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 @pytest.fixture
 def store(cluster: Cluster, namespace: str) -> ClusterStore:
     return ClusterStore(connect(str(cluster.kubeconfig)), namespace, "shop")
 
 
 def test_nothing_that_several_processes_write_is_lost(cluster: Cluster, namespace: str, store: ClusterStore) -> None:
-    processes = [start(cluster, namespace, "count", "15") for _ in range(3)]
+    processes = [start(cluster.kubeconfig, namespace, "count", "15") for _ in range(3)]
     for process in processes:
         said, _none = process.communicate(timeout=120)
         assert process.returncode == 0, said
@@ -56,7 +42,7 @@ def test_nothing_that_several_processes_write_is_lost(cluster: Cluster, namespac
 def test_the_lock_of_a_process_that_was_killed_is_had_at_once(
     cluster: Cluster, namespace: str, store: ClusterStore
 ) -> None:
-    with start(cluster, namespace, "hold") as process:
+    with start(cluster.kubeconfig, namespace, "hold") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         process.kill()

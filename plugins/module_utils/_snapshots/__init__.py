@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import Content
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._notes import Notes
 
-__all__ = ["Content", "Engine", "Left", "Progress", "Taken", "Written"]
+__all__ = ["Content", "Engine", "Left", "Notes", "Progress", "Taken", "Written"]
 
 #: Says what is being done, for a person who waits; called at least every 10 s by whatever takes longer.
 Progress = Callable[[str], None]
@@ -72,6 +73,12 @@ class Engine(Protocol):
 
     name: str
     apart: bool
+
+    def remove_left(self, notes: Notes) -> list[str]:
+        """Remove what runs that have died left on the server, by the ``notes`` that this run goes on with.
+
+        It comes before ``take`` and ``scratch``. Returns one sentence for each thing that may still be there.
+        """
 
     def check(self) -> None:
         """Raise what would keep ``take`` from succeeding: not reachable, no permission, tools older than the server."""

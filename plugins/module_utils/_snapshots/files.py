@@ -34,6 +34,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -102,6 +103,9 @@ class Files:
             inside = [other for other in self._paths if other is not path and path in (other, *other.parents)]
             if inside:
                 raise InputError(f"files.paths has {path} and {inside[0]}; what is inside of another is packed with it")
+
+    def remove_left(self, _notes: Notes) -> list[str]:
+        return []
 
     def check(self) -> None:
         self._check_tools()

@@ -26,6 +26,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._git import run_
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -67,6 +68,9 @@ class Git:
         wrong = [one for one in (*self._tags, self._remote) if not _TAG.fullmatch(one) or ".." in one]
         if wrong:
             raise InputError(f"{wrong[0]!r} in git.tags or git.remote is not a name that git takes")
+
+    def remove_left(self, _notes: Notes) -> list[str]:
+        return []
 
     def check(self) -> None:
         self._check_installed()

@@ -36,6 +36,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._objects import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -71,8 +72,8 @@ _NAMESPACE = Kind("v1", NAMESPACES, "Namespace", namespaced=False, verbs=frozens
 _TICK = 5.0
 _LOOKS = 3
 """At what is there, where it changes while a restore of it is tried."""
-_ABANDONED = 3600.0
-"""Seconds after which a scratch namespace is nobody's any more."""
+_ABANDONED = 86400.0
+"""Seconds after which a scratch namespace is nobody's any more, also where no note of it is left."""
 
 
 class Kubernetes:
@@ -101,6 +102,19 @@ class Kubernetes:
         self._known: list[Kind] | None = None
         # Of the run that took it, which proves it; nobody else can read them without the private key.
         self._secrets: dict[Key, Document] | None = None
+        self._notes: Notes
+
+    def remove_left(self, notes: Notes) -> list[str]:
+        self._notes = notes
+        return notes.settle(self._cluster.address, self._remove_noted)
+
+    def _remove_noted(self, noted: Mapping[str, Any]) -> str:
+        with _told():
+            found = self._cluster.find(f"/api/v1/namespaces/{noted['scratch']}")
+            # Whatever else has that name was there before.
+            if found and (found["metadata"].get("labels") or {}).get(SCRATCH) == self._namespace:
+                self._remove_scratch(found)
+        return ""
 
     def check(self) -> None:
         if self._encryption is not None:
@@ -332,14 +346,21 @@ class Kubernetes:
         self._remove_abandoned()
         place = f"{self._namespace[:40]}-bluegreen-{secrets.token_hex(4)}"
         labels = {**objects.OURS, SCRATCH: self._namespace}
-        made = self._cluster.call("POST", "/api/v1/namespaces", {"metadata": {"name": place, "labels": labels}})
+        note = self._notes.add(self._cluster.address, f"the namespace {place}", scratch=place)
+        try:
+            made = self._cluster.call("POST", "/api/v1/namespaces", {"metadata": {"name": place, "labels": labels}})
+        except ClusterError as error:
+            if not error.unknown:
+                note.unlink()
+            raise
         try:
             yield place
         finally:
             self._remove_scratch(made)
+            note.unlink()
 
     def _remove_abandoned(self) -> None:
-        """What runs that were killed have left."""
+        """What runs of other hosts have left that were killed, or whose notes are gone."""
         query = {"labelSelector": f"{SCRATCH}={self._namespace}"}
         for one in self._cluster.call("GET", "/api/v1/namespaces", query=query)["items"]:
             made = calendar.timegm(time.strptime(one["metadata"]["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ"))

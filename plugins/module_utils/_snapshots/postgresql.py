@@ -27,6 +27,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -150,6 +151,9 @@ class PostgreSQL:
         self._scratch = options.get("scratch")
         self._scratch_directory = str(options.get("scratch_directory") or scratching.DIRECTORY)
         self._progress = progress
+
+    def remove_left(self, _notes: Notes) -> list[str]:
+        return []
 
     def check(self) -> None:
         with closing(connect(self._server, self._database)) as session, explained(f"Looking at {self._database!r}"):

@@ -14,22 +14,28 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
+    InputError,
+    SnapshotError,
+    StoppedError,
+)
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._http import PIECE_BYTES, Body, transfer
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -51,13 +57,15 @@ SNAPSHOT = "collection.snapshot"
 POINTS = "points"
 """What a collection's points are called among its contents."""
 SCRATCH = "bluegreen-scratch"
-"""Ends the name of a collection in which a snapshot is proven."""
+"""Follows a collection's name in that of one in which its snapshot is proven."""
 RESTORED = "restored"
 """Follows a collection's name in that of what was restored from its snapshot."""
 
 _QUICK = 30.0
 _LONG = 3600.0
 """Seconds that the server may be silent while it makes or recovers a snapshot."""
+_NEAR = 300.0
+"""Seconds between the clocks of this host and of the server, at most."""
 _TICK = 5.0
 _PAGE = 100
 """Points that are read at once: of 1,536 numbers each, 2 MB."""
@@ -83,6 +91,32 @@ class Qdrant:
         self._ca_path = options.get("ca_path")
         self._progress = progress
         self._told_at = time.monotonic()
+        self._notes: Notes
+
+    def remove_left(self, notes: Notes) -> list[str]:
+        self._notes = notes
+        return notes.settle(self._url, self._remove_noted)
+
+    def _remove_noted(self, noted: Mapping[str, Any]) -> str:
+        """Remove a scratch collection, or a snapshot that is known to be ours; what a person has to know of others."""
+        if "scratch" in noted:
+            self._remove(noted["scratch"])
+            return ""
+        collection = noted["collection"]
+        if collection not in self._collections():
+            return ""
+        new = sorted(self._snapshots(collection) - {*noted["before"]})
+        if "name" in noted:
+            if noted["name"] in new:
+                self._delete(_snapshot_path(collection, noted["name"]))
+            return ""
+        # The run died before it was told the name, in which there is nothing of whoever asked for it.
+        place = f"{self._url}{_path(collection)}/snapshots"
+        if possible := _begun_about(noted["began"], collection, new):
+            whose = f"Qdrant does not say whose these are: {', '.join(possible)}"
+            return f"{whose}. Delete what nobody needs: DELETE {place}/<name>"
+        coming = time.time() < noted["until"]
+        return f"It is not there yet; see later what GET {place} shows" if coming else ""
 
     def check(self) -> None:
         self._behind()
@@ -99,16 +133,8 @@ class Qdrant:
     def take(self, folder: Path) -> Taken:
         began = time.time()
         behind = self._behind()
-        made = self._ask("POST", f"{_path(behind)}/snapshots?wait=true", "making its snapshot")
-        there = f"{_path(behind)}/snapshots/{quote(made['name'], safe='')}"
-        try:
-            self._download(there, folder / SNAPSHOT, made)
-        except BaseException:
-            with contextlib.suppress(SnapshotError):
-                self._delete(there)
-            raise
-        # It would stay on the server's disk for ever.
-        self._delete(there)
+        with self._made(behind, began) as made:
+            self._download(_snapshot_path(behind, made["name"]), folder / SNAPSHOT, made)
         content, parts = self._read(behind)
         return Taken(
             source={"url": self._url, "collection": self._collection, "behind": behind},
@@ -120,15 +146,45 @@ class Qdrant:
         )
 
     @contextlib.contextmanager
+    def _made(self, behind: str, began: float) -> Iterator[Mapping[str, Any]]:
+        """A snapshot that the server makes, on whose disk it would stay for ever."""
+        what = f"a snapshot of the collection {behind}"
+        noted: dict[str, Any] = {"collection": behind, "before": sorted(self._snapshots(behind))}
+        # Without us the server goes on, and tells nobody what it has made.
+        making = self._notes.add(self._url, what, until=began + _LONG, began=began, **noted)
+        try:
+            made = self._ask("POST", f"{_path(behind)}/snapshots?wait=true", "making its snapshot")
+        except StoppedError as error:
+            error.left.append(f"the server goes on making {what}, which stays on its disk: the next run tells its name")
+            raise
+        except SnapshotError as error:
+            # Refused, and not given up by something in front of Qdrant.
+            if error.evidence.get("status") in _ADVICE:
+                making.unlink()
+            raise
+        noted["name"] = made["name"]
+        note = self._notes.add(self._url, what, **noted)
+        making.unlink()
+        try:
+            yield made
+        except BaseException:
+            with contextlib.suppress(SnapshotError):
+                self._remove_noted(noted)
+            raise
+        self._remove_noted(noted)
+        note.unlink()
+
+    @contextlib.contextmanager
     def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
-        place = f"{taken.source['behind']}-{SCRATCH}"
-        # A run that was killed has left it.
-        self._remove(place)
+        place = f"{taken.source['behind']}-{SCRATCH}-{secrets.token_hex(4)}"
+        # Without us the server may go on recovering it, too.
+        note = self._notes.add(self._url, f"the collection {place}", until=time.time() + _LONG, scratch=place)
         try:
             self._upload(place, folder / SNAPSHOT)
             yield {POINTS: self._read(place)[0]}
         finally:
             self._remove(place)
+        note.unlink()
 
     def check_source(self, taken: Taken) -> None:
         if (taken.source["url"], taken.source["collection"]) != (self._url, self._collection):
@@ -215,6 +271,9 @@ class Qdrant:
     def _collections(self) -> list[str]:
         return [str(one["name"]) for one in self._get("/collections")["collections"]]
 
+    def _snapshots(self, collection: str) -> set[str]:
+        return {str(one["name"]) for one in self._get(f"{_path(collection)}/snapshots")}
+
     def _version(self) -> str:
         return str(self._get("/", envelope=False)["version"])
 
@@ -294,8 +353,8 @@ class Qdrant:
 
     def _remove_snapshots(self, collection: str) -> None:
         """What was uploaded stays on the server's disk otherwise."""
-        for one in self._get(f"{_path(collection)}/snapshots"):
-            self._delete(f"{_path(collection)}/snapshots/{quote(one['name'], safe='')}")
+        for name in self._snapshots(collection):
+            self._delete(_snapshot_path(collection, name))
 
     def _get(self, path: str, envelope: bool = True) -> Any:
         return self._ask("GET", path, "looking at it", envelope=envelope)
@@ -347,7 +406,8 @@ class Qdrant:
         if answer.status != 200:
             advice = _ADVICE.get(answer.status, "See the server's log")
             raise SnapshotError(
-                f"{self._where} answered {answer.status}, while {doing}: {_error(answer.body)}. {advice}"
+                f"{self._where} answered {answer.status}, while {doing}: {_error(answer.body)}. {advice}",
+                {"status": answer.status},
             )
 
     def _patiently(self, call: Callable[[], Answer], doing: str) -> Answer:
@@ -387,6 +447,18 @@ _ADVICE = {
 
 def _path(collection: str) -> str:
     return f"/collections/{quote(collection, safe='')}"
+
+
+def _snapshot_path(collection: str, name: str) -> str:
+    return f"{_path(collection)}/snapshots/{quote(name, safe='')}"
+
+
+def _begun_about(moment: float, collection: str, names: Iterable[str]) -> list[str]:
+    """Those of a collection's snapshots whose names say that the server began with them about that ``moment``."""
+    first, last = (time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(moment + far)) for far in (-_NEAR, _NEAR))
+    named = re.compile(re.escape(collection) + r"-\d+-(\d{4}(?:-\d\d){5})\.snapshot")
+    found = {name: named.fullmatch(name) for name in names}
+    return [name for name, match in found.items() if match and first <= match[1] <= last]
 
 
 def _error(body: bytes) -> str:

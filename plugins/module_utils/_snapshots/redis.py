@@ -32,6 +32,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -115,6 +116,9 @@ class Redis:
         )
         if prefix is not None:
             self._source.update(database=self._database, prefix=prefix)
+
+    def remove_left(self, _notes: Notes) -> list[str]:
+        return []
 
     def check(self) -> None:
         for name in ("zstd",) if self._prefix is not None else ("zstd", "redis-cli", "redis-server"):

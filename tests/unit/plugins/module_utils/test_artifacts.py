@@ -30,6 +30,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption impo
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
+    Notes,
     Progress,
     Taken,
     Written,
@@ -53,6 +54,9 @@ class Shelf:
         self.looked_at = ""
         self.number = 1
         self.others: list[str] = []
+
+    def remove_left(self, notes: Notes) -> list[str]:
+        return notes.settle("shelf", lambda noted: f"It has {noted['letters']}")
 
     def check(self) -> None:
         if self.problem:
@@ -167,6 +171,16 @@ def test_a_second_run_of_the_same_migration_finds_it(place: Path) -> None:
     first = taken(place, engine, migration="m1")
     again = _artifacts.take(wanted(place, migration="m1"), engine, Log())
     assert (again["changed"], again["artifact"], engine.takes) == (False, str(first), 1)
+
+
+def test_what_may_be_left_on_the_server_is_told(place: Path) -> None:
+    taken(place)
+    Notes(place, ".shop.text.left-").add("shelf", "a letter", letters=7)
+    log = Log()
+    told = _artifacts.take(wanted(place), Shelf(), log)["left"]
+    assert told == ["a letter at shelf may be left of a run that has died. It has 7"]
+    assert told[0] in str(log.lines)
+    assert _artifacts.take(wanted(place), Shelf(), Log())["left"] == []
 
 
 @pytest.mark.parametrize("changed", [{"migration": "m2"}, {"part": "other"}, {"service": None}])

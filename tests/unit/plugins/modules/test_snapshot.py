@@ -30,6 +30,8 @@ def test_who_is_out_of_time_is_told_what_stays(
     run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: dict[str, Any], said: str
 ) -> None:
     told: list[str] = []
+    warned: list[str] = []
+    monkeypatch.setattr(snapshot.AnsibleModule, "warn", lambda _module, said: warned.append(said))
 
     @contextlib.contextmanager
     def bounded(_seconds: float, afterwards: str) -> Iterator[None]:
@@ -37,6 +39,8 @@ def test_who_is_out_of_time_is_told_what_stays(
         yield
 
     monkeypatch.setattr(_artifacts, "bounded", bounded)
-    monkeypatch.setattr(_artifacts, "take", lambda *_given, **_more: {"changed": True, "artifact": None})
+    done = {"changed": True, "artifact": None, "left": ["something is left"]}
+    monkeypatch.setattr(_artifacts, "take", lambda *_given, **_more: done)
     assert run_module(snapshot, part="code", destination=str(tmp_path), **part)["rc"] == 0
     assert told == [said]
+    assert warned == done["left"]

@@ -13,18 +13,24 @@ import pytest
 import urllib3
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _artifacts
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import kubernetes
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import Notes, kubernetes
 from cluster.inprocess import Answer
 
 CONFIGS = "/api/v1/namespaces/shop/configmaps"
 
 
 @pytest.fixture
-def engine(shop: Any, monkeypatch: pytest.MonkeyPatch) -> kubernetes.Kubernetes:
+def engine(shop: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> kubernetes.Kubernetes:
     monkeypatch.setattr(kubernetes, "connect", lambda *_given: shop.cluster)
     for name in ("settings", "words"):
         shop.setter.make(CONFIGS, {"metadata": {"name": name}, "data": {"a": name}})
-    return kubernetes.Kubernetes({"namespace": "shop", "secrets": "left_out"}, lambda _told: None)
+    made = kubernetes.Kubernetes({"namespace": "shop", "secrets": "left_out"}, lambda _told: None)
+    assert made.remove_left(notes(tmp_path)) == []
+    return made
+
+
+def notes(tmp_path: Path) -> Notes:
+    return Notes(tmp_path, ".left-")
 
 
 def test_it_is_taken_tried_and_restored(engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path) -> None:
@@ -191,6 +197,46 @@ def test_a_restore_that_is_killed_is_ended_by_the_next(
     assert (engine.contents() == before) == (done == 0)
     engine.restore(tmp_path, taken)
     assert engine.contents() == taken.contents
+
+
+def test_the_scratch_namespace_of_a_run_that_was_killed_is_removed_by_the_next(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path
+) -> None:
+    def going() -> dict[str, bool]:
+        found = shop.get("/api/v1/namespaces")["items"]
+        return {one["metadata"]["name"]: "deletionTimestamp" in one["metadata"] for one in found}
+
+    def die(method: str, path: str) -> Any:
+        if method == "DELETE" or (method == "POST" and "dryRun" in path):
+            raise KilledError
+
+    taken = engine.take(tmp_path)
+    before = going()
+    shop.pool.fault = die
+    with pytest.raises(KilledError), engine.scratch(tmp_path, taken):
+        pass
+    shop.pool.fault = lambda _method, _path: None
+    [left] = going().keys() - before.keys()
+    # That of a run that is at work, and one that somebody has given a name of ours.
+    shop.setter.make("/api/v1/namespaces", {"metadata": {"name": "work", "labels": {kubernetes.SCRATCH: "shop"}}})
+    shop.setter.make("/api/v1/namespaces", {"metadata": {"name": "theirs"}})
+    notes(tmp_path).add(engine._cluster.address, "the namespace theirs", scratch="theirs")
+    notes(tmp_path).add(engine._cluster.address, "the namespace gone", scratch="gone")
+    assert engine.remove_left(notes(tmp_path)) == []
+    assert going() == {**before, left: True, "work": False, "theirs": False}
+    assert list(tmp_path.glob(".left-*")) == []
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_scratch_namespace_is_looked_for_where_it_may_have_been_made(
+    engine: kubernetes.Kubernetes, shop: Any, tmp_path: Path, unknown: bool
+) -> None:
+    taken = engine.take(tmp_path)
+    failing = Answer(500 if unknown else 403, json.dumps({"message": "made by a test"}).encode())
+    shop.pool.fault = lambda method, _path: failing if method == "POST" else None
+    with pytest.raises(SnapshotError, match="made by a test"), engine.scratch(tmp_path, taken):
+        pass
+    assert len(list(tmp_path.glob(".left-*"))) == unknown
 
 
 def test_scratch_namespaces_that_nobody_has_any_more_are_removed(
