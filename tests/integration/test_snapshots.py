@@ -81,6 +81,44 @@ def python(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def wait_for(reached: Callable[[], Any], *running: subprocess.Popen[str]) -> None:
+    """Until it is true; none of the processes may end before."""
+    deadline = time.monotonic() + 90
+    while not reached():
+        assert time.monotonic() < deadline
+        for one in running:
+            assert one.poll() is None, one.communicate()
+        time.sleep(0.01)
+
+
+def end_at(
+    reached: Callable[[], Any], code: str, *arguments: Path | str, number: int = signal.SIGKILL, **variables: str
+) -> str:
+    """Run it in a process of its own, and end that then, by SIGKILL with all that it has started; what it said."""
+    running = begin(code, *arguments, **variables)
+    try:
+        wait_for(reached, running)
+        if number != signal.SIGKILL:
+            running.send_signal(number)
+            running.wait(90)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait() != 0
+    return running.communicate()[1]
+
+
+def begin(code: str, *arguments: Path | str, **variables: str) -> subprocess.Popen[str]:
+    """Begin it in a process of its own, with a group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment(**variables),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     tmp_path.chmod(0o700)
@@ -689,27 +727,8 @@ exec {real}/git "$@"
     def at(self, stop: str, what: str, path: Path, number: signal.Signals = signal.SIGKILL) -> str:
         """Begin ``what``, and end it there, by SIGKILL with all that it has started; return what it said."""
         self._reached.unlink(missing_ok=True)
-        running = subprocess.Popen(
-            [sys.executable, "-c", GIT, what, str(self._repository.path), str(path)],
-            env=environment(GIT_EXEC_PATH=str(self._folder), STOP=stop),
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + 90
-            while not self._reached.exists():
-                assert time.monotonic() < deadline
-                assert running.poll() is None, running.communicate()
-                time.sleep(0.01)
-            if number != signal.SIGKILL:
-                running.send_signal(number)
-                running.wait(90)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(running.pid, signal.SIGKILL)
-        assert running.wait() != 0
-        return running.communicate()[1]
+        arguments = (what, self._repository.path, path)
+        return end_at(self._reached.exists, GIT, *arguments, number=number, GIT_EXEC_PATH=str(self._folder), STOP=stop)
 
 
 @pytest.fixture
@@ -872,11 +891,102 @@ def test_a_disk_without_room_for_the_history_leaves_no_tag(small: Path, reposito
     (repository.path / "big").write_bytes(os.urandom(5 << 20))
     repository.git("add", "big")
     repository.commit("two")
+    repository.with_origin()
     before = repository.git("for-each-ref")
     with pytest.raises(SnapshotError, match=r"free some space there and run again"):
         _artifacts.take(Wanted("code", small / "kept", 3600.0), repository.engine, Log())
     assert [one.name for one in (small / "kept").iterdir()] == [".code.lock"]
     assert repository.git("for-each-ref") == before
+    assert repository.git("for-each-ref", at=repository.origin) == ""
+
+
+def test_tags_that_a_run_had_pushed_when_it_was_ended_are_used_by_the_next(home: Path, repository: Repository) -> None:
+    repository.with_origin()
+    hook, reached = repository.origin / "hooks" / "post-receive", home / "reached"
+    hook.write_text(f"#!/bin/sh\n: > {reached}\nexec sleep 600\n")
+    hook.chmod(0o755)
+    said = end_at(reached.exists, GIT, "take", repository.path, home / "kept", number=signal.SIGTERM)
+    assert "was told to end by a signal. Run again" in said
+    hook.unlink()
+    assert repository.git("tag", "--list") == ""
+    pushed = repository.git("for-each-ref", at=repository.origin)
+    assert pushed.count("refs/tags/") == 2
+    source = _artifacts.read_manifest(take(home, repository.engine))["source"]
+    assert source["tags"] == ["start", "back"]
+    assert repository.git("for-each-ref", at=repository.origin) == pushed
+    assert repository.git("for-each-ref", "refs/tags") == pushed
+
+
+def test_two_services_of_one_repository_are_taken_at_once(home: Path, repository: Repository) -> None:
+    folder, reached, go = home / "bin", home / "reached", home / "go"
+    folder.mkdir()
+    waits = f"case $* in *'bundle create'*) : > {reached}; while [ ! -e {go} ]; do sleep 0.02; done ;; esac"
+    (folder / "git").write_text(f'#!/bin/sh\n{waits}\nexec {shutil.which("git")} "$@"\n')
+    (folder / "git").chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    other = begin(GIT, "take", repository.path, home / "kept", PATH=path)
+    try:
+        wait_for(reached.exists, other)
+        take(home, repository.engine, part="shop")
+        go.touch()
+        assert (other.communicate()[1], other.returncode) == ("", 0)
+    finally:
+        go.touch()
+        other.wait()
+    found = [one.manifest or {} for one in _artifacts.find(home / "kept")]
+    assert [(one["part"], bool(one["verified"]), one["source"]["tags"]) for one in found] == [
+        (part, True, ["start", "back"]) for part in ("code", "shop")
+    ]
+    refs = repository.git("for-each-ref", "--format=%(refname)").split()
+    assert refs == ["refs/heads/main", "refs/tags/back", "refs/tags/start"]
+
+
+def test_tags_that_another_run_may_yet_take_back_are_waited_for(home: Path, repository: Repository) -> None:
+    """Two services of one repository: a remote refuses what the first one pushes, while the second one comes."""
+    repository.with_origin()
+    hook, reached, go = repository.origin / "hooks" / "pre-receive", home / "reached", home / "go"
+    wait = f": > {reached}; while [ ! -e {go} ]; do sleep 0.02; done; exit 1"
+    hook.write_text(f"#!/bin/sh\n[ -e {reached} ] || {{ {wait}; }}\n")
+    hook.chmod(0o755)
+    running = [begin(GIT, "take", repository.path, home / "kept")]
+    try:
+        wait_for(reached.exists, *running)
+        running.append(begin(GIT, "take", repository.path, home / "others"))
+        waits = re.compile(rf"-> FLOCK .* {running[1].pid} ")
+        wait_for(lambda: waits.search(Path("/proc/locks").read_text()), *running)
+        go.touch()
+        said = [one.communicate()[1] for one in running]
+        assert [one.returncode for one in running] == [1, 0], said
+    finally:
+        go.touch()
+        for one in running:
+            one.wait()
+    tags = repository.git("for-each-ref", "refs/tags")
+    assert tags.count("refs/tags/") == 2
+    assert repository.git("for-each-ref", at=repository.origin) == tags
+
+
+def test_a_repository_of_another_user_is_told_with_who_to_be(
+    home: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = take(home, repository.engine)
+    repository.commit("two")
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    os.chown(repository.path, 12345, 12345)
+    for attempt in (
+        lambda: take(home, repository.engine, part="again"),
+        lambda: ask(path, repository.engine),
+        lambda: _artifacts.restore(path, repository.engine, Log(), accept_data_loss=True),
+    ):
+        with pytest.raises(
+            SnapshotError,
+            match=r"(?s)in .*/code git .*dubious ownership.*Run this as the user who owns it \(become_user",
+        ):
+            attempt()
+    assert names(home) == [path.name]
+    assert (repository.path / "code.py").read_text() == "two"
 
 
 @pytest.mark.parametrize("stop", ["pack-objects", "index-pack"])
@@ -959,6 +1069,8 @@ def test_the_next_migration_has_tags_of_its_own(home: Path, repository: Reposito
     # Another clone's, which this one has never fetched.
     repository.git("tag", "--delete", "start")
     repository.commit("two")
+    # Here it is right, and there it is not.
+    repository.git("tag", "--force", "--annotate", "--message=x", "back")
     sources = [_artifacts.read_manifest(take(home, repository.engine, part=part))["source"] for part in ("a", "b")]
     assert sources[0] == sources[1]
     for tag, name in zip(("start", "back"), sources[0]["tags"], strict=True):

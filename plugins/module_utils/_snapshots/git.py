@@ -11,6 +11,7 @@ the clone or the remote, the commit with all of its history is in it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import re
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import opened
 from ansible_collections.bluegreen.cutover.plugins.module_utils._git import run_git
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
@@ -47,8 +49,6 @@ OPTIONS: dict[str, Any] = {
 }
 
 BUNDLE = "repository.bundle"
-_REF = "refs/cutover/snapshot"
-"""The bundle's own name for its commit."""
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 
@@ -91,29 +91,29 @@ class Git:
             )
 
     def take(self, folder: Path) -> Taken:
-        commit = self._commit()
-        made: list[str] = []
-        try:
-            tags = self._tag(commit, made)
-            pushed = self._push(tags)
-            self._bundle(folder / BUNDLE, commit)
-        except BaseException:
-            # What others may have fetched already stays.
-            for tag in made:
-                self._try("tag", "--delete", tag)
-            raise
+        bundle = folder / BUNDLE
+        # It wants a name for what it holds. A ref of our own would be seen, and left where this is killed, in a
+        # repository that other services may have, too.
+        self._git("bundle", "create", "--quiet", str(bundle), "HEAD")
+        bundle.chmod(0o600)
+        commit = self._git("bundle", "list-heads", str(bundle)).split()[0]
+        branch = self._try("symbolic-ref", "--quiet", "--short", "HEAD")
+        contents = {str(self._repository): self._content(self._repository, commit)}
+        versions = {"git": self._version()}
+        # Last, because what others may have fetched cannot be taken back.
+        tags, pushed = self._publish(commit)
         return Taken(
             source={
                 "repository": str(self._repository),
                 "commit": commit,
-                "branch": self._try("symbolic-ref", "--quiet", "--short", "HEAD"),
+                "branch": branch,
                 "tags": tags,
                 "pushed_to": pushed,
             },
-            versions={"git": self._version()},
+            versions=versions,
             consistent_at=time.time(),
             point_in_time=True,
-            contents={str(self._repository): self._content(self._repository, commit)},
+            contents=contents,
             mark={"commit": commit},
         )
 
@@ -121,9 +121,10 @@ class Git:
     def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
         with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder.parent) as place:
             self._git("init", "--quiet", "--bare", place, at=Path(place))
+            commit = taken.source["commit"]
             # It takes every object apart: what was damaged is found.
-            self._git("-c", "fetch.fsckObjects=true", "fetch", "--quiet", str(folder / BUNDLE), _REF, at=Path(place))
-            yield {taken.source["repository"]: self._content(Path(place), "FETCH_HEAD")}
+            self._git("-c", "fetch.fsckObjects=true", "fetch", "--quiet", str(folder / BUNDLE), commit, at=Path(place))
+            yield {taken.source["repository"]: self._content(Path(place), commit)}
 
     def check_source(self, taken: Taken) -> None:
         if taken.source["repository"] != str(self._repository):
@@ -141,7 +142,7 @@ class Git:
             need = (folder / BUNDLE).stat().st_size
             require_space(own, need, "Bringing back its history", "Free some there; nothing was changed")
         # With the last ones git would only fail when it has written all files.
-        shared = Path(self._git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+        shared = self._shared()
         branch = taken.source["branch"]
         locks = [own / "index.lock", own / "HEAD.lock", *([shared / f"refs/heads/{branch}.lock"] if branch else [])]
         for lock in (one for one in locks if one.exists()):
@@ -153,8 +154,8 @@ class Git:
     def restore(self, folder: Path, taken: Taken) -> Left:
         self.check_restore(folder, taken)
         commit = taken.source["commit"]
-        self._git("fetch", "--quiet", str(folder / BUNDLE), _REF)
-        differing = differences(taken.contents, {str(self._repository): self._content(self._repository, "FETCH_HEAD")})
+        self._git("fetch", "--quiet", str(folder / BUNDLE), commit)
+        differing = differences(taken.contents, {str(self._repository): self._content(self._repository, commit)})
         if differing:
             raise SnapshotError(f"{folder / BUNDLE} is not what was taken: {some(differing)}. Nothing was changed")
         kept = self._keep(taken)
@@ -247,6 +248,10 @@ class Git:
     def _commit(self) -> str:
         return self._git("rev-parse", "--verify", "HEAD^{commit}")
 
+    def _shared(self) -> Path:
+        """Where the repository itself is, of whose working trees this may be one."""
+        return Path(self._git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+
     def _changed(self) -> list[str]:
         said = self._git("status", "--porcelain", "-z", "--untracked-files=no", strip=False)
         return [one[3:] for one in said.split("\0") if len(one) > 3]
@@ -263,29 +268,53 @@ class Git:
         self._run(["ls-tree", "-r", "-z", "--name-only", tree], repository, tap)
         return Content(count, tree)
 
+    def _publish(self, commit: str) -> tuple[list[str], str | None]:
+        """Tag the commit, and push; the names that the tags have, and where they were pushed to."""
+        made: list[str] = []
+        with opened(self._shared()) as descriptor:
+            # Services of one repository have the same tags. Where its file system has no locks, the later one may fail.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                tags = self._tag(commit, made)
+                return tags, self._push(tags)
+            except BaseException:
+                # What a remote has all the same, the next run uses.
+                for tag in made:
+                    self._try("tag", "--delete", tag)
+                raise
+
     def _tag(self, commit: str, made: list[str]) -> list[str]:
         """Tag the commit, and note in ``made`` what is new. The names that the tags have.
 
         No tag is moved, because other clones would not follow: where an earlier migration has left it at another
         commit, here or at the remote, the new one has the time, too.
         """
-        taken = set(self._git("tag", "--list").splitlines())
-        if self._has_remote():
-            listed = self._git("ls-remote", "--refs", "--tags", self._remote).splitlines()
-            taken |= {line.partition("refs/tags/")[2] for line in listed}
+        ours = self._git("tag", "--list").splitlines()
+        theirs = self._remote_tags()
+        there = [name for name, one in theirs.items() if one == commit and name not in ours]
         here = self._git("tag", "--list", "--points-at", commit).splitlines()
+        there += [name for name in here if theirs.get(name, commit) == commit]
         tags = []
         for tag in self._tags:
             stamped = re.compile(rf"{re.escape(tag)}(-\d{{8}}T\d{{6}}Z)?")
-            there = [one for one in here if stamped.fullmatch(one)]
-            name = there[-1] if there else tag
-            if not there:
-                if tag in taken:
-                    name = time.strftime(f"{tag}-%Y%m%dT%H%M%SZ", time.gmtime())
+            name = next((one for one in reversed(there) if stamped.fullmatch(one)), "")
+            if not name:
+                name = time.strftime(f"{tag}-%Y%m%dT%H%M%SZ", time.gmtime()) if tag in (*ours, *theirs) else tag
                 self._git("tag", "--annotate", "--message=Before a migration", name, commit)
                 made.append(name)
+            elif name not in ours:
+                self._git("fetch", "--quiet", "--no-tags", self._remote, f"refs/tags/{name}:refs/tags/{name}")
             tags.append(name)
         return tags
+
+    def _remote_tags(self) -> dict[str, str]:
+        """The remote's tags, and what each is of."""
+        if not self._has_remote():
+            return {}
+        listed = (line.split("\trefs/tags/") for line in self._git("ls-remote", "--tags", self._remote).splitlines())
+        # Of an annotated one its own number comes first, and then that of its commit.
+        return {name.replace("^{}", ""): number for number, name in listed}
 
     def _has_remote(self) -> bool:
         return self._remote in self._git("remote").split()
@@ -303,15 +332,6 @@ class Git:
             if {line.split()[0] for line in there} != expected:
                 raise SnapshotError(f"the tags were pushed to {self._remote}, and are not what it has. Look there")
         return self._remote
-
-    def _bundle(self, path: Path, commit: str) -> None:
-        # A bundle needs a name for what it holds, and the tags may be moved at any time.
-        self._git("update-ref", _REF, commit)
-        try:
-            self._git("bundle", "create", "--quiet", str(path), _REF)
-        finally:
-            self._try("update-ref", "-d", _REF)
-        path.chmod(0o600)
 
     def _try(self, *arguments: str) -> str | None:
         """What it says; None where it fails."""
