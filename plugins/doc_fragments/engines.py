@@ -26,7 +26,9 @@ options:
     type: dict
     suboptions:
       repository:
-        description: Absolute path of the working tree. No tracked file may have changes that are not committed.
+        description:
+          - Absolute path of the working tree. No tracked file may have changes that are not committed, or be in Git
+            LFS; submodules are refused, too.
         type: path
         required: true
       tags:

@@ -1097,6 +1097,17 @@ def test_a_submodule_that_no_bundle_would_have_is_refused(home: Path, repository
     assert (names(home), repository.git("tag", "--list")) == ([], "")
 
 
+def test_a_file_of_which_a_bundle_would_have_the_pointer_only_is_refused(home: Path, repository: Repository) -> None:
+    (repository.path / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    (repository.path / "a.bin").write_text("version https://git-lfs.github.com/spec/v1\n")
+    repository.git("add", ".gitattributes", "a.bin")
+    repository.git("commit", "--quiet", "--message", "with a large file")
+    (repository.path / "untracked.bin").touch()
+    with pytest.raises(SnapshotError, match=r"1 files in Git LFS, such as 'a.bin', .* engine files instead"):
+        take(home, repository.engine)
+    assert (names(home), repository.git("tag", "--list")) == ([], "")
+
+
 @pytest.mark.parametrize("tag", ["-d", "a..b", "a b", "a\nb", ""])
 def test_a_hostile_tag_is_refused(home: Path, tag: str) -> None:
     with pytest.raises(InputError, match="is not a name that git takes"):

@@ -81,14 +81,16 @@ class Git:
                 f"{self._repository} has {len(changed)} tracked files that are changed and not committed, such as "
                 f"{changed[0]!r}, which no tag would have. Commit them, or take them back"
             )
-        # Each is a repository of its own, of which a bundle has no more than the number.
+        # Of a submodule, a repository of its own, a bundle has no more than the number; of a file in LFS, the pointer.
         entries = self._names("ls-tree", "-r", "HEAD")
         modules = [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
-        if modules:
-            raise SnapshotError(
-                f"{self._repository} has {len(modules)} submodules, such as {modules[0]!r}, whose code would neither "
-                "be proven nor come back. Take the whole folder with the engine files instead"
-            )
+        elsewhere = {"submodules": modules, "files in Git LFS": self._names("ls-files", ":(top,attr:filter=lfs)")}
+        for what, found in elsewhere.items():
+            if found:
+                raise SnapshotError(
+                    f"{self._repository} has {len(found)} {what}, such as {found[0]!r}, whose content would neither be "
+                    "proven nor come back. Take the whole folder with the engine files instead"
+                )
 
     def take(self, folder: Path) -> Taken:
         bundle = folder / BUNDLE
