@@ -40,7 +40,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors imp
     StoppedError,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._encryption import Encryption
-from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import opened, sync_folder, unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import opened, remove, sync_folder, unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Engine,
     Left,
@@ -253,7 +253,7 @@ def _unless_it_fails(partial: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            _remove(partial)
+            remove(partial)
             raise
 
 
@@ -621,7 +621,7 @@ def _retire(path: Path) -> bool:
                 going = path.with_name(PARTIAL + path.name)
                 os.rename(path, going)
                 sync_folder(path.parent)
-                _remove(going)
+                remove(going)
         except BlockingIOError:
             return False
         return True
@@ -792,26 +792,18 @@ def _alone(destination: Path, prefix: str, *, check_mode: bool = False) -> Itera
             os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
-    """A folder of ours or what somebody planted in its place; what a link leads to is never touched."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _remove_forgotten(path: Path, *, check_mode: bool = False) -> bool:
     """Remove what has the name of a leftover, unless somebody has locked it, who is at work in it."""
     try:
         with unused(path):
             if not check_mode:
-                _remove(path)
+                remove(path)
     except BlockingIOError:
         return False
     except OSError:
         # No folder, so nobody is at work in it.
         if not check_mode:
-            _remove(path)
+            remove(path)
     return True
 
 

@@ -2,13 +2,14 @@
 # Copyright: (c) 2026, bluegreen.cutover contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Folders: one that is locked by who is at work in it, and its names on the disk."""
+"""Folders: one that is locked by who is at work in it, is removed, and its names on the disk."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def unused(folder: Path) -> Iterator[int]:
     with opened(folder) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor
+
+
+def remove(path: Path) -> None:
+    """Remove a folder of ours or what somebody planted in its place; what a link leads to is never touched."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -62,6 +62,13 @@ with bounded(600, "Run again"):
     else:
         restore(path, engine, Log(), accept_data_loss=True)
 """
+RESTORE = """
+import sys
+from pathlib import Path
+from ansible_collections.bluegreen.cutover.plugins.module_utils._artifacts import Log, restore
+from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots.files import Files
+restore(Path(sys.argv[2]), Files({"paths": [sys.argv[1]]}, Log()), Log(), accept_data_loss=True)
+"""
 AS_NOBODY = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
 
 
@@ -320,14 +327,101 @@ def test_a_swap_that_fails_in_the_middle_is_undone(home: Path, monkeypatch: pyte
 def test_what_a_killed_restore_left_is_removed_by_the_next(home: Path, tree: Path) -> None:
     path = take(home, files(tree))
     (tree / "it's").write_text("two")
-    left = [tree.parent / name for name in (".restore-tree-1", ".restore-tree-2", ".restore-tree-3")]
-    for place, name in zip(left, ("tree", "tree", "somebody else's"), strict=True):
+    left = [tree.parent / f".restore-tree-{number}" for number in range(5)]
+    for place, name in zip(left, ("tree", "tree", "somebody else's", "replaced", ""), strict=True):
         (place / name).mkdir(parents=True)
     descriptor = os.open(left[1], os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
     os.close(descriptor)
-    assert [place.exists() for place in left] == [False, True, True]
+    assert [place.exists() for place in left] == [False, True, True, False, False]
+
+
+STOPS = {
+    "zstd": "case $*/$STOP in *--decompress*/begun) : > $REACHED; exec sleep 600 ;; "
+    '*--decompress*/halfway) REAL "$@" | head -c 2000000; : > $REACHED; exec sleep 600 ;; esac; exec REAL "$@"',
+    "tar": 'case $*/$STOP in *--extract*/unpacked) REAL "$@" && exec touch $REACHED.soon ;; '
+    '*--create*/unpacked) [ -e $REACHED.soon ] && : > $REACHED && exec sleep 600 ;; esac; exec REAL "$@"',
+}
+"""Where a restore stands still: before anything is unpacked, in the middle of it, when all of it is and is compared."""
+
+
+@pytest.mark.parametrize("stop", ["begun", "halfway", "unpacked"])
+def test_a_restore_of_files_that_is_killed_is_done_again_and_leaves_nothing(home: Path, tree: Path, stop: str) -> None:
+    before = look(tree)
+    path = take(home, files(tree))
+    (tree / "it's").write_text("two")
+    folder, reached = home / "bin", home / "reached"
+    folder.mkdir()
+    for tool, script in STOPS.items():
+        (folder / tool).write_text(f"#!/bin/sh\n{script.replace('REAL', shutil.which(tool) or tool)}\n")
+        (folder / tool).chmod(0o755)
+
+    def is_there() -> bool:
+        what = {"begun": "", "halfway": "/tree/sub/big", "unpacked": "/tree/sub/big"}[stop]
+        return reached.exists() and bool(list(tree.parent.glob(f".restore-tree-*{what}")))
+
+    variables = {"PATH": f"{folder}:{os.environ['PATH']}", "REACHED": str(reached), "STOP": stop}
+    end_at(is_there, RESTORE, tree, path, **variables)
+    assert (tree / "it's").read_text() == "two"
+    assert len(os.listdir(tree.parent)) == 2
+    _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    assert look(tree) == before
+    assert os.listdir(tree.parent) == ["tree"]
+
+
+def test_a_link_in_the_place_of_a_tree_is_replaced_and_not_followed(home: Path, tree: Path, small: Path) -> None:
+    """Nor does it matter what is mounted, and was written, where it leads to."""
+    before = look(tree)
+    path = take(home, files(tree))
+    shutil.rmtree(tree)
+    tree.symlink_to(small)
+    for name in ("a", "b"):
+        (small / name).touch()
+    with pytest.raises(DataLossError, match="1 files and folders changed"):
+        _artifacts.restore(path, files(tree), Log())
+    ask(path, files(tree))
+    _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    assert not tree.is_symlink()
+    assert look(tree) == before
+    assert os.listdir(tree.parent) == ["tree"]
+    assert sorted(os.listdir(small)) == ["a", "b"]
+
+
+def test_who_may_write_beside_a_tree_leads_no_restore_elsewhere(home: Path, tree: Path, tools: Path) -> None:
+    """Where the folder above belongs to a service, its user can rename what root unpacks into, and put a link there."""
+    before = look(tree)
+    path = take(home, files(tree))
+    (tree / "it's").write_text("two")
+    elsewhere = home / "etc"
+    elsewhere.mkdir()
+    planted = f"one=$(echo {tree.parent}/.restore-*); /bin/mv $one {tree.parent}/moved; /bin/ln -s {elsewhere} $one"
+    replace_tool(tools, "tar", f'case $* in *--extract*) {planted} ;; esac; exec REAL "$@"')
+    _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    assert os.listdir(elsewhere) == []
+    assert look(tree) == before
+    assert [one.name for one in tree.parent.iterdir() if not one.is_symlink()] == ["tree"]
+
+
+def test_a_folder_that_is_not_ours_is_not_unpacked_into(
+    home: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = take(home, files(tree))
+    (tree / "it's").write_text("two")
+    made = tempfile.mkdtemp
+
+    def exchanged(*given: Any, **named: Any) -> str:
+        name = made(*given, **named)
+        if str(named.get("prefix")).startswith(".restore-"):
+            os.rename(name, f"{name}-ours")
+            os.mkdir(name)
+            os.chown(name, 65534, 65534)
+        return name
+
+    monkeypatch.setattr(tempfile, "mkdtemp", exchanged)
+    with pytest.raises(SnapshotError, match=f"a folder of his own in the place of ours in {tree.parent}. See who"):
+        _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
+    assert (tree / "it's").read_text() == "two"
 
 
 def test_a_tree_that_is_written_to_meanwhile_is_refused(home: Path, tree: Path) -> None:

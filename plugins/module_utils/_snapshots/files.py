@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,7 @@ from typing import Any
 from ansible_collections.bluegreen.cutover.plugins.module_utils._command import Ended, failure, pipeline, run
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.artifact import differences, some
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import sync_folder, unused
+from ansible_collections.bluegreen.cutover.plugins.module_utils._folders import opened, remove, sync_folder, unused
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
     Content,
     Left,
@@ -48,6 +49,8 @@ _QUICK = 30.0
 _LEAST_FREE = 1 << 20
 """Bytes; with less free than that, a failure is explained by it."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
+_ASIDE = "replaced"
+"""What a tree is called in the folder of the one that replaces it, where two names cannot be exchanged."""
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How the kernel writes a space, a tab, a newline or a backslash in a path."""
 _TICK = 0.01
@@ -170,7 +173,7 @@ class Files:
 
     @contextlib.contextmanager
     def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
-        with _beside(folder, ".scratch-") as place:
+        with _beside(folder, ".scratch-") as (place, _folder):
             found = {}
             for index, name in enumerate(taken.source["paths"]):
                 into = place / str(index)
@@ -200,9 +203,9 @@ class Files:
             swaps, found = [], {}
             for index, path in enumerate(self._paths):
                 # On the same file system, so that a rename is all that is left to do.
-                place = stack.enter_context(_beside(path, ".restore-"))
+                place, there = stack.enter_context(_beside(path, ".restore-"))
                 new, found[str(path)] = self._unpacked(folder, index, path, place)
-                swaps.append((new, path))
+                swaps.append((new, there))
             if differing := differences(taken.contents, found):
                 raise SnapshotError(f"what was unpacked is not what was taken: {some(differing)}; all is as it was")
             os.sync()
@@ -261,8 +264,8 @@ class Files:
         free = _free(into)
         if failure(ended) and free < _LEAST_FREE:
             raise SnapshotError(
-                f"{path}: no room is left to unpack it in {into.parent}, which has {free >> 20} MiB free: free some "
-                "space there and run again",
+                f"{path}: no room is left to unpack it in {Path(os.path.realpath(into)).parent}, which has "
+                f"{free >> 20} MiB free: free some space there and run again",
                 {"free": free},
             )
         _ended_well(path, ended)
@@ -314,7 +317,7 @@ def _check_mounts(path: Path) -> None:
     """Raise where a file system is mounted at ``path`` or in it: the one cannot be replaced, and the other would be
     emptied when what was there before is removed.
     """
-    place = Path(os.path.realpath(path))
+    place = _named(path)
     with open("/proc/self/mountinfo", "rb") as lines:
         points = [_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), line.split()[4]) for line in lines]
     for point in map(Path, map(os.fsdecode, points)):
@@ -381,50 +384,83 @@ def _changed_since(path: Path, since: int) -> tuple[int, str]:
     while waiting:
         one = waiting.pop()
         try:
-            if os.lstat(one).st_ctime_ns > since:
+            about = os.lstat(one)
+            if about.st_ctime_ns > since:
                 count, example = count + 1, example or one
+            if not stat.S_ISDIR(about.st_mode):
+                continue
             with os.scandir(one) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                     elif entry.stat(follow_symlinks=False).st_ctime_ns > since:
                         count, example = count + 1, example or entry.path
-        except NotADirectoryError:
-            continue
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             # It went while this was looking.
             count, example = count + 1, example or one
     return count, example
 
 
 @contextlib.contextmanager
-def _beside(path: Path, prefix: str) -> Iterator[Path]:
-    """A private folder in the one that ``path`` is in, removed whatever happens; or by the next run, which sees by its
-    lock that nobody is at work in it.
+def _beside(path: Path, prefix: str) -> Iterator[tuple[Path, Path]]:
+    """A private folder in the one that ``path`` is in, and ``path``; it is removed whatever happens, or by the next
+    run, which sees by its lock that nobody is at work in it.
+
+    Both go by descriptors of folders. Others may be allowed to write there, and whatever they rename, or put in the
+    place of what they renamed, nothing goes into that.
     """
     begin = f"{prefix}{path.name[:40]}-"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_forgotten(path, begin)
-        place = Path(tempfile.mkdtemp(prefix=begin, dir=path.parent))
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        raise SnapshotError(f"{path.parent}: {error.strerror}; nothing was restored") from error
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os.close(descriptor)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, parent)
+            there = _by_descriptor(parent) / path.name
+            _remove_forgotten(there, begin)
+            descriptor = stack.enter_context(opened(Path(tempfile.mkdtemp(prefix=begin, dir=there.parent))))
+            about = os.fstat(descriptor)
+            if about.st_uid != os.geteuid() or about.st_mode & 0o077 or os.listdir(descriptor):
+                raise SnapshotError(
+                    f"somebody has put a folder of his own in the place of ours in {path.parent}. See who may write "
+                    "there, and run again; nothing was restored"
+                )
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise SnapshotError(f"{path.parent}: {error.strerror}; nothing was restored") from error
+        try:
+            yield _by_descriptor(descriptor), there
+        finally:
+            _remove(descriptor)
+
+
+def _by_descriptor(descriptor: int) -> Path:
+    """A folder of which this process has the descriptor, whatever it is called: for commands that it runs, too."""
+    return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
+def _named(path: Path) -> Path:
+    """``path`` with no link on the way to it; what is there may be one."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _remove(descriptor: int) -> None:
+    """Remove a folder of which this process has the descriptor, whatever it is called."""
+    place = _by_descriptor(descriptor)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(descriptor):
+            remove(place / name)
+        os.rmdir(os.readlink(place))
 
 
 def _remove_forgotten(path: Path, begin: str) -> None:
-    """Remove what killed runs have left beside ``path``: what only has something of that name, while that is there."""
+    """Remove what killed runs have left beside ``path``: what only has something of that name, or what was about to be
+    replaced, while that is there.
+    """
     for one in path.parent.glob(f"{glob.escape(begin)}*"):
         with contextlib.suppress(OSError), unused(one) as descriptor:  # not a folder, in use, or gone
-            ours = os.fstat(descriptor).st_uid == os.geteuid() and os.listdir(descriptor) == [path.name]
-            if ours and os.path.lexists(path):
-                shutil.rmtree(one, ignore_errors=True)
+            ours = os.fstat(descriptor).st_uid == os.geteuid()
+            if ours and set(os.listdir(descriptor)) <= {path.name, _ASIDE} and os.path.lexists(path):
+                _remove(descriptor)
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -436,7 +472,7 @@ def _exchange(one: Path, other: Path) -> None:
         number = ctypes.get_errno()
         if number not in (errno.EINVAL, errno.ENOSYS):
             raise OSError(number, os.strerror(number))
-    aside = one.with_name("replaced")
+    aside = one.with_name(_ASIDE)
     os.rename(other, aside)
     try:
         os.rename(one, other)
@@ -461,7 +497,9 @@ def _swap(swaps: list[tuple[Path, Path]]) -> None:
                         os.rename(new, old)
                         undo.callback(os.rename, old, new)
                 except OSError as error:
-                    raise SnapshotError(f"{old} could not be replaced: {error.strerror}; all is as it was") from error
+                    raise SnapshotError(
+                        f"{_named(old)} could not be replaced: {error.strerror}; all is as it was"
+                    ) from error
             undo.pop_all()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
