@@ -578,11 +578,11 @@ def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterat
 
 
 def expire(
-    destination: Path, service: str | None, needed: Collection[str], *, check_mode: bool = False
+    destination: Path, service: str | None, over: Collection[str], *, check_mode: bool = False
 ) -> dict[str, Any]:
     """Remove the artifacts of ``service`` that are past their time, and what killed runs left of it.
 
-    ``needed`` are the migrations that can still go back. What has no whole manifest is left alone and told. Returns
+    ``over`` are the migrations that cannot go back any more. What has no whole manifest is left alone and told. Returns
     ``changed``, ``removed``, ``kept`` and ``problems``.
     """
     if not os.path.lexists(destination):
@@ -596,7 +596,7 @@ def expire(
         elif found.manifest["service"] == service:
             ours[found.path.name] = found
     manifests = [one.manifest for one in ours.values() if one.manifest is not None]
-    for fate in artifact.expire(manifests, needed, time.time()):
+    for fate in artifact.expire(manifests, over, time.time()):
         path = ours[fate.name].path
         why = "" if not fate.goes else "in use" if not check_mode and not _retire(path) else None
         if why is None:
@@ -606,7 +606,7 @@ def expire(
     for leftover in leftovers(destination):
         part = _part_of(leftover.name, service)
         # Between the two halves of a run nobody is at work there.
-        if part is None or _migration_of(leftover) in needed:
+        if part is None or _migration_of(leftover) not in (None, *over):
             continue
         if _abandoned(destination, part, leftover, check_mode=check_mode):
             result["removed"].append({"path": str(leftover), "why": "a run that took or removed it has died"})

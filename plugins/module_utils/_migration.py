@@ -447,11 +447,13 @@ class Migration:
         """Who serves, since when, what is recorded, and where these do not agree; what cannot be read is told too.
 
         ``idle``: a run that began now, or would ``advance`` or ``rehearse``, would have nothing to do. Where that is
-        not known, it is false.
+        not known, it is false. ``over`` are the migrations whose snapshots nobody needs any more; like ``phase`` it is
+        None where the journal cannot be read, and all else that is recorded is as if there were none.
         """
         idle = False
         problems: list[str] = []
-        document = self._readable(self.store.read_journal, journal.empty(self.plan["service"]), problems)
+        recorded = self._readable(self.store.read_journal, None, problems)
+        document = recorded or journal.empty(self.plan["service"])
         held = self._readable(self.store.read_lease, None, problems)
         armed = self._readable(self.store.read_guard, None, problems)
         reading = self._readable(self.router.read, None, problems)
@@ -460,7 +462,7 @@ class Migration:
         reality = Reality(None, None, {}, workloads)
         if reading is not None:
             reality = Reality(reading.weight, reading.persisted, reading.ready, workloads, reading.unclear)
-            problems += decide.differences(self.plan, state, reality)
+            problems += decide.differences(self.plan, state, reality) if recorded else []
             would = decide.decide(self.plan, state, reality, advance=advance, rehearse=rehearse)
             idle = would.kind == decide.NOTHING and not unread
         return {
@@ -471,13 +473,13 @@ class Migration:
             "persisted": reality.persisted,
             "ready": dict(reality.ready),
             "in_flight": dict(reading.in_flight) if reading is not None else {},
-            "phase": state.phase,
+            "phase": state.phase if recorded else None,
             "migration": document["migrations"][-1] if document["migrations"] else None,
             "failure": state.failure,
             "hold": state.hold,
             "rehearsal": state.rehearsal,
             "artifacts": [dict(one) for one in state.artifacts.values()],
-            "needed": [state.id] if state.id and journal.can_go_back(state) else [],
+            "over": journal.over(recorded) if recorded else None,
             "served": state.served and state.phase not in journal.CLOSED,
             "checkpoints": _last(document, "probed", "checkpoints"),
             "success": _last(document, "finished", "success"),

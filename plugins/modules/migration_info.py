@@ -12,7 +12,8 @@ short_description: Tell who serves, since when, what is recorded, and whether th
 version_added: 0.1.0
 description:
   - Reads the router, the journal and the lease; to be run on the router host.
-  - What cannot be read is told as a difference, and does not fail.
+  - What cannot be read is told as a difference, and does not fail. Where that is the journal, RV(phase) and RV(over)
+    are null, and whatever else is recorded is null, empty or false.
 author:
   - bluegreen.cutover contributors (@bluegreen)
 extends_documentation_fragment:
@@ -77,7 +78,8 @@ in_flight:
   type: dict
 phase:
   description:
-    - Of the last migration; V(none), V(moving), V(held), V(failed), V(finished), V(rolling_back) or V(rolled_back).
+    - Of the last migration; V(none), V(moving), V(held), V(failed), V(finished), V(rolling_back) or V(rolled_back);
+      null where the journal cannot be read.
   returned: success
   type: str
 hold:
@@ -97,10 +99,11 @@ artifacts:
   type: list
   elements: dict
   returned: success
-needed:
+over:
   description:
-    - The migrations that can still need their snapshots, because C(rollback.yml) can go back from them; the one that is
-      open, or has finished last and whose old version is not removed.
+    - The migrations that need their snapshots no more, because C(rollback.yml) cannot go back from them. All that are
+      recorded, but for one that is open, or has finished last and whose old version is not removed.
+    - Null where the journal cannot be read; nobody knows then what is needed.
   type: list
   elements: str
   returned: success

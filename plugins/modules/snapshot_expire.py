@@ -12,7 +12,8 @@ short_description: Remove the artifacts of a service that are past their time
 version_added: 0.1.0
 description:
   - Removes artifacts whose time is over, counted from their completion, and what killed runs have left of others.
-  - Keeps the last verified one of each part of a migration that can still go back, and what is being restored now.
+  - Keeps the last verified one of each part of a migration that is not known to be over, and what is being restored
+    now.
   - Anything without a whole manifest is not known to be an artifact. It is told in RV(problems), and never removed.
 author:
   - bluegreen.cutover contributors (@bluegreen)
@@ -33,8 +34,10 @@ options:
   service:
     description: The service whose artifacts these are; without it, those that were taken for none.
     type: str
-  needed:
-    description: The migrations that can still go back.
+  over:
+    description:
+      - The migrations that cannot go back any more, as M(bluegreen.cutover.migration_info) tells them. What was taken
+        for no migration goes when its time is over.
     type: list
     elements: str
     required: true
@@ -47,7 +50,7 @@ EXAMPLES = r"""
   bluegreen.cutover.snapshot_expire:
     destination: /var/backups/cutover
     service: shop
-    needed: []
+    over: [20261118T194000Z]
 """
 
 RETURN = r"""
@@ -89,14 +92,14 @@ def main() -> None:
         argument_spec={
             "destination": {"type": "path", "required": True},
             "service": {"type": "str"},
-            "needed": {"type": "list", "elements": "str", "required": True},
+            "over": {"type": "list", "elements": "str", "required": True},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
         result = _artifacts.expire(
-            Path(given["destination"]), given["service"], given["needed"], check_mode=module.check_mode
+            Path(given["destination"]), given["service"], given["over"], check_mode=module.check_mode
         )
     except CutoverError as error:
         module.fail_json(**error.as_result())

@@ -243,15 +243,18 @@ class Fate:
     why: str
 
 
-def expire(manifests: Sequence[Mapping[str, Any]], needed: Collection[str], now: float) -> list[Fate]:
+def expire(manifests: Sequence[Mapping[str, Any]], over: Collection[str], now: float) -> list[Fate]:
     """What becomes of each: what is past its time goes, except the last verified one of each part of a migration that
-    is ``needed`` because it can still go back; where none of those is verified, the last one that there is.
+    is not ``over``; where none of those is verified, the last one that there is.
+
+    A migration that nobody has heard of is not known to be over: its journal may be lost, or another environment's.
     """
     last: dict[tuple[str | None, str, str], Mapping[str, Any]] = {}
     for one in sorted(manifests, key=lambda one: (one["verified"] is not None, one["completed"])):
-        if one["migration"] in needed:
+        if one["migration"] is not None and one["migration"] not in over:
             last[one["service"], one["part"], one["migration"]] = one
-    kept = {one["name"]: f"it is the last one of {one['migration']}, which can still go back" for one in last.values()}
+    why_kept = "it is the last one of {}, which is not known to be over"
+    kept = {one["name"]: why_kept.format(one["migration"]) for one in last.values()}
     fates = []
     for one in sorted(manifests, key=lambda one: one["name"]):
         left = one["expires"] - now

@@ -242,6 +242,12 @@ def can_go_back(state: State) -> bool:
     return state.phase not in (NONE, ROLLED_BACK) and not gone
 
 
+def over(document: Mapping[str, Any]) -> list[str]:
+    """The migrations of which nothing can be taken back any more, so that nobody needs their snapshots."""
+    known = [str(one["id"]) for one in document["migrations"]]
+    return known[:-1] if can_go_back(fold(document)) else known
+
+
 def _serves(state: State, event: Mapping[str, Any]) -> bool:
     """Whether the event tells of traffic for the candidate, found or about to be given."""
     old = event.get("from") or state.from_colour

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
     CheckpointError,
+    ClusterError,
     CutoverError,
     DriftError,
     FencedError,
@@ -696,18 +697,65 @@ def test_a_run_that_goes_on_is_told_the_hold_of_the_one_before(desk: Desk) -> No
 
 
 def test_what_rollback_can_go_back_from_needs_its_snapshots(desk: Desk) -> None:
-    """R-E5: also when all has moved, until the old version is removed."""
-    assert desk.run().describe(None)["needed"] == []
+    """R-E5: also when all has moved, until the old version is removed, or the next migration begins."""
+    assert desk.run().describe(None)["over"] == []
     token = desk.moved()
     moved = desk.run(1001).describe(None)
-    assert (moved["phase"], moved["needed"], moved["served"]) == ("finished", ["19700101T001640Z"], False)
+    assert (moved["phase"], moved["over"], moved["served"]) == ("finished", [], False)
     conditions: list[Any] = []
     told = {"colour": "blue", "owner": ALICE, "reason": "old", "conditions": conditions}
     desk.store.record(token, 1002, "deprecated", sunset=2000, **told)
-    assert desk.run(1003).describe(None)["needed"] == ["19700101T001640Z"]
+    assert desk.run(1003).describe(None)["over"] == []
     desk.store.record(token, 1004, "removal_began", **told)
     desk.store.record(token, 1005, "removed", colour="blue")
-    assert desk.run(1006).describe(None)["needed"] == []
+    assert desk.run(1006).describe(None)["over"] == ["19700101T001640Z"]
+    begun = desk.run(1007, cutover_to="blue").begin(desk.workloads, ALICE)
+    assert (begun["id"], desk.run(1008).describe(None)["over"]) == ("19700101T001647Z", ["19700101T001640Z"])
+
+
+JOURNALS = {
+    "cut off": "{",
+    "of another service": '{"format": 1, "service": "other", "migrations": []}',
+    "of a later version": '{"format": 2, "service": "shop", "migrations": []}',
+    "not complete": '{"format": 1, "service": "shop", "migrations": [{"id": "x", "events": [{"kind": "began"}]}]}',
+    "a folder": None,
+}
+
+
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_what_cannot_be_read_is_no_empty_journal(desk: Desk, journal: str) -> None:
+    """R-E5: nobody knows then which snapshots are needed, nor what was recorded of a share that is there."""
+    token = desk.moved()
+    path, text = desk.folder / "shop" / "journal.json", JOURNALS[journal]
+    if text is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_text(text)
+    desk.router.turn(50)
+    told = desk.run(1001).describe(desk.workloads)
+    assert (told["over"], told["phase"], told["idle"], told["agree"]) == (None, None, False, False)
+    [why] = told["differences"]
+    assert why.startswith(str(path))
+    # rollback.yml sets a damaged one aside, and knows nothing of what came before.
+    if text is not None:
+        begun = desk.run(2000).roll_back(desk.workloads, ALICE)
+        assert (begun["token"], desk.run(2001).describe(None)["over"]) == (2000, [])
+        assert begun["token"] > token
+
+
+def test_a_cluster_that_does_not_answer_does_not_say_what_is_needed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-E5: what is wrong is told, and no failure: it is an error of the router as well as of the store."""
+
+    def down() -> None:
+        raise ClusterError("the API server did not answer")
+
+    desk.moved()
+    monkeypatch.setattr(desk.store, "read_journal", down)
+    told = desk.run().describe(None)
+    assert (told["over"], told["phase"], told["differences"]) == (None, None, ["the API server did not answer"])
 
 
 def test_in_check_mode_a_hold_is_not_waited_for(desk: Desk) -> None:

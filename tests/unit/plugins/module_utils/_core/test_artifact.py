@@ -142,7 +142,7 @@ def test_many_sentences_are_cut() -> None:
     assert artifact.some(list("abcdefg")) == "a; b; c; d; e; and 2 more"
 
 
-def dated(name: str, hours: float, *, migration: str = "m", verified: bool = True) -> dict[str, Any]:
+def dated(name: str, hours: float, *, migration: str | None = "m", verified: bool = True) -> dict[str, Any]:
     """One that was completed so many hours ago, and kept for 48."""
     done = 1000 * HOUR - hours * HOUR
     proven = {"at": done, "seconds": 1.0} if verified else None
@@ -150,29 +150,34 @@ def dated(name: str, hours: float, *, migration: str = "m", verified: bool = Tru
 
 
 @pytest.mark.parametrize(
-    ("there", "needed", "gone"),
+    ("there", "over", "gone"),
     [
-        ([dated("a", 47)], [], []),
-        ([dated("a", 48)], [], ["a"]),
-        # The last verified one of a migration that can still go back stays; older and unverified ones go.
-        ([dated("a", 60), dated("b", 50)], ["m"], ["a"]),
-        ([dated("a", 60), dated("b", 50, verified=False)], ["m"], ["b"]),
-        ([dated("a", 60, verified=False), dated("b", 50, verified=False)], ["m"], ["a"]),
-        ([dated("a", 60), dated("b", 1)], ["m"], ["a"]),
-        ([dated("a", 60), dated("b", 50)], ["another"], ["a", "b"]),
+        ([dated("a", 47)], ["m"], []),
+        ([dated("a", 48)], ["m"], ["a"]),
+        # The last verified one of a migration that may still go back stays; older and unverified ones go.
+        ([dated("a", 60), dated("b", 50)], [], ["a"]),
+        ([dated("a", 60), dated("b", 50, verified=False)], ["another"], ["b"]),
+        ([dated("a", 60, verified=False), dated("b", 50, verified=False)], [], ["a"]),
+        ([dated("a", 60), dated("b", 1)], [], ["a"]),
+        ([dated("a", 60), dated("b", 50)], ["another", "m"], ["a", "b"]),
+        ([dated("a", 60, migration=None), dated("b", 50, migration=None)], [], ["a", "b"]),
     ],
 )
 def test_what_is_past_its_time_goes_unless_it_can_be_needed(
-    there: list[dict[str, Any]], needed: list[str], gone: list[str]
+    there: list[dict[str, Any]], over: list[str], gone: list[str]
 ) -> None:
-    fates = artifact.expire(there, needed, 1000 * HOUR)
+    fates = artifact.expire(there, over, 1000 * HOUR)
     assert [one.name for one in fates if one.goes] == gone
     assert len(fates) == len(there)
 
 
 def test_why_it_goes_or_stays_is_told() -> None:
-    fates = artifact.expire([dated("a", 49), dated("b", 47)], [], 1000 * HOUR)
-    assert [one.why for one in fates] == ["its time ended 3600 s ago", "it has 3600 s left"]
+    fates = artifact.expire([dated("a", 49), dated("b", 47), dated("c", 49, migration="n")], ["m"], 1000 * HOUR)
+    assert [one.why for one in fates] == [
+        "its time ended 3600 s ago",
+        "it has 3600 s left",
+        "it is the last one of n, which is not known to be over",
+    ]
 
 
 def test_the_summary_is_what_a_journal_keeps() -> None:
