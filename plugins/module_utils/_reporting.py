@@ -53,7 +53,7 @@ class Report(Migration):
         described = self.describe(workloads)
         recommendation, gate = self._recommended(workloads, snapshots)
         problems: list[str] = []
-        document = self._readable(self.store.read_journal, journal.empty(self.plan["service"]), problems)
+        recorded = self._readable(self.store.read_journal, None, problems)
         now = self.clock.time()
         made = report.day(described, made=now, recommendation=recommendation, gate=gate)
         readings = {one["name"]: one for one in (gate or {}).get("criteria") or ()}
@@ -62,7 +62,7 @@ class Report(Migration):
             **made,
             "seconds": seconds,
             "figures": self._figures(seconds, readings),
-            "indicators": indicators(document, now),
+            "indicators": indicators(recorded, now) if recorded else None,
         }
 
     def _recommended(

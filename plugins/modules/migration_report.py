@@ -81,7 +81,7 @@ report:
       description:
         - The last one, open or not, with its C(id), C(from), C(to), C(phase), whether it is a C(rehearsal), when it
           C(began) and C(last) had an event, the candidate's C(share), the C(path) that the share took, and as C(marks)
-          the verdicts on the way. Null when there was none.
+          the verdicts on the way. Null when there was none, or the journal cannot be read.
       type: dict
       returned: always
     seconds:
@@ -109,7 +109,7 @@ report:
       description:
         - Under C(all) and for each of C(months), availability, time to recover (s), deployment frequency (a week, or
           in a month), and change failure rate (0 to 1), each with its C(value), null where it was not measured, its
-          C(unit), and what was C(seen).
+          C(unit), and what was C(seen). Null where the journal cannot be read.
       type: dict
       returned: always
     success:

@@ -202,7 +202,9 @@ def _migration(described: Mapping[str, Any], migration: Mapping[str, Any]) -> di
 def sentences(report: Mapping[str, Any]) -> Iterator[str]:
     """The report in a few lines, for a terminal."""
     moved, does = report["migration"], report["recommendation"]
-    if moved is None:
+    if report["indicators"] is None:
+        yield f"{report['service']}: what is recorded cannot be read"
+    elif moved is None:
         yield f"{report['service']} was never migrated"
     else:
         share = "an unknown share" if moved["share"] is None else f"{moved['share']} %"
@@ -211,7 +213,7 @@ def sentences(report: Mapping[str, Any]) -> Iterator[str]:
     for one in report["figures"]:
         yield f"{one['name']}: {told(one)}" + (f" (limit: {one['limit']})" if one["limit"] else "")
     yield f"recommendation: {does['do']}; {does['sentence']}" if does else "recommendation: none, no migration is open"
-    for name, one in report["indicators"]["all"].items():
+    for name, one in (report["indicators"] or {"all": {}})["all"].items():
         yield f"{name.replace('_', ' ')}: {one['seen']}"
 
 

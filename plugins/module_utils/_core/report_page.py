@@ -56,7 +56,7 @@ _NAMES = {
 
 def page(report: Mapping[str, Any]) -> str:
     """The page of a report as ``Report.make`` gives it."""
-    service = _escaped(report["service"])
+    service, recorded = _escaped(report["service"]), report["indicators"] is not None
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -66,11 +66,11 @@ def page(report: Mapping[str, Any]) -> str:
         f'<h1>{service}</h1><p class="quiet">{moment(report["made"])}</p>',
         *_recommendation(report["recommendation"]),
         *_list("Not as it is recorded", report["differences"]),
-        *_way(report["migration"], report["made"]),
+        *(_way(report["migration"], report["made"]) if recorded else ["<p>What is recorded cannot be read.</p>"]),
         *_figures(report["figures"], report["seconds"]),
         *_gate(report["gate"]),
         *_success(report["success"]),
-        *_indicators(report["indicators"]),
+        *(_indicators(report["indicators"]) if recorded else ()),
         "</body></html>",
     ]
     return "\n".join(lines) + "\n"

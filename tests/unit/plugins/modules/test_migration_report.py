@@ -261,3 +261,13 @@ def test_r_d10_r_d12_after_the_end_and_without_a_gate(scene: Scene) -> None:
 def test_an_inventory_that_is_wrong_is_told(scene: Scene) -> None:
     failed = scene.run_module(migration_report, plan={"service": "shop"}, workloads=[])
     assert (failed["rc"], failed["reason"]) == (1, "input")
+
+
+def test_a_journal_that_cannot_be_read_is_not_one_of_a_service_that_was_never_migrated(scene: Scene) -> None:
+    (scene.store.folder / "journal.json").write_text("{")
+    made = scene.report()
+    told = made["report"]
+    assert (told["migration"], told["indicators"], told["recommendation"]["do"]) == (None, None, "hold")
+    assert "journal.json is not JSON" in told["differences"][0]
+    assert made["lines"][0] == "shop: what is recorded cannot be read"
+    assert "never" not in made["page"]

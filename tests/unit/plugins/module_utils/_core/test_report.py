@@ -142,6 +142,9 @@ def test_the_lines_for_a_terminal() -> None:
     assert [line.partition(":")[0] for line in lines[3:]] == [
         "availability", "time to recover", "deployment frequency", "change failure rate",
     ]  # fmt: skip
+    unread = {**whole(migration=None, phase=None), "indicators": None}
+    assert next(report.sentences(unread)) == "shop: what is recorded cannot be read"
+    assert "never migrated" not in page(unread)
     assert list(report.sentences(whole(migration=None)))[:2] == [
         "shop was never migrated",
         "recommendation: none, no migration is open",
