@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core import artifact
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.slots import make_slots
 from ansible_collections.bluegreen.cutover.plugins.module_utils._kubernetes import connect
 from ansible_collections.bluegreen.cutover.plugins.module_utils._lease_objects import held
@@ -398,6 +399,39 @@ def killed(nextstep: NextStep, proxied: tuple[Proxy, Path]) -> None:
     assert nextstep.selected() == "green"
 
 
+def test_no_snapshot_is_removed_while_nobody_knows_what_is_needed(
+    nextstep: NextStep, proxied: tuple[Proxy, Path], tmp_path: Path
+) -> None:
+    """R-E5: a timer runs expire.yml where nothing says how to reach the cluster, when it refuses, when the journal is
+    damaged, and when that is gone, or another environment's.
+    """
+    (tmp_path / "uploads").mkdir()
+    part = {"name": "uploads", "host": "control", "engine": "files", "options": {"paths": [str(tmp_path / "uploads")]}}
+    nextstep.extra |= {"cutover_state": [part], "cutover_artifacts": {"destination": str(tmp_path / "kept")}}
+    rc, told = nextstep.run("cutover")
+    assert rc == 0, told
+    # Each environment has its own folder, as it has its own journal.
+    assert [one.name for one in (tmp_path / "kept").iterdir()] == [nextstep.namespace]
+    [manifest] = (tmp_path / "kept" / nextstep.namespace).glob("*/manifest.json")
+    old = {**json.loads(manifest.read_bytes())["manifest"], "expires": 1.0}
+    manifest.write_bytes(artifact.render(old))
+    config = nextstep.path("v1", "configmaps", "bluegreen-nextstep")
+    refused = "Nothing was removed: what can still be needed is in the journal of nextstep, which cannot be read."
+    rc, told = nextstep.run("expire", kubeconfig=tmp_path / "none")
+    assert (rc, "none does not say how to reach a cluster" in told, manifest.exists()) == (2, True, True), told
+    proxy, kubeconfig = proxied
+    proxy.fresh(lambda seen: Fault(status=403) if seen.path == config else None)
+    rc, told = nextstep.run("expire", kubeconfig=kubeconfig)
+    assert (rc, refused in told, manifest.exists()) == (2, True, True), told
+    nextstep.admin.call("PATCH", config, {"data": {"journal.json": "{"}}, MERGE)
+    rc, told = nextstep.run("expire")
+    assert (rc, refused in told, manifest.exists()) == (2, True, True), told
+    nextstep.admin.gone(config)
+    rc, told = nextstep.run("expire")
+    why = f"it is the last one of {old['migration']}, which is not known to be over"
+    assert (rc, why in told, manifest.exists()) == (0, True, True), told
+
+
 @pytest.fixture
 def settings(admin: Client, namespace: str) -> Iterator[str]:
     """The path of the Deployments of another namespace, where one is that no controller starts pods for."""
@@ -677,11 +711,11 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
 
     part = {"name": "models", "host": "control", "engine": "files", "options": {"paths": [str(tmp_path / "models")]}}
     (tmp_path / "models").mkdir()
-    kept, away = tmp_path / "kept", tmp_path / "away"
+    kept, away = tmp_path / "kept" / supersmartmatch.namespace, tmp_path / "away"
     # Its guard has the time that the plan gives it.
     supersmartmatch.extra |= {
         "cutover_state": [part],
-        "cutover_artifacts": {"destination": str(kept)},
+        "cutover_artifacts": {"destination": str(kept.parent)},
         "cutover_guard": {"triggers": []},
     }
     rc, told = supersmartmatch.run("cutover")
@@ -723,6 +757,10 @@ def test_a_share_goes_from_run_to_run_and_back(supersmartmatch: Service, tmp_pat
     assert "another snapshot would have what the candidate has written since: go back with rollback.yml; or" in told
     assert len(list(kept.glob("*/manifest.json"))) == 1
     archive.write_bytes(whole)
+    # They are where they were put, whatever the inventory says of new ones by now.
+    supersmartmatch.extra["cutover_artifacts"] = {"destination": str(tmp_path / "elsewhere")}
+    report, _page = supersmartmatch.report()
+    assert report["recommendation"]["do"] == "advance"
     rc, told = supersmartmatch.run("advance")
     assert (rc, flags()[KEY]) == (0, "100"), told
     assert "they are held again: keep supersmartmatch-v1 from going below 2." in told

@@ -614,7 +614,8 @@ SCHEMA: dict[str, Spec] = {
         "The snapshots of cutover_state, on each part's own host.",
         {
             "destination": _file_path(
-                "The folder; only root may be able to write to it.", default="/var/backups/bluegreen-cutover"
+                "The folder; only root may be able to write to it. In it, a namespace of a cluster has one of its own.",
+                default="/var/backups/bluegreen-cutover",
             ),
             "keep": _duration(
                 "How long each is kept, from its completion; 48 h at least, and longer than the steps are held. Then "
@@ -1238,7 +1239,7 @@ def _check_state(values: Mapping[str, Any], problems: _Problems) -> None:
         if name and count > 1:
             problems.append(f"cutover_state has {name} {count} times; each part needs a name of its own")
     artifacts = values.get("cutover_artifacts") or {}
-    destination = (artifacts.get("destination") or "").rstrip("/")
+    destination = _destination(values).rstrip("/")
     for part in parts:
         paths = (part["options"] or {}).get("paths") if part["engine"] == "files" else None
         for path in paths if isinstance(paths, list) else []:
@@ -1514,8 +1515,17 @@ def _assemble(values: dict[str, Any], router: str, addresses: Mapping[str, str],
         "accept_unverified": values["cutover_accept_unverified"],
         "state": values["cutover_state"],
         "restore_order": sorted(values["cutover_state"], key=lambda part: _RESTORED.get(part["engine"], 0)),
-        "artifacts": _given(values["cutover_artifacts"]),
+        "artifacts": {**_given(values["cutover_artifacts"]), "destination": _destination(values)},
     }
+
+
+def _destination(values: Mapping[str, Any]) -> str:
+    """The folder of the artifacts; empty where the value is wrong. Environments of one service may share a host: they
+    are told apart by the namespace, as their journals are.
+    """
+    given = (values.get("cutover_artifacts") or {}).get("destination") or ""
+    namespace = (values.get("cutover_cluster") or {}).get("namespace")
+    return f"{given.rstrip('/')}/{namespace}" if given and namespace else given
 
 
 def _back_steps(values: Mapping[str, Any]) -> dict[str, Any]:

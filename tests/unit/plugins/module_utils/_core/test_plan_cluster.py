@@ -40,6 +40,22 @@ def problems(**changes: Any) -> list[str]:
     return list(caught.value.evidence["problems"])
 
 
+def test_environments_of_one_service_have_a_folder_each_for_their_snapshots() -> None:
+    """As they have a journal each: one does not know what the other still needs (R-B5, R-E5)."""
+
+    def places(**artifacts: Any) -> list[str]:
+        clusters = [{"namespace": name} for name in ("shop-staging", "shop")]
+        return [plan(cutover_cluster=one, cutover_artifacts=artifacts)["artifacts"]["destination"] for one in clusters]
+
+    usual = "/var/backups/bluegreen-cutover"
+    assert places() == [f"{usual}/shop-staging", f"{usual}/shop"]
+    assert places(destination="/kept/") == ["/kept/shop-staging", "/kept/shop"]
+    part = {"name": "all", "host": "control", "engine": "files", "options": {"paths": ["/kept/shop"]}}
+    assert problems(cutover_state=[part], cutover_artifacts={"destination": "/kept"}) == [
+        "cutover_artifacts.destination /kept/shop is inside /kept/shop, of which it is to hold snapshots"
+    ]
+
+
 def test_a_minimal_inventory_gives_a_whole_plan() -> None:
     made = plan()
     assert made["cluster"] == {"kubeconfig": "/root/.kube/config", "namespace": "shop"}
