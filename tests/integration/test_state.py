@@ -138,8 +138,16 @@ def test_no_traffic_moves_without_a_proven_snapshot_and_what_is_past_its_time_go
     assert site.of("began")[-1]["unverified"] == "it is a copy"
     assert site.green() == 100
     assert site.play("expire", **unproven).ok().changed == 0
-    # What has finished can still go back, and what came before it cannot: the last one that it has stays (R-E5).
     site.age("uploads")
+    # A timer comes while nobody knows what can still go back.
+    there = site.kept()
+    site.lab.ssh("router", f"mv {STATE}/journal.json /root/ && echo '{{' >{STATE}/journal.json")
+    run = site.play("expire", **unproven)
+    site.lab.ssh("router", f"mv /root/journal.json {STATE}/")
+    assert run.rc != 0
+    assert "Nothing was removed: what can still be needed is in the journal of shop, which cannot be" in words(run)
+    assert site.kept() == there
+    # What has finished can still go back, and what came before it cannot: the last one that it has stays (R-E5).
     site.play("expire", **unproven).ok()
     [last] = site.of("snapshot_taken")
     assert [name for name in site.kept() if not name.startswith(".")] == [
