@@ -467,9 +467,11 @@ def restore(
     Check mode raises that too, and what would keep it from being restored.
     Returns ``changed``, ``manifest``, ``written`` and ``differences``, those from before, ``kept`` and ``unproven`` as
     in ``Left``, and ``seconds``, how long it took to bring it back, without what was compared and counted before.
-    Raises SnapshotError.
+    Raises SnapshotError, also where another process of this host takes or restores the same part, from the same
+    destination. Who restores it from another host, or from another destination, is not seen.
     """
-    with in_use(folder):
+    # In check mode, too: a snapshot of the part would remove what is decrypted here.
+    with in_use(folder), _alone(folder.parent, _prefix(read_manifest(folder)["name"])):
         found = open_whole(folder)
         manifest = found.manifest or {}
         if manifest["engine"] != engine.name:
@@ -558,21 +560,17 @@ def _unpacked(found: Found, identity: Path | None, progress: Progress) -> Iterat
     # A disk that runs full would harm whoever else writes there.
     size = sum(one["size"] for one in manifest["packed"].values())
     require_space(found.path.parent, size, f"Decrypting {found.path.name}", "Free some space there, and run again")
-    # It has the name of a leftover of this part, and its lock says that it is none yet.
+    # It has the name of a leftover of this part, which nobody removes while a restore is the only one at work.
     with _naming(found.path.parent):
         place = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{found.path.name}-", dir=found.path.parent))
         try:
-            with opened(place) as descriptor:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                data = place / DATA
-                data.mkdir(0o700)
-                progress(f"it is decrypted by {encryption.tool}")
-                encryption.decrypt(found.path / f"{DATA}{encryption.suffix}", data, identity, progress)
-                if hash_tree(data, place) != manifest["packed"]:
-                    raise SnapshotError(
-                        f"{found.path} was decrypted, and has not what was encrypted. Use another artifact"
-                    )
-                yield data
+            data = place / DATA
+            data.mkdir(0o700)
+            progress(f"it is decrypted by {encryption.tool}")
+            encryption.decrypt(found.path / f"{DATA}{encryption.suffix}", data, identity, progress)
+            if hash_tree(data, place) != manifest["packed"]:
+                raise SnapshotError(f"{found.path} was decrypted, and has not what was encrypted. Use another artifact")
+            yield data
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -633,6 +631,11 @@ def _migration_of(leftover: Path) -> str | None:
     except SnapshotError:
         return None
     return migration
+
+
+def _prefix(name: str) -> str:
+    """What the names of all artifacts of a part begin with, by that of one."""
+    return name.rpartition(".")[0] + "."
 
 
 def _part_of(name: str, service: str | None) -> str | None:
@@ -765,7 +768,7 @@ def _make_place(destination: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(destination: Path, prefix: str, *, check_mode: bool = False) -> Iterator[None]:
-    """Be the only one that takes this part's snapshots. Raises SnapshotError, which says who else is.
+    """Be the only one that takes or restores this part's snapshots. Raises SnapshotError, which says who else does.
 
     Check mode leaves the file as it is; where there is none, nobody is.
     """
@@ -773,7 +776,7 @@ def _alone(destination: Path, prefix: str, *, check_mode: bool = False) -> Itera
     if check_mode and not os.path.lexists(path):
         yield
         return
-    with _naming(path):
+    with _naming(destination):
         descriptor = os.open(path, os.O_RDWR | (0 if check_mode else os.O_CREAT) | os.O_NOFOLLOW, 0o600)
         try:
             try:
@@ -781,8 +784,8 @@ def _alone(destination: Path, prefix: str, *, check_mode: bool = False) -> Itera
             except BlockingIOError as error:
                 who = os.read(descriptor, 200).decode("utf-8", "replace").strip()
                 raise SnapshotError(
-                    f"another snapshot of {prefix[:-1]} is taken at the same time ({who or 'by a process unknown'}). "
-                    "Wait for its end, and run again"
+                    f"another run takes or restores a snapshot of {prefix[:-1]} at the same time "
+                    f"({who or 'a process unknown'}). Wait for its end, and run again"
                 ) from error
             if not check_mode:
                 os.ftruncate(descriptor, 0)

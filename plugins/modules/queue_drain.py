@@ -36,12 +36,13 @@ options:
     suboptions:
       provider:
         description:
-          - V(redis_list) is a list that workers take from. Of RQ it is C(rq:queue:NAME), with C(rq:wip:NAME) as
-            O(queues[].processing).
+          - V(redis_list) is a list that workers take from. Of RQ it is C(rq:queue:NAME), with C(rq:wip:NAME) and
+            C(rq:queue:NAME:intermediate) as O(queues[].processing).
           - V(redis_stream) is a stream with consumer groups. What a group has not been given waits, what it has not
             acknowledged is in flight.
           - V(celery) is a queue of Celery with Redis as its broker.
           - V(rabbitmq) is a queue of RabbitMQ 3.9 or newer. Messages that are not acknowledged are in flight.
+            What is acknowledged when it begins, as Celery's tasks are by default, is not seen once a worker has it.
             It needs an O(timeout) of 15 seconds at least.
         type: str
         required: true
@@ -53,6 +54,8 @@ options:
       processing:
         description:
           - For V(redis_list), which needs it, the keys with what is worked at now; lists, sets, sorted sets or hashes.
+            What waits elsewhere counts where its key is named, too, such as C(rq:scheduled:NAME) and
+            C(rq:deferred:NAME) of RQ.
           - An empty list says that workers leave no trace of that; then only an empty queue is waited for.
         type: list
         elements: str
@@ -88,7 +91,7 @@ options:
         type: int
         default: 0
       url:
-        description: For V(rabbitmq), the address of its management API.
+        description: For V(rabbitmq), the address of its management API, without a user or a password.
         type: str
         default: http://127.0.0.1:15672
       vhost:

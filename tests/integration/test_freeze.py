@@ -135,19 +135,41 @@ until [ -e {REMEMBERED}/freeze.json ] &&
 do sleep 0.1; done
 """
 """Waits until they are held."""
+COUNT = "SELECT count(*) FROM items"
+ITEMS = f"items() {{ PGPASSWORD=$(cat {PASSWORDS}/shop) psql -h 127.0.0.1 -U shop -d shop -qtA -c '{COUNT}'; }}"
+WAITING = f"""{ITEMS}
+until PGPASSWORD=$(cat {PASSWORDS}/lab) psql -qtA -h 127.0.0.1 -p {BOUNCER} -U lab -d pgbouncer -c 'SHOW POOLS' |
+    grep -q '^shop|shop|[0-9]*|[1-9]'
+do sleep 0.1; done
+items; sleep 1; items
+"""
+"""Waits until clients wait at PgBouncer; then how many rows there are, twice, past PgBouncer."""
+GOING_ON = f"""{ITEMS}
+before=$(items)
+until [ "$(items)" -gt "$before" ]; do sleep 0.1; done
+"""
+"""Waits until clients have written."""
 
 
 def test_clients_wait_and_none_of_them_fails(data: Data) -> None:
     with Clients(data) as clients:
         frozen = {**FROZEN, "limit": LONGEST, "token": 5, "pgbouncer": ADMIN}
-        checked, held, again, _wait, released, twice = data.call(
-            {**frozen, "check": True}, frozen, frozen, wait(1), {**THAWED, "token": 5}, {**THAWED, "token": 5}
+        checked, held, again, waiting, released, twice, going_on = data.call(
+            {**frozen, "check": True},
+            frozen,
+            frozen,
+            {"do": "ansible.builtin.command", "argv": ["timeout", "60", "sh", "-c", WAITING]},
+            {**THAWED, "token": 5},
+            {**THAWED, "token": 5},
+            {"do": "ansible.builtin.command", "argv": ["timeout", "60", "sh", "-c", GOING_ON]},
         )
     assert [one["changed"] for one in (checked, held, again, released, twice)] == [True, True, False, True, False]
     assert clients.failed == 0
-    # None waited longer than is told, but for what its own transaction takes.
-    assert 1 < released["told"]["pgbouncer"]["longest_wait"] <= released["held"] < LONGEST
-    assert 1 < clients.longest <= released["held"] + 5
+    # While they wait nobody writes, and as soon as they are let go they do.
+    before, after = waiting["stdout_lines"]
+    assert before == after
+    assert (waiting["rc"], going_on["rc"]) == (0, 0)
+    assert 0 < released["told"]["pgbouncer"]["longest_wait"] <= released["held"]
     print(f"MEASURED held {released['held']} s, the longest transaction took {clients.longest:.3f} s")
 
 
@@ -195,10 +217,15 @@ def test_what_a_killed_run_holds_the_next_one_lets_go(data: Data) -> None:
     assert "let go by hand (thaw.yml)" in told["msg"]
 
 
+def sessions(data: Data) -> list[str]:
+    """Which client is at what."""
+    return data.psql("SELECT application_name, state FROM pg_stat_activity").splitlines()
+
+
 def wait_session(data: Data, name: str, state: str) -> None:
     """Until the client of that name has got so far."""
     until = time.monotonic() + 60
-    while f"{name}|{state}" not in data.psql("SELECT application_name, state FROM pg_stat_activity").splitlines():
+    while f"{name}|{state}" not in sessions(data):
         assert time.monotonic() < until, f"{name} is not {state}"
         time.sleep(0.1)
 
@@ -219,18 +246,15 @@ def open_transaction(data: Data, port: int = BOUNCER) -> Iterator[None]:
 
 def test_a_transaction_that_does_not_end_is_named_and_nobody_is_held(data: Data) -> None:
     with open_transaction(data), Clients(data) as clients:
-        began = time.monotonic()
         (refused,) = data.call({**FROZEN, "token": 5, "wait": 1, "pgbouncer": ADMIN})
-        took = time.monotonic() - began
         assert not data.is_paused()
+        # The others go on, and the transaction has not ended.
+        data.run(f"timeout 60 sh -c {shlex.quote(GOING_ON)}")
+        assert "sleeper|idle in transaction" in sessions(data)
     assert refused["reason"] == "freeze"
     assert "not paused within 1 s, and is resumed" in refused["msg"]
     assert [one["user"] for one in refused["evidence"]["open"]] == ["shop"]
-    # Long before the transaction ends.
-    assert took < 120
     assert clients.failed == 0
-    # They waited for as long as it was tried.
-    assert clients.longest < 15
 
 
 REFUSALS = {
@@ -367,8 +391,8 @@ def test_r_e1_a_service_moves_frozen_and_drained(lab: Lab, data: Data, monkeypat
     assert result.outcomes() == {"ok": result.count}
     document = json.loads(lab.ssh("router", "cat /var/lib/bluegreen-cutover/shop/journal.json"))
     events = {event["kind"]: event for event in document["migrations"][-1]["events"]}
+    # They are done only when it has looked once: it has waited.
     assert events["queues_drained"]["depths"]["jobs"]["waiting"] == 0
-    assert events["queues_drained"]["waited"] > 1
     assert 0 < events["thawed"]["told"]["pgbouncer"]["longest_wait"] <= events["thawed"]["held"]
     assert "pgbouncer" in events["thawed"]["seen"]
     print(f"MEASURED clients waited for at most {events['thawed']['held']} s")

@@ -206,7 +206,7 @@ QUEUES: dict[str, dict[str, Spec]] = {
     "redis_list": {
         **_REDIS,
         "processing": _list(
-            "The keys with what workers are at; [] where they leave no trace of it. It has to be given.",
+            "The keys with what workers are at, or waits elsewhere; [] where they leave no trace. It has to be given.",
             _text("A key.", r"(?s).+", "a text"),
         ),
     },

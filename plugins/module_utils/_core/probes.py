@@ -70,6 +70,22 @@ def _url(url: str, where: str) -> str:
     return url
 
 
+def api_address(url: str, what: str, like: str, instead: str) -> str:
+    """The address of a server's API, without a slash at its end. Raises InputError, which has nothing of it: a user, a
+    password or a key in it would be in each error that says where something was asked. ``instead`` are the options for
+    these.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = usable and "@" not in parts.netloc and not (parts.query or parts.fragment)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InputError(f"{what} must be like {like}, with no user, password or query in it; give {instead}.")
+    return url.rstrip("/")
+
+
 def make_target(spec: Mapping[str, Any], base: str | None = None, where: str = "targets") -> Target:
     """Build a target from a module's suboptions: from ``url``, or from ``base`` and ``path``.
 

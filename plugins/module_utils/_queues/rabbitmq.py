@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A queue of RabbitMQ, by the management API, which counts at once when it is told not to use its statistics.
 
-Who adds to it is in these statistics only, and some seconds later.
+Who adds to it is in these statistics only, and some seconds later. What a worker has acknowledged before it is done, as
+Celery's do by default, is in none of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import QueueError
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target, api_address
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.queues import Depth
 from ansible_collections.bluegreen.cutover.plugins.module_utils._http import ask as ask_http
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
@@ -51,6 +52,8 @@ class RabbitMQ:
     def __init__(self, options: Mapping[str, Any], ask: Callable[[Target], Answer] = ask_http) -> None:
         self.name = str(options["name"])
         self.options = options
+        what = f"the url of the queue {self.name!r}"
+        self._url = api_address(options["url"], what, OPTIONS["url"]["default"], "user and password_file")
         self._path = f"queues/{quote(options['vhost'], safe='')}"
         self._ask = ask
 
@@ -59,7 +62,7 @@ class RabbitMQ:
             if queue.get("name") == self.name:
                 return self._depth(queue)
         raise QueueError(
-            f"RabbitMQ at {self.options['url']} has no queue {self.name!r} in the virtual host "
+            f"RabbitMQ at {self._url} has no queue {self.name!r} in the virtual host "
             f"{self.options['vhost']!r}. Correct cutover_queues"
         )
 
@@ -99,7 +102,7 @@ class RabbitMQ:
         return int(counts.get("publish") or 0) + int(counts.get("deliver_get") or 0)
 
     def _get(self, path: str, query: str) -> Mapping[str, Any]:
-        base = f"{self.options['url'].rstrip('/')}/api/{path}"
+        base = f"{self._url}/api/{path}"
         user = self.options.get("user") or USER
         secret = read_secret(self.options.get("password_file"), "password of RabbitMQ", QueueError) or USER
         credentials = base64.b64encode(f"{user}:{secret}".encode()).decode()

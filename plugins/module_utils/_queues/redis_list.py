@@ -16,7 +16,7 @@ OPTIONS: dict[str, Any] = {**_redis.OPTIONS, "processing": {"type": "list", "ele
 
 
 class RedisList:
-    """See ``Queue``. RQ is one: ``rq:queue:NAME``, and ``rq:wip:NAME`` for what is worked at."""
+    """See ``Queue``. RQ is one: ``rq:queue:NAME``, and ``rq:wip:NAME`` for what is worked at (see docs/freeze.md)."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.name = str(options["name"])

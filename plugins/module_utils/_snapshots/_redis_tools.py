@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import shutil
@@ -63,6 +64,20 @@ def program(*names: str) -> str:
         if path:
             return path
     raise SnapshotError(f"{names[0]} is not installed on this host, and a snapshot of Redis needs it. Install it")
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Raise SnapshotError, with the name of a folder whose disk is full when it is written to: an OSError has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SnapshotError(
+            f"{folder}: {error.strerror}. Free some space there and run again",
+            {"free": shutil.disk_usage(folder).free},
+        ) from error
 
 
 @contextlib.contextmanager
@@ -165,12 +180,13 @@ def own_server(databases: int, alive: Alive, rdb: Path | None = None) -> Iterato
         start_new_session=True,
     )
     try:
-        (folder / "conf").write_text(_CONFIGURATION.format(folder=folder, databases=databases), encoding="utf-8")
-        if rdb:
-            alive("unpacking its RDB file")
-            # pylint: disable-next=contextmanager-generator-missing-cleanup  # it has a finally
-            with unpacked(rdb) as stream, new_file(folder / "dump.rdb") as file:
-                shutil.copyfileobj(stream, file, PIECE)
+        with writing_to(folder):
+            (folder / "conf").write_text(_CONFIGURATION.format(folder=folder, databases=databases), encoding="utf-8")
+            if rdb:
+                alive("unpacking its RDB file")
+                # pylint: disable-next=contextmanager-generator-missing-cleanup  # it has a finally
+                with unpacked(rdb) as stream, new_file(folder / "dump.rdb") as file:
+                    shutil.copyfileobj(stream, file, PIECE)
         keeper.stdin.write(b"start\n")  # type: ignore[union-attr]
         keeper.stdin.flush()  # type: ignore[union-attr]
         try:

@@ -21,15 +21,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core import keyspace
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import (
-    InputError,
-    SnapshotError,
-    StoppedError,
-)
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import SnapshotError, StoppedError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target, api_address
 from ansible_collections.bluegreen.cutover.plugins.module_utils._http import PIECE_BYTES, Body, transfer
 from ansible_collections.bluegreen.cutover.plugins.module_utils._secrets import read_secret
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots import (
@@ -79,13 +75,7 @@ class Qdrant:
     apart = True
 
     def __init__(self, options: Mapping[str, Any], progress: Progress) -> None:
-        parts = urlsplit(options["url"])
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise InputError(
-                f"qdrant.url must be like http://127.0.0.1:6333, with no user, password or query in it; it is for "
-                f"{parts.scheme}://{parts.hostname}."
-            )
-        self._url = options["url"].rstrip("/")
+        self._url = api_address(options["url"], "qdrant.url", OPTIONS["url"]["default"], "api_key_file")
         self._collection = options["collection"]
         self._key_file = options.get("api_key_file")
         self._ca_path = options.get("ca_path")

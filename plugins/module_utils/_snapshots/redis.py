@@ -44,6 +44,7 @@ from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._redi
     packed,
     program,
     unpacked,
+    writing_to,
 )
 from ansible_collections.bluegreen.cutover.plugins.module_utils._snapshots._shared import (
     check_not_older,
@@ -81,6 +82,12 @@ _SILENCE = 60.0
 """Seconds that the server may be silent."""
 _TICK = 5.0
 """Seconds between two signs of life."""
+
+_LIMITS = {
+    "maxmemory": ("its maxmemory", "Raise maxmemory"),
+    "total_system_memory": ("all the memory of its host, which others use, too", "Give that host more memory"),
+}
+"""What of INFO limits a server's memory, 0 where it does not; in words, and what to do where that is too little."""
 
 _RESTORING = "restoring it; what was there is as it was"
 _COPY = "the server of this host that a copy is made with"
@@ -140,9 +147,10 @@ class Redis:
                 with packed(folder / KEYS) as out:
                     self._keys(connection, self._database).read(tallies[self._database], out)
             quiet = Counters.of(_info(connection)).changes_since(before) == 0
+        needed = _memory(info, sum(tally.count for tally in tallies.values()))
         if self._prefix is None and not quiet:
             # Of the moment of the file, nothing but the file tells.
-            with self._copy(folder) as copy:
+            with self._copy(folder, needed) as copy:
                 tallies, functions = self._read(copy), _functions(copy)
         return Taken(
             source=dict(self._source),
@@ -153,14 +161,13 @@ class Redis:
             mark={
                 "counters": asdict(before),
                 "parts": {str(database): tally.parts() for database, tally in tallies.items()},
-                "memory_bytes": _memory(info, sum(tally.count for tally in tallies.values())),
+                "memory_bytes": needed,
             },
         )
 
     @contextlib.contextmanager
     def scratch(self, folder: Path, taken: Taken) -> Iterator[Mapping[str, Content]]:
-        _check_room_here(taken)
-        with self._copy(folder) as copy:
+        with self._copy(folder, int(taken.mark["memory_bytes"])) as copy:
             _check_versions(_info(copy), taken, _COPY)
             if self._prefix is None:
                 contents = self._contents(self._read(copy), _functions(copy))
@@ -178,10 +185,7 @@ class Redis:
         self.check_source(taken)
         program("zstd")
         if self._prefix is None:
-            _check_room_here(taken)
-            # The RDB file, and then the keys of one database at a time.
-            need = int(taken.mark["memory_bytes"])
-            require_space(Path(tempfile.gettempdir()), need, "Unpacking it", "Free some there; nothing was changed")
+            self._check_room_here(int(taken.mark["memory_bytes"]))
             with own_server(_MOST_DATABASES, self._alive) as copy:
                 _check_versions(_info(copy), taken, _COPY)
         with self._connected(_RESTORING) as (connection, info):
@@ -202,7 +206,7 @@ class Redis:
         self.check_restore(folder, taken)
         with self._connected(_RESTORING) as (connection, info):
             if self._prefix is None:
-                with self._copy(folder) as copy:
+                with self._copy(folder, int(taken.mark["memory_bytes"])) as copy:
                     databases = self._stage_copy(connection, copy, _used(info))
                     functions = copy.call("FUNCTION", "DUMP")
             else:
@@ -274,7 +278,7 @@ class Redis:
         with self._staging(databases):
             for database in databases:
                 # In a file of its own, because both ends are waited for in turn.
-                with tempfile.TemporaryFile() as stream:
+                with writing_to(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as stream:
                     self._keys(copy, database).read(Tally(), stream)
                     stream.seek(0)
                     with self._translated(_RESTORING):
@@ -293,11 +297,19 @@ class Redis:
             raise
 
     @contextlib.contextmanager
-    def _copy(self, folder: Path) -> Iterator[Connection]:
-        """A server of our own; of a whole instance, with what its RDB file in ``folder`` holds."""
+    def _copy(self, folder: Path, needed: int) -> Iterator[Connection]:
+        """A server of our own for ``needed`` bytes; of a whole instance, with what its RDB file in ``folder`` holds."""
+        self._check_room_here(needed)
         rdb = folder / RDB if self._prefix is None else None
         with own_server(_MOST_DATABASES, self._alive, rdb) as copy:
             yield copy
+
+    def _check_room_here(self, needed: int) -> None:
+        """Raise where this host has no room for a server of our own with so many bytes, and for what it reads."""
+        _check_memory_here(needed)
+        if self._prefix is None:
+            # The RDB file, and then the keys of one database at a time.
+            require_space(Path(tempfile.gettempdir()), needed, "Unpacking it", "Free some there; nothing was changed")
 
     @contextlib.contextmanager
     def _connected(self, doing: str) -> Iterator[tuple[Connection, dict[str, str]]]:
@@ -435,18 +447,21 @@ def _memory(info: Mapping[str, str], keys: int) -> int:
 
 
 def _check_room(info: Mapping[str, str], taken: Taken) -> None:
-    """Restored keys stand beside the old ones for a while, and a server with no room refuses, or evicts others."""
-    limit, used, needed = int(info["maxmemory"]), int(info["used_memory"]), taken.mark["memory_bytes"]
-    if limit and used + needed > limit:
-        raise SnapshotError(
-            f"the server has {_mib(limit - used)} left below its maxmemory, and a restore needs about {_mib(needed)} "
-            "for a while, beside what is there. Raise maxmemory"
-        )
+    """Restored keys stand beside the old ones for a while. A server with no room for that refuses, evicts others, or is
+    ended by its host. What others use there, and what a container may have, it does not tell: it may still be too much.
+    """
+    used, needed = int(info["used_memory"]), taken.mark["memory_bytes"]
+    for name, (what, remedy) in _LIMITS.items():
+        limit = int(info.get(name, 0))
+        if limit and used + needed > limit:
+            raise SnapshotError(
+                f"the server has {_mib(max(0, limit - used))} left below {what}, and a restore needs about "
+                f"{_mib(needed)} for a while, beside what is there. {remedy}"
+            )
 
 
-def _check_room_here(taken: Taken) -> None:
+def _check_memory_here(needed: int) -> None:
     found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
-    needed = taken.mark["memory_bytes"]
     if found and int(found.group(1)) * 1024 < needed:
         raise SnapshotError(
             f"this host has {_mib(int(found.group(1)) * 1024)} of memory left, and a server of its own that holds the "

@@ -402,7 +402,7 @@ def test_two_at_once_are_refused_and_the_second_is_told_who_is_first(place: Path
     engine = Shelf()
 
     def again(_folder: Path) -> None:
-        with pytest.raises(SnapshotError, match=f"another snapshot of shop.text is taken .*process {os.getpid()}"):
+        with pytest.raises(SnapshotError, match=f"takes or restores a snapshot of shop.text .*process {os.getpid()}"):
             taken(place, Shelf())
         taken(place, Shelf(), part="other")
 
@@ -534,6 +534,34 @@ def test_an_artifact_is_restored_by_the_engine_that_made_it(place: Path) -> None
         _artifacts.restore(path, engine, Log())
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_part_is_restored_by_one_run_at_a_time(place: Path, check_mode: bool) -> None:
+    """From whatever artifact: two halves are not a whole. Other parts are restored meanwhile."""
+    engine = Shelf("first")
+    path, other = taken(place, engine), taken(place, part="other")
+    engine.text = "second"
+    later = taken(place, engine)
+    engine.text = "third"
+    done: list[str] = []
+
+    def restore_too(_data: Path) -> None:
+        with pytest.raises(SnapshotError) as caught:
+            _artifacts.restore(later, Shelf(), Log(), accept_data_loss=True, check_mode=check_mode)
+        done.append(caught.value.message)
+        with pytest.raises(SnapshotError, match=r"takes or restores a snapshot of shop\.text at the same time"):
+            taken(place, Shelf())
+        _artifacts.restore(other, Shelf("x"), Log(), accept_data_loss=True, check_mode=check_mode)
+
+    engine.hook = restore_too
+    _artifacts.restore(path, engine, Log(), accept_data_loss=True)
+    [said] = done
+    assert f"another run takes or restores a snapshot of shop.text at the same time (process {os.getpid()}, " in said
+    assert engine.text == "first"
+    engine.hook = lambda _data: None
+    _artifacts.restore(later, engine, Log(), accept_data_loss=True)
+    assert engine.text == "second"
+
+
 def test_an_artifact_that_was_renamed_is_told(place: Path) -> None:
     path = taken(place)
     moved = path.rename(path.with_name("shop.text.new"))
@@ -633,7 +661,8 @@ def test_what_a_restore_decrypts_is_not_removed_from_under_it_nor_left_for_ever(
     def look(data: Path) -> None:
         unpacked.append(data)
         assert not _artifacts.expire(place, service, [])["changed"]
-        taken(place, Shelf(), service=service)
+        with pytest.raises(SnapshotError, match="at the same time"):
+            taken(place, Shelf(), service=service)
         assert (data / "sub" / "text").read_text() == "first"
 
     engine.hook = look

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import QueueError
+from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, QueueError
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.probes import Answer, Target
 from ansible_collections.bluegreen.cutover.plugins.module_utils._queues.rabbitmq import RabbitMQ
 
@@ -91,6 +91,15 @@ def test_a_queue_that_had_no_message_yet_is_not_one_without_statistics(
     assert (depth.late > 0, depth.unwatched) == (
         (True, "") if moves is not None else (False, "RabbitMQ keeps no statistics")
     )
+
+
+def test_an_address_with_a_password_is_refused_and_not_told() -> None:
+    """It would be in each error."""
+    with pytest.raises(
+        InputError, match="the url of the queue 'ma ils&x' must be like http:.* password_file"
+    ) as caught:
+        RabbitMQ({**OPTIONS, "url": "http://lab:s3cret@mq:15672"}, Api())
+    assert "s3cret" not in caught.value.message
 
 
 @pytest.mark.parametrize("numbers", [(None, 0), (0, None), (0, "0")])

@@ -18,7 +18,15 @@ def qdrant(**given: Any) -> Qdrant:
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:6333", "ftp://db1", "http://user:secret@db1:6333", "http://db1?api_key=secret"]
+    "url",
+    [
+        "127.0.0.1:6333",
+        "ftp://db1",
+        "http://user:secret@db1:6333",
+        "http://:secret@db1:6333",
+        "http://db1?api_key=secret",
+        "http://secret@[db1",
+    ],
 )
 def test_an_address_that_cannot_be_meant_is_refused_and_its_secrets_are_not_told(url: str) -> None:
     with pytest.raises(InputError, match="qdrant.url must be like http://127.0.0.1:6333") as caught:

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils._core.errors import InputError, SnapshotError
@@ -23,6 +24,7 @@ INFO = {
     "cluster_enabled": "0",
     "role": "master",
     "maxmemory": "0",
+    "total_system_memory": str(12 << 30),
     "used_memory": "1000000",
     "used_memory_dataset": "800000",
     "db0": "keys=300,expires=10,avg_ttl=5",
@@ -90,14 +92,59 @@ def test_memory_of_some_keys_is_their_share() -> None:
 
 
 def test_a_server_without_room_for_what_is_restored_is_refused() -> None:
-    engine._check_room(INFO, taken(memory_bytes=10**12))
     with pytest.raises(SnapshotError, match="has 2 MiB left below its maxmemory, and a restore needs about 3 MiB"):
         engine._check_room({**INFO, "maxmemory": str(3 << 20)}, taken(memory_bytes=3 << 20))
 
 
-def test_a_host_without_room_for_a_server_of_its_own_is_refused() -> None:
+@pytest.mark.parametrize("maxmemory", ["0", str(100 << 30)])
+def test_a_server_may_not_get_more_than_its_host_has(maxmemory: str) -> None:
+    """Redis has no limit of its own by default; what ends it then is the host."""
+    info = {**INFO, "maxmemory": maxmemory, "used_memory": str(8 << 30)}
+    engine._check_room(info, taken(memory_bytes=4 << 30))
+    said = "has 4,096 MiB left below all the memory of its host.* needs about 8,192 MiB .* Give that host more memory"
+    with pytest.raises(SnapshotError, match=said):
+        engine._check_room(info, taken(memory_bytes=8 << 30))
+    # What nobody tells is no reason.
+    engine._check_room({**INFO, "total_system_memory": "0"}, taken(memory_bytes=8 << 40))
+
+
+@pytest.mark.parametrize("prefix", [None, "nextstep:prod:"])
+def test_a_host_without_room_for_a_server_of_its_own_is_refused(prefix: str | None) -> None:
     with pytest.raises(SnapshotError, match="needs about 95,367,431 MiB"):
-        engine._check_room_here(taken(memory_bytes=10**14))
+        redis(prefix=prefix)._check_room_here(10**14)
+
+
+def test_room_for_the_file_of_an_instance_is_looked_for_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is proven, or read because somebody has written meanwhile. Keys of a prefix need none."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=5 << 20))
+    monkeypatch.setattr(engine, "own_server", lambda *_given: contextlib.nullcontext(INFO))
+    with (
+        pytest.raises(SnapshotError, match="Unpacking it needs 6 MiB, and the disk of .* has 5 MiB free"),
+        redis().scratch(tmp_path, taken(memory_bytes=6 << 20)),
+    ):
+        pass
+    with pytest.raises(SnapshotError, match="Unpacking it needs 6 MiB"), redis()._copy(tmp_path, 6 << 20):
+        pass
+    with redis(prefix="nextstep:prod:")._copy(tmp_path, 6 << 20) as copy:
+        assert copy == INFO
+
+
+def test_a_disk_that_is_full_while_keys_are_copied_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is neither this host's server that fails then, nor the one that is restored."""
+
+    def full() -> IO[bytes]:
+        return open("/dev/full", "w+b")
+
+    keys = SimpleNamespace(read=lambda _tally, stream: stream.write(b"x" * 100_000), forget=lambda: None)
+    monkeypatch.setattr(engine, "_info", lambda _connection: INFO)
+    monkeypatch.setattr(engine.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(engine.tempfile, "TemporaryFile", full)
+    one: Any = redis(socket="/nowhere/socket")
+    one._keys = lambda _connection, _database: keys
+    with pytest.raises(SnapshotError, match=f"^{tmp_path}: No space left on device. Free some space there"):
+        one._stage_copy(None, None, [])
 
 
 def test_what_an_instance_is_restored_with_is_looked_for_before_anything_is_stopped(
