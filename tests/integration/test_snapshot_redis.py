@@ -481,7 +481,9 @@ def test_a_user_who_may_not_is_told_before_anything_is_touched(server: Server) -
     server.ask(["ACL", "DELUSER", "shop"])
 
 
-READING = "exists pexpiretime type getrange lrange smembers zrange hgetall xlen scan eval_ro memory|usage xinfo|stream"
+READING = """
+exists pexpiretime type getrange get lrange smembers zrange hgetall xlen scan eval_ro memory|usage xinfo|stream exec
+"""
 
 
 @pytest.mark.parametrize(("part", "commands"), [({"prefix": "nextstep:prod:"}, READING), ({}, "function|list")])
@@ -494,7 +496,9 @@ def test_a_user_who_may_write_and_not_read_is_told_before_anything_is_touched(
     options = {**part, "username": "shop", "password_file": "/root/shop"}
     for command in commands.split():
         server.ask(["ACL", "SETUSER", "shop", "reset", "on", ">x", "~*", "+@all", f"-{command}"])
-        assert f"'{command}'" in server.engine("ask", options).get("error", "")
+        told = server.engine("ask", options).get("error", "")
+        assert f"'{command}'" in told
+        assert "Give this user (redis.username)" in told
     server.ask(["ACL", "DELUSER", "shop"])
 
 
