@@ -196,9 +196,9 @@ def _wait(one: subprocess.Popen[bytes], tick: Callable[[], Any]) -> None:
 def end(one: subprocess.Popen[bytes]) -> None:
     """Leave nothing of a command, whatever it was doing."""
     if one.poll() is None:
-        # So that git removes its locks, which nobody could work with afterwards.
-        one.terminate()
         try:
+            # So that git removes its locks, which nobody could work with afterwards.
+            one.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 one.wait(_GRACE)
         finally:

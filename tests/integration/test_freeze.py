@@ -56,7 +56,7 @@ def _nobody_held(data: Data) -> Iterator[None]:
     assert not data.is_paused()
     assert setting(data) == ""
     # systemd forgets a unit that has ended when it comes to it, long before a hold would end by itself.
-    until = time.monotonic() + 10
+    until = time.monotonic() + 20
     while (left := traces(data)) and time.monotonic() < until:
         time.sleep(0.2)
     assert left == ""

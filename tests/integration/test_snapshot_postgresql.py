@@ -331,3 +331,33 @@ def test_who_owns_a_database_and_may_make_others_brings_it_back(data: Postgres) 
     assert restored["changed"], restored
     assert data.sql("SELECT array_agg(a) FROM kept", "made") == "{1}"
     assert data.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'made'") == "maker"
+
+
+def test_where_others_have_temporary_tables_keeps_no_restore_away(data: Postgres) -> None:
+    """None of them is in the snapshot; and who restores it may make nothing there."""
+    data.sql("CREATE ROLE tenant LOGIN CREATEDB PASSWORD 'tenant'")
+    data.sql("CREATE DATABASE rented OWNER tenant")
+    data.sql("SET ROLE tenant; CREATE TABLE kept AS SELECT 1 AS a", "rented")
+    data.put(f"{PASSWORDS}/tenant", "tenant")
+    data.run("install -d -o postgres /var/lib/postgresql/brief")
+    data.sql("CREATE TABLESPACE brief LOCATION '/var/lib/postgresql/brief'")
+    data.run(
+        "systemd-run -q --unit=brief -p User=postgres sh -c"
+        " \"(echo 'CREATE TEMPORARY TABLE brief (a int) TABLESPACE brief;'; sleep 300) | psql -X rented\""
+    )
+    try:
+        there = "SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relname = 'brief'"
+        deadline = time.monotonic() + 60
+        while data.sql(there, "rented") == "0":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        options = {"host": "127.0.0.1", "user": "tenant", "password_file": f"{PASSWORDS}/tenant"}
+        [taken] = data.call(data.snapshot("rented", "rented", verify=False, options=options))
+        assert not taken.get("failed"), taken["msg"]
+        data.sql("INSERT INTO kept VALUES (2)", "rented")
+        wanted = data.restore(taken["artifact"], "rented", accept_data_loss=True, options=options)
+        [possible] = data.call({**wanted, "check": True})
+        assert data.sql(there, "rented") == "1"
+    finally:
+        data.run("systemctl stop brief; systemctl reset-failed -q brief || true")
+    assert possible["changed"], possible["msg"]

@@ -82,7 +82,8 @@ try:
         if action == 'prove':
             with engine.scratch(folder, taken) as found:
                 wrong = differences(taken.contents, found, later=True)
-                told = {'same': found == taken.contents, 'wrong': wrong}
+                files = sorted(one.name for one in Path('/tmp').glob('bluegreen-redis-*/*'))
+                told = {'same': found == taken.contents, 'wrong': wrong, 'files': files}
         elif action == 'ask':
             engine.check_restore(folder, taken)
         elif action == 'written':
@@ -313,6 +314,14 @@ def test_a_whole_instance_comes_back_with_its_databases_and_functions(server: Se
     assert server.ask(["FCALL", "f", 0]) == [1]
 
 
+def test_a_server_of_our_own_keeps_no_file_of_what_it_has_read(server: Server) -> None:
+    """A restore needs that room for the keys."""
+    server.engine("take", REDIS)
+    proven = server.engine("prove", REDIS)
+    assert proven["same"], proven
+    assert proven["files"] == ["conf", "log", "socket"]
+
+
 def test_an_instance_that_is_written_to_is_of_one_moment(server: Server) -> None:
     script = "i=0; while :; do echo SET load:$i $i; i=$((i+1)); sleep 0.002; done | " + server.cli("> /dev/null")
     server.run(f"systemd-run -q --unit=load sh -c {shlex.quote(script)}")
@@ -469,6 +478,27 @@ def test_a_user_who_may_not_is_told_before_anything_is_touched(server: Server) -
     assert "+@read" in server.engine("take", options, "/root/taken/other")["error"]
     server.ask(["ACL", "SETUSER", "shop", "resetkeys", "~nextstep:dev:*", "+@all"])
     assert "NOPERM" in server.engine("restore", options)["error"].upper()
+    server.ask(["ACL", "DELUSER", "shop"])
+
+
+READING = """
+exists pexpiretime type getrange get lrange smembers zrange hgetall xlen scan eval_ro memory|usage xinfo|stream exec
+"""
+
+
+@pytest.mark.parametrize(("part", "commands"), [({"prefix": "nextstep:prod:"}, READING), ({}, "function|list")])
+def test_a_user_who_may_write_and_not_read_is_told_before_anything_is_touched(
+    server: Server, part: dict[str, str], commands: str
+) -> None:
+    """What was restored is read, and compared with what was taken."""
+    server.engine("take", {**REDIS, **part})
+    server.run("echo x > /root/shop")
+    options = {**part, "username": "shop", "password_file": "/root/shop"}
+    for command in commands.split():
+        server.ask(["ACL", "SETUSER", "shop", "reset", "on", ">x", "~*", "+@all", f"-{command}"])
+        told = server.engine("ask", options).get("error", "")
+        assert f"'{command}'" in told
+        assert "Give this user (redis.username)" in told
     server.ask(["ACL", "DELUSER", "shop"])
 
 

@@ -177,6 +177,7 @@ _DONE_TO_KEYS: tuple[tuple[str, ...], ...] = (
     ("TYPE",),
     ("DUMP",),
     ("GETRANGE", "0", "1"),
+    ("GET",),
     ("LRANGE", "0", "1"),
     ("SMEMBERS",),
     ("ZRANGE", "0", "1", "WITHSCORES"),
@@ -244,7 +245,8 @@ class Keys:
         commands += [("RENAME", self._staged, self._staged + b"probe"), ("SCAN", "0"), ("EVAL", "", "0")]
         commands += [("EVAL_RO", "", "0"), ("MEMORY", "USAGE", self._staged), ("XINFO", "STREAM", self._staged)]
         commands += [("FUNCTION", "RESTORE", "x", "FLUSH"), ("FUNCTION", "LIST")] if functions else []
-        for command in [("MULTI",), *commands]:
+        # What is large is read in a transaction; only one that is ended tells whether that is allowed.
+        for command in [("MULTI",), ("EXEC",), ("MULTI",), *commands]:
             self._connection.call(*command)
 
     def restore(self, stream: IO[bytes]) -> None:

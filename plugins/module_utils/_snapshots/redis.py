@@ -326,7 +326,7 @@ class Redis:
         try:
             yield
         except RefusedError as refused:
-            known = "NOPERM" if "can't run this command" in str(refused) else refused.code
+            known = "NOPERM" if re.search("NOPERM|can't run this command", str(refused)) else refused.code
             advice = _ADVICE.get(known, "See the server's log")
             raise SnapshotError(f"{where} answered, while {doing}: {refused}. {advice}") from refused
         except OSError as error:

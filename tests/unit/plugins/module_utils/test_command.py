@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.bluegreen.cutover.plugins.module_utils import _command
-from ansible_collections.bluegreen.cutover.plugins.module_utils._command import failure, pipeline, run
+from ansible_collections.bluegreen.cutover.plugins.module_utils._command import end, failure, pipeline, run
 
 
 def test_a_command_has_an_end_and_speaks_english(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +72,27 @@ def test_who_is_ended_can_clean_up_and_who_does_not_end_is_killed(
     with pytest.raises(ValueError, match="^$"):
         pipeline([["sh", "-c", script, str(lock)]], tap=refuse)
     assert lock.exists() == left
+
+
+def test_who_ignores_its_end_is_killed_when_a_signal_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_signal: int, _frame: Any) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(_command, "_GRACE", 60)
+    before = signal.signal(signal.SIGALRM, refuse)
+    # It sends the signal when it is told to end: that is after the wait for it has begun.
+    script = "trap 'kill -ALRM $PPID' TERM; echo; while :; do :; done"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            with pytest.raises(ValueError, match="^$"):
+                end(child)
+            # Not asked for here: whoever ended it has waited for it, too.
+            assert child.returncode == -signal.SIGKILL
+        finally:
+            child.kill()
+            signal.signal(signal.SIGALRM, before)
 
 
 def test_a_command_that_is_none_is_an_error_and_leaves_nothing_running() -> None:

@@ -151,12 +151,12 @@ def test_what_an_instance_is_restored_with_is_looked_for_before_anything_is_stop
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-E7: it goes through a server of this host, and through files of it."""
-    whole = taken(host="127.0.0.1", port=6379)
+    whole = taken(host="127.0.0.1", port=6379, memory_bytes=5 << 20)
     monkeypatch.setattr(shutil, "which", lambda tool: "/usr/bin/zstd" if tool == "zstd" else None)
     with pytest.raises(SnapshotError, match="redis-server is not installed on this host"):
         redis().check_restore(tmp_path, whole)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=-1))
-    with pytest.raises(SnapshotError, match="Unpacking it needs 0 MiB, and the disk of"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4 << 20))
+    with pytest.raises(SnapshotError, match="Unpacking it needs 5 MiB, and the disk of .* has 4 MiB free"):
         redis().check_restore(tmp_path, whole)
 
 
