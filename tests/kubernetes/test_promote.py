@@ -51,7 +51,7 @@ class Pipeline:
             "nextstep_tests": str(scratch / "tests"),
             # What they are for is shown by test_r_b11_…: a good answer on a busy machine may take longer than 100 ms.
             "nextstep_budgets": dict.fromkeys(inventory["nextstep_budgets"], 60_000),
-            # There is neither its database here nor its repository: test_state.py has both engines.
+            # There are neither its stores here nor its repository: test_state.py has their engines.
             "nextstep_backup": [one for one in inventory["nextstep_backup"] if one["engine"] == "kubernetes"],
             "cutover_artifacts": {"destination": str(scratch / "kept")},
         }
