@@ -470,8 +470,11 @@ def restore(
     Raises SnapshotError, also where another process of this host takes or restores the same part, from the same
     destination. Who restores it from another host, or from another destination, is not seen.
     """
-    # In check mode, too: a snapshot of the part would remove what is decrypted here.
-    with in_use(folder), _alone(folder.parent, _prefix(read_manifest(folder)["name"])):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(in_use(folder))
+        if not os.statvfs(folder).f_flag & os.ST_RDONLY:
+            # In check mode, too: a snapshot of the part would remove what is decrypted here.
+            stack.enter_context(_alone(folder.parent, _prefix(read_manifest(folder)["name"])))
         found = open_whole(folder)
         manifest = found.manifest or {}
         if manifest["engine"] != engine.name:
@@ -784,12 +787,15 @@ def _alone(destination: Path, prefix: str, *, check_mode: bool = False) -> Itera
             except BlockingIOError as error:
                 who = os.read(descriptor, 200).decode("utf-8", "replace").strip()
                 raise SnapshotError(
-                    f"another run takes or restores a snapshot of {prefix[:-1]} at the same time "
+                    f"another run takes, restores or removes a snapshot of {prefix[:-1]} at the same time "
                     f"({who or 'a process unknown'}). Wait for its end, and run again"
                 ) from error
             if not check_mode:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()}, since {artifact.moment(time.time())}\n".encode(), 0)
+                who = f"process {os.getpid()}, since {artifact.moment(time.time())}\n"
+                # A disk that is full keeps nobody from a restore.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, who.encode(), 0)
             yield
         finally:
             os.close(descriptor)

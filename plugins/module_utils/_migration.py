@@ -284,11 +284,13 @@ class Migration:
         return {"changed": True, "path": path}
 
     def guide(self, how: Mapping[str, Any]) -> dict[str, Any]:
-        """Write beside the journal how this migration is taken back. Returns the ``text``."""
+        """Write beside the journal how this migration is taken back. Returns the ``text``, and the ``places`` of its
+        snapshots.
+        """
         state = journal.fold(self.store.read_journal())
         text = guide.rollback_guide(self.plan, state.id or "", state.artifacts, how)
         changed = self.store.write_page("rollback.md", text, check_mode=self.check_mode)
-        return {"changed": changed, "text": text}
+        return {"changed": changed, "text": text, "places": guide.places(self.plan, state.artifacts)}
 
     def _audit(self) -> str | None:
         """Write beside the journal what this migration's restores have cost, and say where; None where none began."""

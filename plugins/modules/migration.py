@@ -332,6 +332,11 @@ text:
   description: The page that was written.
   returned: when O(state) is V(guided)
   type: str
+places:
+  description: C(host) and C(folder) of the snapshots that the migration has.
+  returned: when O(state) is V(guided)
+  type: list
+  elements: dict
 path:
   description: Where it is written what the migration's restores have cost, beside the journal; null where none began.
   returned: when O(state) is V(recorded)

@@ -29,11 +29,12 @@ attributes:
     details: >-
       It fails as it would without, for data that would be lost too, and for what would keep it from being restored, as
       far as that is known before. Servers are asked whether they would do it. An artifact that is encrypted is
-      decrypted into a private folder, which is removed.
+      decrypted into a private folder, which is removed. The lock file of its part is written to.
   diff_mode:
     support: none
   idempotent:
-    support: full
+    support: partial
+    details: A snapshot of V(files) that was not proven has no digest. What was written to since is restored each time.
 options:
   path:
     description: The folder of the artifact.

@@ -72,8 +72,10 @@ class Data:
 
         worker = threading.Thread(target=work)
         worker.start()
-        yield
-        worker.join()
+        try:
+            yield
+        finally:
+            worker.join()
 
     def inventory(self) -> Path:
         """An inventory with that host, beside the local one, whose variables it gets."""

@@ -259,9 +259,14 @@ def test_what_was_not_proven_has_no_digest_and_does_not_pass_for_the_same(home: 
     before = look(tree)
     path = take(home, files(tree), verify=False)
     assert _artifacts.read_manifest(path)["contents"][str(tree)]["digest"] is None
+    assert not _artifacts.restore(path, files(tree), Log())["changed"]
     (tree / "it's").write_text("another")
+    with pytest.raises(DataLossError, match=r"1 files and folders changed \(.*/srv/tree\)"):
+        _artifacts.restore(path, files(tree), Log())
     result = _artifacts.restore(path, files(tree), Log(), accept_data_loss=True)
-    assert result["differences"] == [f"whether {tree} is as it was is not known, because the snapshot was not proven"]
+    assert result["differences"] == [
+        f"{tree} was written to, and whether it is as it was is not known: the snapshot was not proven"
+    ]
     assert look(tree) == before
 
 
@@ -273,9 +278,9 @@ def test_what_comes_out_of_an_archive_and_is_not_unpacked_as_it_was_is_found(
     engine = files(tree)
     inner = engine._read
 
-    def read(path: Path) -> Content:
+    def read(path: Path, named: Path) -> Content:
         (path / "it's").chmod(0o600)
-        return inner(path)
+        return inner(path, named)
 
     monkeypatch.setattr(engine, "_read", read)
     if not verify:
@@ -1172,6 +1177,20 @@ def test_the_next_migration_has_tags_of_its_own(home: Path, repository: Reposito
         assert repository.git("rev-parse", f"{name}^{{commit}}", at=repository.origin) == sources[0]["commit"]
         assert repository.git("rev-parse", f"{tag}^{{commit}}", at=repository.origin) == first
     assert len(repository.git("tag", "--list").split()) == 3
+
+
+def test_a_tag_that_another_clone_has_given_the_same_commit_is_left(home: Path, repository: Repository) -> None:
+    """A remote refuses another one of that name."""
+    repository.with_origin()
+    take(home, repository.engine)
+    pushed = repository.git("for-each-ref", "refs/tags", at=repository.origin)
+    repository.git("tag", "--force", "--annotate", "--message=x", "start", "HEAD")
+    source = _artifacts.read_manifest(take(home, repository.engine, part="again"))["source"]
+    assert re.fullmatch(r"start-\d{8}T\d{6}Z", source["tags"][0])
+    assert source["tags"][1:] == ["back"]
+    assert set(pushed.splitlines()) < set(
+        repository.git("for-each-ref", "refs/tags", at=repository.origin).splitlines()
+    )
 
 
 def test_what_no_tag_would_have_is_refused(home: Path, repository: Repository) -> None:

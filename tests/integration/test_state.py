@@ -184,7 +184,6 @@ def test_green_corrupts_data_and_nothing_is_lost_silently(site: Site) -> None:
     assert site.green() == 100
     [drained] = site.of("queues_drained")
     assert drained["depths"]["jobs"]["waiting"] == 0
-    assert drained["waited"] > 1
     taken = site.of("snapshot_taken")
     # Nobody was held while they were proven.
     assert site.of("thawed")[0]["at"] < min(one["at"] for one in taken)

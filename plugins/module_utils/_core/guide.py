@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -89,6 +90,18 @@ def rollback_guide(
                 f"    {shlex.join(['ansible', part['host'], *inventory, '-b', '-m', module, '-a', json.dumps(given)])}"
             )
     return "\n".join(lines) + "\n"
+
+
+def places(plan: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The hosts, by the inventory's name, and the folders that have ``artifacts``, each once: there a guide is looked
+    for. New ones may be put elsewhere by now.
+    """
+    found = {
+        (part["host"], os.path.dirname(artifacts[part["name"]]["path"]))
+        for part in plan["state"]
+        if part["name"] in artifacts
+    }
+    return [{"host": host, "folder": folder} for host, folder in sorted(found)]
 
 
 def _stopped(plan: Mapping[str, Any], names: Mapping[str, str]) -> str:

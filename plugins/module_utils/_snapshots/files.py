@@ -217,11 +217,13 @@ class Files:
         self._check_tools()
         for path in self._paths:
             self._check_path(path)
-        return {str(path): self._read(path) for path in self._paths}
+        return {str(path): self._read(path, path) for path in self._paths}
 
     def also_differs(self, taken: Taken) -> list[str]:
         unproven = [path for path, one in taken.contents.items() if one.digest is None]
-        return [f"whether {path} is as it was is not known, because the snapshot was not proven" for path in unproven]
+        written = [path for path in unproven if _changed_since(Path(path), int(taken.mark["changed_ns"]))[0]]
+        told = "{} was written to, and whether it is as it was is not known: the snapshot was not proven"
+        return [told.format(path) for path in written]
 
     def written_since(self, taken: Taken) -> list[Written]:
         since = int(taken.mark["changed_ns"])
@@ -241,11 +243,11 @@ class Files:
             read = _READ.search(ended[0].said)
             return _lines(names), int(read[1]) if read else 0
 
-    def _read(self, path: Path) -> Content:
-        """What is at ``path``, with its digest."""
-        stream = _Stream(self._progress, f"{path}: read")
+    def _read(self, path: Path, named: Path) -> Content:
+        """What is at ``path``, with its digest; people are told of ``named``."""
+        stream = _Stream(self._progress, f"{named}: read")
         with _packing(path) as (pack, names):
-            _ended_well(path, pipeline([pack], tap=stream.add, tick=stream.tick))
+            _ended_well(named, pipeline([pack], tap=stream.add, tick=stream.tick))
             return Content(_lines(names), stream.digest.hexdigest())
 
     def _unpacked(self, folder: Path, index: int, path: Path, into: Path) -> tuple[Path, Content]:
@@ -270,7 +272,7 @@ class Files:
             )
         _ended_well(path, ended)
         new = into / path.name
-        found = self._read(new)
+        found = self._read(new, path)
         if found.digest != stream.digest.hexdigest():
             raise SnapshotError(f"{path}: what was unpacked is not what the archive has; all is as it was")
         return new, found

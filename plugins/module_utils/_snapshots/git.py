@@ -294,9 +294,11 @@ class Git:
         """
         ours = self._git("tag", "--list").splitlines()
         theirs = self._remote_tags()
-        there = [name for name, one in theirs.items() if one == commit and name not in ours]
+        there = [name for name, (_object, one) in theirs.items() if one == commit and name not in ours]
         here = self._git("tag", "--list", "--points-at", commit).splitlines()
-        there += [name for name in here if theirs.get(name, commit) == commit]
+        # Also of the same commit there may be two of one name, which a remote refuses.
+        objects = {name: self._git("rev-parse", "--verify", f"refs/tags/{name}") for name in here}
+        there += [name for name in here if name not in theirs or theirs[name][0] == objects[name]]
         tags = []
         for tag in self._tags:
             stamped = re.compile(rf"{re.escape(tag)}(-\d{{8}}T\d{{6}}Z)?")
@@ -310,13 +312,15 @@ class Git:
             tags.append(name)
         return tags
 
-    def _remote_tags(self) -> dict[str, str]:
-        """The remote's tags, and what each is of."""
+    def _remote_tags(self) -> dict[str, tuple[str, str]]:
+        """The remote's tags: the number of each itself, and of what it is of."""
         if not self._has_remote():
             return {}
-        listed = (line.split("\trefs/tags/") for line in self._git("ls-remote", "--tags", self._remote).splitlines())
-        # Of an annotated one its own number comes first, and then that of its commit.
-        return {name.replace("^{}", ""): number for number, name in listed}
+        said = self._git("ls-remote", "--tags", self._remote).splitlines()
+        numbers = {name: number for number, name in (line.split("\trefs/tags/") for line in said)}
+        # Of an annotated one there is its own, and under another name that of its commit.
+        plain = {name: number for name, number in numbers.items() if not name.endswith("^{}")}
+        return {name: (number, numbers.get(f"{name}^{{}}", number)) for name, number in plain.items()}
 
     def _has_remote(self) -> bool:
         return self._remote in self._git("remote").split()

@@ -153,9 +153,9 @@ class Qdrant:
                 making.unlink()
             raise
         noted["name"] = made["name"]
-        note = self._notes.add(self._url, what, **noted)
-        making.unlink()
         try:
+            note = self._notes.add(self._url, what, **noted)
+            making.unlink()
             yield made
         except BaseException:
             with contextlib.suppress(SnapshotError):

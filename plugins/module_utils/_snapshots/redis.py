@@ -185,7 +185,10 @@ class Redis:
         self.check_source(taken)
         program("zstd")
         if self._prefix is None:
-            self._check_room_here(int(taken.mark["memory_bytes"]))
+            need = int(taken.mark["memory_bytes"])
+            _check_memory_here(need)
+            # The RDB file, and then the keys of one database at a time.
+            require_space(Path(tempfile.gettempdir()), need, "Unpacking it", "Free some there; nothing was changed")
             with own_server(_MOST_DATABASES, self._alive) as copy:
                 _check_versions(_info(copy), taken, _COPY)
         with self._connected(_RESTORING) as (connection, info):
@@ -299,17 +302,10 @@ class Redis:
     @contextlib.contextmanager
     def _copy(self, folder: Path, needed: int) -> Iterator[Connection]:
         """A server of our own for ``needed`` bytes; of a whole instance, with what its RDB file in ``folder`` holds."""
-        self._check_room_here(needed)
+        _check_memory_here(needed)
         rdb = folder / RDB if self._prefix is None else None
         with own_server(_MOST_DATABASES, self._alive, rdb) as copy:
             yield copy
-
-    def _check_room_here(self, needed: int) -> None:
-        """Raise where this host has no room for a server of our own with so many bytes, and for what it reads."""
-        _check_memory_here(needed)
-        if self._prefix is None:
-            # The RDB file, and then the keys of one database at a time.
-            require_space(Path(tempfile.gettempdir()), needed, "Unpacking it", "Free some there; nothing was changed")
 
     @contextlib.contextmanager
     def _connected(self, doing: str) -> Iterator[tuple[Connection, dict[str, str]]]:

@@ -555,7 +555,10 @@ def test_a_part_is_restored_by_one_run_at_a_time(place: Path, check_mode: bool) 
     engine.hook = restore_too
     _artifacts.restore(path, engine, Log(), accept_data_loss=True)
     [said] = done
-    assert f"another run takes or restores a snapshot of shop.text at the same time (process {os.getpid()}, " in said
+    assert (
+        f"another run takes, restores or removes a snapshot of shop.text at the same time (process {os.getpid()}, "
+        in said
+    )
     assert engine.text == "first"
     engine.hook = lambda _data: None
     _artifacts.restore(later, engine, Log(), accept_data_loss=True)

@@ -67,6 +67,16 @@ def test_the_guide_has_real_names_paths_sizes_and_commands() -> None:
     assert '"postgresql": {"database": "shop"}' in by_hand
 
 
+def test_a_guide_is_where_the_snapshots_are() -> None:
+    its = plan()
+    its["state"].append({**its["state"][1], "name": "more"})
+    kept = {"db": DB, "more": {**DB, "path": "/b/shop.more.x"}}
+    assert guide.places(its, kept) == [{"host": "data", "folder": "/b"}]
+    kept["more"]["path"] = "/elsewhere/shop.more.x"
+    assert [one["folder"] for one in guide.places(its, kept)] == ["/b", "/elsewhere"]
+    assert guide.places(its, {}) == []
+
+
 def test_the_guide_of_a_service_in_a_cluster_says_what_is_stopped() -> None:
     its = plan()
     its.update(

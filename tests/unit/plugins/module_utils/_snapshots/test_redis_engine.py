@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -108,27 +107,13 @@ def test_a_server_may_not_get_more_than_its_host_has(maxmemory: str) -> None:
     engine._check_room({**INFO, "total_system_memory": "0"}, taken(memory_bytes=8 << 40))
 
 
-@pytest.mark.parametrize("prefix", [None, "nextstep:prod:"])
-def test_a_host_without_room_for_a_server_of_its_own_is_refused(prefix: str | None) -> None:
+def test_a_host_without_room_for_a_server_of_its_own_is_refused(tmp_path: Path) -> None:
+    """For a restore, and for a copy that is read or proven."""
+    whole = taken(host="127.0.0.1", port=6379, memory_bytes=10**14)
     with pytest.raises(SnapshotError, match="needs about 95,367,431 MiB"):
-        redis(prefix=prefix)._check_room_here(10**14)
-
-
-def test_room_for_the_file_of_an_instance_is_looked_for_before_it_is_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also when it is proven, or read because somebody has written meanwhile. Keys of a prefix need none."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=5 << 20))
-    monkeypatch.setattr(engine, "own_server", lambda *_given: contextlib.nullcontext(INFO))
-    with (
-        pytest.raises(SnapshotError, match="Unpacking it needs 6 MiB, and the disk of .* has 5 MiB free"),
-        redis().scratch(tmp_path, taken(memory_bytes=6 << 20)),
-    ):
+        redis().check_restore(tmp_path, whole)
+    with pytest.raises(SnapshotError, match="needs about 95,367,431 MiB"), redis()._copy(tmp_path, 10**14):
         pass
-    with pytest.raises(SnapshotError, match="Unpacking it needs 6 MiB"), redis()._copy(tmp_path, 6 << 20):
-        pass
-    with redis(prefix="nextstep:prod:")._copy(tmp_path, 6 << 20) as copy:
-        assert copy == INFO
 
 
 def test_a_disk_that_is_full_while_keys_are_copied_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
