@@ -606,12 +606,20 @@ def expire(
             result["kept"].append({"path": str(path), "why": why or fate.why})
     for leftover in leftovers(destination):
         part = _part_of(leftover.name, service)
-        # Between the two halves of a run nobody is at work there.
-        if part is None or _migration_of(leftover) not in (None, *over):
-            continue
-        if _abandoned(destination, part, leftover, check_mode=check_mode):
-            result["removed"].append({"path": str(leftover), "why": "a run that took or removed it has died"})
+        if part is not None:
+            became, why = _expire_leftover(leftover, part, over, check_mode=check_mode)
+            result[became].append({"path": str(leftover), "why": why})
     return {"changed": bool(result["removed"]), **result}
+
+
+def _expire_leftover(leftover: Path, part: str, over: Collection[str], *, check_mode: bool) -> tuple[str, str]:
+    """Whether it was ``removed`` or ``kept``, and why."""
+    # Between the two halves of a run nobody is at work there.
+    if _migration_of(leftover) not in (None, *over):
+        return "kept", "it was read for a migration that is not known to be over"
+    if _abandoned(leftover.parent, part, leftover, check_mode=check_mode):
+        return "removed", "a run that took or removed it has died"
+    return "kept", "in use"
 
 
 def _retire(path: Path) -> bool:

@@ -292,7 +292,9 @@ def test_what_is_read_while_writers_are_held_is_proven_when_they_are_let_go(plac
     assert _artifacts.find(place) == []
     engine.text = "written since"
     # A timer meanwhile, of this environment or of one that knows nothing of its migrations; it is open.
-    assert not _artifacts.expire(place, "shop", ["m0"])["changed"]
+    told = _artifacts.expire(place, "shop", ["m0"])
+    why = "it was read for a migration that is not known to be over"
+    assert (told["changed"], told["kept"]) == (False, [{"path": str(place / partial), "why": why}])
     result = halves(place, engine, "proven", hold="7")
     manifest = result["manifest"]
     assert (manifest["contents"]["text"]["digest"], manifest["hold"], engine.takes) == ("hello", "7", 1)
