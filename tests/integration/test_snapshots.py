@@ -742,7 +742,8 @@ def keys(home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     public.write_bytes(gpg("--export"))
     private.write_bytes(gpg("--export-secret-keys"))
     subprocess.run(["gpgconf", "--kill", "all"], check=True)
-    shutil.rmtree(ring)
+    # The agent removes its sockets while it ends.
+    shutil.rmtree(ring, ignore_errors=True)
     monkeypatch.delenv("GNUPGHOME")
     return public, private
 
