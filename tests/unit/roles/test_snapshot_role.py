@@ -43,3 +43,21 @@ def test_nothing_is_removed_by_a_journal_that_cannot_be_read(over: list[str] | N
         "journal.json is damaged; the socket is gone"
     )
     assert told.template(removal["bluegreen.cutover.snapshot_expire"]["over"]) == over
+
+
+@pytest.mark.parametrize("places", [None, [{"host": "data", "folder": "/before"}]])
+def test_a_guide_goes_where_the_snapshots_are(places: list[dict[str, str]] | None) -> None:
+    """Not where new ones would be put: a candidate that serves would lose its traffic for a folder that is not there.
+    A service without state has none.
+    """
+    [written] = [task for task in SNAPSHOT.load("tasks/main.yml") if "block" in task]
+    [copy] = [task for task in written["block"] if "ansible.builtin.copy" in task]
+    given: dict[str, Any] = {"cutover_plan": {"service": "shop", "artifacts": {"destination": "/now"}}}
+    if places is None:
+        told = SNAPSHOT.templar(**given, snapshot_guide={"skipped": True})
+        assert told.template(copy["loop"]) == []
+        return
+    told = SNAPSHOT.templar(**given, snapshot_guide={"places": places}, item=places[0])
+    assert told.template(copy["loop"]) == places
+    assert told.template(copy["ansible.builtin.copy"]["dest"]) == "/before/shop.rollback.md"
+    assert told.template(copy["delegate_to"]) == "data"
